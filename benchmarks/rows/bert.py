@@ -82,7 +82,7 @@ def made(case: str, batch: int, *, data: Any = None, **dropout: float) -> Opened
 def with_sentences(case: str, batch: int) -> Opened:
     """BERT as published, on pairs out of the documents of the text."""
     told: dict[str, Any] = {"tokenizer": tokenizer().name, "vocab": VOCAB, "mask_share": SHARE}
-    told |= {"whole_words": False}
+    told |= {"whole_word_mask": False}
     return opened("bert", {"encoder": f"bert-{case}"}, batch=batch, length=LENGTH, **told)
 
 

@@ -21,7 +21,7 @@ from selfwise.nn.strided_conv import guard_small_maps
 from selfwise.views.image.color_space import lightness
 
 STEMS = ("auto", "timm", "cifar", "half")
-NORMALISE = ("auto", "unit", "timm")
+NORMALIZE = ("auto", "unit", "timm")
 SEES = ("color", "lightness")
 
 _FILES = "timm is given no files; weights of your own come from an earlier run"
@@ -53,11 +53,12 @@ class TimmEncoder(nn.Module):
             `timm`: as it is. `auto`: cifar up to 64 px where the model is a ResNet whose weights
             are not published ones.
         pretrained: start from timm's published weights, which are downloaded once.
-        normalise: `unit`: the values stay in [0, 1]; `timm`: they are brought to the mean and
+        normalize: `unit`: the values stay in [0, 1]; `timm`: they are brought to the mean and
             standard deviation that the published weights expect. `auto`: timm if pretrained. Or
             these themselves, as imported weights have them: two lists, a number for each channel.
-        sees: `color`: the channels as they are; `lightness`: only L of Lab, as 0 to 1, whatever the
-            channels of the images. A method that is trained to guess colours asks for it.
+        color_space: `color`: the channels as they are; `lightness`: only L of Lab, as 0 to 1,
+            whatever the channels of the images. A method that is trained to guess colours asks for
+            it.
         options: what the timm model takes besides, such as layers, channels, drop_path_rate.
 
     Raises ValueError with one sentence for a model that cannot be built or does not fit the
@@ -176,7 +177,7 @@ def _check_options(
         raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, timm.list_models())}")
     _check_choice("stem", stem, STEMS)
     if isinstance(normalize, str):
-        _check_choice("normalize", normalize, NORMALISE)
+        _check_choice("normalize", normalize, NORMALIZE)
     else:
         _check_statistics(normalize)
     _check_choice("color_space", color_space, SEES)
@@ -207,11 +208,11 @@ def _check_statistics(normalize: Sequence[Sequence[float]]) -> None:
         or not len(normalize[0])
     ):
         raise ValueError(
-            f"normalise must be {', '.join(NORMALISE)} or two lists of numbers, the mean and the "
+            f"normalize must be {', '.join(NORMALIZE)} or two lists of numbers, the mean and the "
             f"deviation of each channel, not {normalize!r}"
         )
     if not all(deviation > 0 for deviation in normalize[1]):
-        raise ValueError(f"normalise: deviations must be above 0, not {list(normalize[1])}")
+        raise ValueError(f"normalize: deviations must be above 0, not {list(normalize[1])}")
 
 
 def _create_model(name: str, channels: int, size: int, options: Mapping[str, Any]) -> nn.Module:

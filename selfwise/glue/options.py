@@ -43,8 +43,8 @@ class GlueConfig(NamedTuple):
         """
         if self.init_from and self.init_from not in names:
             raise ValueError(
-                f"--init-from {self.init_from}: {', '.join(TRANSFER_TASKS)} start from the model of "
-                f"{self.init_from}, which is not among the tasks"
+                f"--init-from {self.init_from}: {', '.join(TRANSFER_TASKS)} start from the model "
+                f"of {self.init_from}, which is not among the tasks"
             )
         return (
             sorted(names, key=lambda name: name != self.init_from)

@@ -58,7 +58,7 @@ class ALBERT(Method):
         warmup=0.025,
         schedule="linear",
         eps=1e-6,
-        clip=1.0,
+        grad_clip=1.0,
     )
 
     mask: int

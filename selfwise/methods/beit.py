@@ -42,7 +42,8 @@ class BEiT(Method):
         mask_ratio: share of the patches that is hidden (75 of 196 in the authors' code).
         min_crop_scale: smallest share of the image's area that a crop may show.
         flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
-        jitter_strength: of brightness, contrast and saturation, whose factors are 1 - jitter to 1 + jitter.
+        jitter_strength: of brightness, contrast and saturation, whose factors are 1 - jitter to 1 +
+            jitter.
     """
 
     modality = "image"
@@ -56,7 +57,7 @@ class BEiT(Method):
         base_batch=2048,
         scaling="linear",
         weight_decay=0.05,
-        clip=3.0,
+        grad_clip=3.0,
     )
 
     @check_ranges
@@ -76,7 +77,9 @@ class BEiT(Method):
         check_block_grid(encoder.grid)
         _check_units(targets, encoder.grid, size)
         self.encoder, self.mask_ratio = encoder, mask_ratio
-        self._units = (targets,)  # in a tuple, which hides it from torch: neither trained nor saved
+        self._targets = (
+            targets,
+        )  # in a tuple, which hides it from torch: neither trained nor saved
         self.mask_embedding = nn.Parameter(torch.empty(encoder.dim))
         self.head = nn.Linear(encoder.dim, targets.size)
         for weight in (self.mask_embedding, self.head.weight):
@@ -86,7 +89,7 @@ class BEiT(Method):
     @property
     def targets(self) -> Units:
         """What says which unit a patch is."""
-        return self._units[0]
+        return self._targets[0]
 
     def view(self, batch: ImageBatch, rng: Rng) -> MaskedImages:
         x = self.crop(batch, rng)

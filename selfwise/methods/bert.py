@@ -57,7 +57,7 @@ class BERT(Method):
         warmup=0.01,
         schedule="linear",
         eps=1e-6,
-        clip=1.0,
+        grad_clip=1.0,
     )
 
     mask: int

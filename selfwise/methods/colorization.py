@@ -95,12 +95,12 @@ class Colorization(Method):
         size: side of the views in pixels.
         prior: how often each bin occurs, 313 numbers; not trained.
         num_neighbors: bins that a colour is shared out to; 5 in the paper, 10 in the authors' code.
-        uniform_weight: share of the uniform distribution in the prior that rarity is measured by; 1 for
-            no rebalancing.
+        uniform_weight: share of the uniform distribution in the prior that rarity is measured by; 1
+            for no rebalancing.
         stages: how many of the encoder's last maps the head reads.
         head_dim: channels of the head.
-        min_crop_scale: smallest share of the image's area that a crop may show; the authors' crops have 0.47,
-            176 of 256 px.
+        min_crop_scale: smallest share of the image's area that a crop may show; the authors' crops
+            have 0.47, 176 of 256 px.
         flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
     """
 

@@ -50,11 +50,14 @@ class DVAE(Method):
     Args:
         encoder: one that is made for it, such as codec-small.
         size: side of the views in pixels.
-        codebook_size: how many codes there are; 8192 suit a million images, 512 some 50,000 small ones.
+        codebook_size: how many codes there are; 8192 suit a million images, 512 some 50,000 small
+            ones.
         code_dim: width of the code vectors.
-        anneal_steps: steps in which the temperature falls from 1, and the weight of the KL term rises.
+        anneal_steps: steps in which the temperature falls from 1, and the weight of the KL term
+            rises.
         temperature: the last.
-        kl_weight: weight of the KL term, in nats a patch, against the mean squared error of the pixels.
+        kl_weight: weight of the KL term, in nats a patch, against the mean squared error of the
+            pixels.
         min_crop_scale: smallest share of the image's area that a crop may show.
         flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
     """
@@ -62,7 +65,7 @@ class DVAE(Method):
     modality = "image"
     needs = MappingProxyType({"size": IMAGE_SIZE})
     default_encoder = "codec-small"
-    paper = PaperDefaults(lr=5e-3, base_batch=128, batch_size=128, warmup=0.05, clip=1.0)
+    paper = PaperDefaults(lr=5e-3, base_batch=128, batch_size=128, warmup=0.05, grad_clip=1.0)
 
     step: Tensor
 

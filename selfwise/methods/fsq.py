@@ -42,7 +42,7 @@ class FSQ(Method):
     modality = "image"
     needs = MappingProxyType({"size": IMAGE_SIZE})
     default_encoder = "codec-small"
-    paper = PaperDefaults(lr=5e-3, base_batch=128, batch_size=128, warmup=0.05, clip=1.0)
+    paper = PaperDefaults(lr=5e-3, base_batch=128, batch_size=128, warmup=0.05, grad_clip=1.0)
 
     @check_ranges
     def __init__(

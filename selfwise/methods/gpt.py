@@ -53,7 +53,7 @@ class GPT(Method):
         warmup=0.01,
         schedule="cosine",
         betas=(0.9, 0.95),
-        clip=1.0,
+        grad_clip=1.0,
     )
 
     def __init__(self, encoder: TextEncoder, *, vocab: Vocabulary):

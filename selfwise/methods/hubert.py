@@ -46,9 +46,10 @@ class HuBERT(Method):
             them, because spans overlap.
         mask_length: frames of 20 ms in a span. 10 suits speech; less may suit clips under a second.
         temperature: of the cosines.
-        unmasked_weight: weight of the mean loss on frames that are not hidden; 0 (paper: best) leaves it out.
-        feature_penalty: weight of the mean square of the stem's output; 0 leaves it out, which changes
-            nothing but the number where the stem is not trained, as the log-mel one.
+        unmasked_weight: weight of the mean loss on frames that are not hidden; 0 (paper: best)
+            leaves it out.
+        feature_penalty: weight of the mean square of the stem's output; 0 leaves it out, which
+            changes nothing but the number where the stem is not trained, as the log-mel one.
         proj_dim: width of the codes; by default 256, and the encoder's if that is less.
     """
 
@@ -66,7 +67,7 @@ class HuBERT(Method):
         schedule="linear",
         betas=(0.9, 0.98),
         eps=1e-6,
-        clip=10.0,
+        grad_clip=10.0,
     )
 
     @check_ranges
@@ -118,8 +119,8 @@ class HuBERT(Method):
         tokens, valid, _ = self._seen(view)
         scores = self._scores(self.encoder.forward_at(tokens, valid, view.where))
         about = (
-            f"Frames of 20 ms have one of {self.num_clusters} units each; spans of frames are hidden, "
-            "and the encoder names the units that were there."
+            f"Frames of 20 ms have one of {self.num_clusters} units each; spans of frames are "
+            "hidden, and the encoder names the units that were there."
         )
         predictions = rank_predictions(scores, view.where, view.chosen, view.target)
         return MaskedAudioExamples(about, view.batch, view.mask, predictions)

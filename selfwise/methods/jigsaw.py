@@ -55,17 +55,17 @@ class Jigsaw(Method):
         grid: tiles in a row and in a column, 2 or 3.
         tile_size: side of a tile in pixels; by default 64/75 of its cell, which is `size` / `grid`.
         num_permutations: how many there are to tell apart; by default 100, and 24 for 2 x 2.
-        permutation_rule: permutations are chosen for the largest distance on average (`mean`), or from the
-            nearest one chosen already (`min`).
+        permutation_rule: permutations are chosen for the largest distance on average (`mean`), or
+            from the nearest one chosen already (`min`).
         repeats: in how many orders each image is read in a step.
         embed_dim: outputs of the layer that each tile goes through by itself.
-        min_crop_side: least side of the random square that the tiles are cut from, as a share of the
-            image's shorter side; by default 0.88 (225 of 256), and 0.6 up to 64 px.
+        min_crop_side: least side of the random square that the tiles are cut from, as a share of
+            the image's shorter side; by default 0.88 (225 of 256), and 0.6 up to 64 px.
         flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
         grayscale_prob: probability that an image loses its colours, against shortcuts by chromatic
             aberration.
-        max_channel_shift: most pixels by which the colour channels of a tile are moved against each other;
-            by default 2 in cells of 75 px, and less in smaller ones.
+        max_channel_shift: most pixels by which the colour channels of a tile are moved against each
+            other; by default 2 in cells of 75 px, and less in smaller ones.
     """
 
     modality = "image"

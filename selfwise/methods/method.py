@@ -32,7 +32,7 @@ class PaperDefaults(NamedTuple):
     schedule: ScheduleName = "cosine"  # a function of training/schedules.py
     betas: tuple[float, float] = (0.9, 0.999)  # of adamw and lamb
     eps: float = 1e-8  # of adamw and lamb
-    clip: float = 0.0  # largest norm of the gradient; 0 for no limit
+    grad_clip: float = 0.0  # largest norm of the gradient; 0 for no limit
 
 
 class Method(nn.Module):

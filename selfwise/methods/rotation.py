@@ -35,9 +35,9 @@ class Rotation(Method):
     Args:
         encoder: any image encoder.
         size: side of the views in pixels.
-        min_crop_scale: smallest share of the image's area that a random crop may show. By default 0.08, and
-            up to 64 px no crop: a shift by up to an eighth of the side, as in the authors' code
-            for CIFAR.
+        min_crop_scale: smallest share of the image's area that a random crop may show. By default
+            0.08, and up to 64 px no crop: a shift by up to an eighth of the side, as in the
+            authors' code for CIFAR.
         flip_prob: probability of a horizontal flip, before the rotation.
     """
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
+from selfwise.core.config_class import format_flag
+
 MIN_WAITING = 0.10  # share of the time from which on waiting for data is worth a change
 MIN_BF16_SPEEDUP = 1.3  # how much faster bf16 has to multiply here
 MIN_GAIN = 1.05  # ratio from which on a trial counts as faster: less is the noise of a few seconds
@@ -167,7 +169,7 @@ def _describe_untried(numbers: StepProfile) -> list[str]:
 
 def format_flags(options: Mapping[str, object]) -> str:
     """Options as a user types them."""
-    return " ".join(f"--{name} {value}" for name, value in options.items())
+    return " ".join(f"{format_flag(name)} {value}" for name, value in options.items())
 
 
 def _format_percent(share: float) -> str:

@@ -57,8 +57,8 @@ def pretrain(
         encoder: name of an encoder, MODULE:NAME or FILE.py:NAME of a function that makes one; in
             Python also the function, or a torch module; by default that of `init_from`, or else one
             that suits the method and a small machine.
-        init_from: folder of an earlier run whose encoder's weights are the start; of the same method
-            on text, its heads and its tokenizer too.
+        init_from: folder of an earlier run whose encoder's weights are the start; of the same
+            method on text, its heads and its tokenizer too.
         seed: every random draw is a function of it.
         quiet: print nothing.
         options: of the method, of training (`selfwise.training.config.TrainingConfig`), of reading,

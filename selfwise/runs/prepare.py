@@ -131,8 +131,8 @@ def _resolve(request: RunRequest, data: OpenData) -> tuple[ResolvedTraining, dic
     requested = request.config.training
     if data.batch and requested.batch_size is not None:
         raise ValueError(
-            "--batch-size does not go with --batch-tokens or, for speech, --batch-seconds, which decide how "
-            "many examples are in a step: leave one of them out"
+            "--batch-size does not go with --batch-tokens or, for speech, --batch-seconds, which "
+            "decide how many examples are in a step: leave one of them out"
         )
     training = resolve_training(
         requested, request.kind, num_workers=data.workers, batch_size=data.batch

@@ -216,7 +216,12 @@ def make_request(
 
 
 # what a run gives the encoder, and the option that sets it
-SUPPLIED = {"name": "encoder", "in_channels": "channels", "size": "size", "vocab": "tokenizer"}
+SUPPLIED = {
+    "name": "encoder",
+    "in_channels": "channels",
+    "size": "image_size",
+    "vocab": "tokenizer",
+}
 SUPPLIED |= {"seed": "seed"}
 
 

@@ -102,8 +102,8 @@ def resolve_training(
 ) -> ResolvedTraining:
     """Fill in what was left open, from the method's paper and from the machine.
 
-    `num_workers` is the number that suits the data. `batch_size` is how many examples are in a step on
-    average where the data decide, as seconds of sound do; micro-batches may then differ in size.
+    `num_workers` is the number that suits the data. `batch_size` is how many examples are in a step
+    on average where the data decide, as seconds of sound do; micro-batches may then differ in size.
     Without a number of steps, `steps` stays 0 until an epoch or a minute is measured.
 
     Raises ValueError for values that do not go together, naming the option.
@@ -148,14 +148,15 @@ def _check_batch(resolved: ResolvedTraining, *, from_data: bool) -> None:
     """Raises ValueError unless micro-batches and processes share a step evenly."""
     if from_data and resolved.batch_size < resolved.devices:
         raise ValueError(
-            f"--devices {resolved.devices} is more than the {resolved.batch_size} examples that a step "
-            "has on average: let a step have more of them, or take fewer processes"
+            f"--devices {resolved.devices} is more than the {resolved.batch_size} examples that a "
+            "step has on average: let a step have more of them, or take fewer processes"
         )
     if from_data:
         return
     if resolved.batch_size % resolved.grad_accum_steps:
         raise ValueError(
-            f"--grad-accum-steps {resolved.grad_accum_steps} does not divide --batch-size {resolved.batch_size}"
+            f"--grad-accum-steps {resolved.grad_accum_steps} does not divide --batch-size "
+            f"{resolved.batch_size}"
         )
     _check_divides(resolved)
 
@@ -172,8 +173,8 @@ def _check_divides(options: TrainingConfig) -> None:
         else ""
     )
     raise ValueError(
-        f"--devices {options.devices}{times} does not divide --batch-size {options.batch_size}: each process "
-        f"computes as many examples as the others; {near} would be right"
+        f"--devices {options.devices}{times} does not divide --batch-size {options.batch_size}: "
+        f"each process computes as many examples as the others; {near} would be right"
     )
 
 
@@ -222,11 +223,11 @@ def _check_coupling(options: TrainingConfig, why: str) -> None:
     """Raises ValueError for batches that a method cannot take that compares their examples."""
     if why and options.batch_size is not None and options.batch_size < 2:
         raise ValueError(
-            f"--batch-size {options.batch_size} is not possible: {why}, so the loss would be a constant; "
-            "give a --batch-size of 2 or more"
+            f"--batch-size {options.batch_size} is not possible: {why}, so the loss would be a "
+            "constant; give a --batch-size of 2 or more"
         )
     if why and options.grad_accum_steps > 1:
         raise ValueError(
-            f"--grad-accum-steps {options.grad_accum_steps} is not possible: {why}, so micro-batches would be "
-            "another loss; use a smaller --batch-size instead"
+            f"--grad-accum-steps {options.grad_accum_steps} is not possible: {why}, so "
+            "micro-batches would be another loss; use a smaller --batch-size instead"
         )

@@ -107,7 +107,7 @@ def _measure_training(prepared: PreparedRun, seconds: float, *, quiet: bool) -> 
     ]
     middle, low, high = baseline.spread()
     return BenchReport(
-        date=datetime.now(UTC).isoformat(timespec="batch_seconds"),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
         method=name,
         modality=prepared.record.modality,
         options=prepared.record.options | dict(options),

@@ -70,9 +70,9 @@ def fill(
 ) -> Filling:
     """The most likely tokens for each gap of a text, and the most likely ways to fill all gaps.
 
-    Gaps are filled together from left to right: each of the `top_k` best texts so far is given to the
-    model again for its next gap (a beam search), and the probability of a filling is the product
-    of the probabilities that its tokens had when they were chosen.
+    Gaps are filled together from left to right: each of the `top_k` best texts so far is given to
+    the model again for its next gap (a beam search), and the probability of a filling is the
+    product of the probabilities that its tokens had when they were chosen.
 
     Args:
         run: a run or its folder; of bert, roberta or albert.

@@ -50,8 +50,9 @@ def import_weights(
 ) -> Run:
     """A run made of published weights: of Hugging Face's layout, of timm, or of torchvision.
 
-    It can embed and be probed, on text fill and generate, and `pretrain --init-from` trains it further.
-    Parts that the checkpoint lacks, such as its heads, are drawn anew and named in run.yaml.
+    It can embed and be probed, on text fill and generate, and `pretrain --init-from` trains it
+    further. Parts that the checkpoint lacks, such as its heads, are drawn anew and named in
+    run.yaml.
 
     Args:
         family: bert, roberta, albert, gpt (GPT-2), hubert, beit, timm or torchvision.

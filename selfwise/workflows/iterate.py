@@ -43,7 +43,8 @@ def iterate(
         data: where the examples are, as for `pretrain`.
         out: folder of the iterations.
         iterations: how many runs.
-        next_target_layer: the layer that is clustered, counted from 0; negative counts from the last.
+        next_target_layer: the layer that is clustered, counted from 0; negative counts from the
+            last.
         next_num_clusters: units from the second iteration on; 0: as many as in the first.
         next_steps: steps from the second iteration on; 0: as in the first.
         warm: start from the weights of the run before, and not anew.

@@ -115,7 +115,7 @@ def _training_options(run: Run, *, steps: int, device: str) -> ResolvedTraining:
         weight_decay=paper.weight_decay,
         warmup=paper.warmup,
         schedule=paper.schedule,
-        grad_clip=paper.clip,
+        grad_clip=paper.grad_clip,
         cpu_threads=own.cpu_threads,
         device=target_device,
         precision=match_precision(own, target_device),

@@ -26,7 +26,7 @@ def verb(
     device: str | None = None,
     target: Path | None = None,
     layer: int | None = None,
-    batch: int = 1,
+    batch_size: int = 1,
     warmup: float = 0.1,
     skip_broken: bool = False,
     quiet: bool = False,
@@ -115,7 +115,7 @@ def test_values_may_start_with_a_dash(text, value):
     assert parse("--layer", text) == {"layer": value}
     assert parse(f"--layer={text}") == {"layer": value}
     assert parse("--warmup", "-1e3") == {"warmup": -1000.0}
-    assert encoder("--encoder.shift", text) == {"max_channel_shift": value}
+    assert encoder("--encoder.shift", text) == {"shift": value}
 
 
 def test_flags_of_truth_values():

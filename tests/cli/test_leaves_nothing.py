@@ -39,7 +39,7 @@ for line in sys.stdin.read().splitlines():
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--keep-best", "knn_top1"], ["--keep-best online_knn", "nt_xent", "--knn-every"]),
+        (["--keep-best", "knn_top1"], ["--keep-best knn_top1", "nt_xent", "--knn-every"]),
         (["--keep-best=-nt_xnet"], ["--keep-best nt_xnet", "nt_xent"]),
         (["--wandb", "project"], ["--wandb", "selfwise[wandb]"]),
         (["--optimizer", "sgd", "--lr", "1", "--adam-beta2", "0.9"], ["--adam-beta2", "sgd"]),

@@ -18,7 +18,7 @@ SMALL = {"depth": 3, "dim": 32, "heads": 4, "patch": 8}
 
 
 def small(**options) -> beit_encoders.ViT:
-    told = {"in_channels": 3, "image_size": 32, **SMALL, **options}
+    told = {"in_channels": 3, "size": 32, **SMALL, **options}
     encoder = beit_encoders.build_beit_encoder("beit-tiny", **told)
     randomise(encoder)
     return encoder.eval()
@@ -247,7 +247,7 @@ def test_it_is_an_encoder_of_patches():
 
 def test_an_encoder_alone_is_a_beit_model():
     encoder = small()
-    told = {"image_size": 32, "channels": 3}
+    told = {"size": 32, "channels": 3}
     config, weights = to_hf(asdict(encoder.shape), encoder.state_dict(), {}, **told)
     assert config["architectures"] == ["BeitModel"]
     assert not any(name.startswith("beit.") for name in weights)
@@ -256,11 +256,11 @@ def test_an_encoder_alone_is_a_beit_model():
 
 ERRORS = [
     ("beit-minni", {}, "unknown vision transformer 'beit-minni'; did you mean 'beit-mini'?"),
-    ("beit-tiny", {"image_size": 30}, "patches of 4 px, which do not divide images of 30 px; the "
+    ("beit-tiny", {"size": 30}, "patches of 4 px, which do not divide images of 30 px; the "
                                 "nearest size is 32"),
-    ("beit-tiny", {"image_size": 226}, "the nearest size is 224"),
-    ("beit-tiny", {"image_size": 12, "patch": 16}, "which images of 12 px do not fill"),
-    ("beit-tiny", {"image_size": 224, "patch": 0}, "patch must be at least 1"),
+    ("beit-tiny", {"size": 226}, "the nearest size is 224"),
+    ("beit-tiny", {"size": 12, "patch": 16}, "which images of 12 px do not fill"),
+    ("beit-tiny", {"size": 224, "patch": 0}, "patch must be at least 1"),
     ("beit-tiny", {"layerscale": 0.1}, "no option 'layerscale'; did you mean 'layer_scale'?"),
     ("beit-tiny", {"drop_path": 1.0}, "drop_path must be at least 0 and below 1"),
     ("beit-tiny", {"heads": 5}, "5 heads do not divide its width of 64"),
@@ -275,7 +275,7 @@ ERRORS = [
 @pytest.mark.parametrize(("name", "options", "message"), ERRORS)
 def test_mistakes_get_one_sentence(name, options, message):
     with pytest.raises(ValueError, match="beit-") as error:
-        beit_encoders.build_beit_encoder(name, **{"in_channels": 3, "image_size": 32, **options})
+        beit_encoders.build_beit_encoder(name, **{"in_channels": 3, "size": 32, **options})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -60,7 +60,7 @@ def bench_report() -> BenchReport:
 SHOWN = {
     "probe": probe_score(),
     "bench": bench_report(),
-    "embed_dim": EmbeddingTable(np.zeros((3, 8), np.float32), [ODD, "b", "c"], ["x", "y", "x"]),
+    "embed": EmbeddingTable(np.zeros((3, 8), np.float32), [ODD, "b", "c"], ["x", "y", "x"]),
     "fill": Filling([Candidates([ODD], [0.5], ["a text"])], Candidates([ODD], [0.5], ["a text"])),
     "glue": GlueScores("frozen", [], {"cola": ODD}),
 }

@@ -44,7 +44,7 @@ def by_hand(encoder, tokenizer, text, how):
 @pytest.mark.parametrize("how", ["mean", "mean+deviation"])
 def test_windows_are_averaged_by_their_tokens(family, how):
     encoder, tokenizer = family
-    told = {"max_length": LENGTH, "pooling": how, "window": "mean"}
+    told = {"length": LENGTH, "pooling": how, "window": "mean"}
     found = extract_features(encoder, open_texts(TEXTS), tokenizer, **told)
     for text, vector in zip(TEXTS, found):
         if text:
@@ -95,7 +95,7 @@ def test_what_is_cut_is_counted(family):
 def test_the_deviation_is_that_of_real_tokens(family):
     """Padding changes nothing, and one token has none."""
     encoder, tokenizer = family
-    told = {"max_length": 64, "pooling": "mean+deviation"}
+    told = {"length": 64, "pooling": "mean+deviation"}
     together = extract_features(encoder, open_texts(["a", "abc cab bca"]), tokenizer, **told)
     for text, vector in zip(["a", "abc cab bca"], together):
         alone = extract_features(encoder, open_texts([text]), tokenizer, **told)[0]

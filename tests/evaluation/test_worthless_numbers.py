@@ -103,7 +103,8 @@ def test_one_class_is_not_learned_whatever_its_number(tmp_path, capsys):
 
 
 def test_a_run_that_diverges_at_once_leaves_no_folder(tmp_path, capsys):
-    line = f"pretrain simclr --data digits --out {tmp_path / 'run'} --batch-size 16 --steps 4 --lr 1e30"
+    line = f"pretrain simclr --data digits --out {tmp_path / 'run'} --batch-size 16"
+    line += " --steps 4 --lr 1e30"
     line += " --encoder resnet18 --encoder.layers [1,1,1,1] --encoder.channels [4,4,8,8] --quiet"
     assert cli.main([*line.split(), "--optimizer", "sgd", "--warmup", "0"]) == 2
     assert "selfwise: " in capsys.readouterr().err

@@ -42,7 +42,7 @@ def run_of(family="bert", **options):
     """A tiny encoder that has seen nothing, and a tokenizer whose tokens are the words."""
     lines = [" ".join(WORDS), *(" ".join([word] * 40) for word in WORDS)] * 3
     reader = tokenizer.train_tokenizer(KIND[family], lines, vocab_size=300)
-    size = {"dim": 32, "heads": 2, "depth": 1, "max_length": 48, "ff": 64}
+    size = {"dim": 32, "heads": 2, "depth": 1, "length": 48, "ff": 64}
     narrow = {"embedding": 16} if family == "albert" else {}
     encoder = text.build_text_encoder(
         family, vocab=reader.vocabulary.size, **{**size, **narrow, **options}

@@ -250,7 +250,7 @@ def test_an_encoder_reads_pairs_both_ways_and_each_text_once():
     embed.extract = lambda texts, **told: read.append(told["places"]) or original(texts, **told)
     texts = Texts(list("0123"), LEFT, RIGHT, None, None, "mark")
     other = replace(texts, texts=RIGHT, fingerprint="other")
-    how = {"max_length": 20, "pooling": "mean"}
+    how = {"length": 20, "pooling": "mean"}
     for _ in range(2):
         for setting in tried:
             (found,) = embed(texts, [], setting)

@@ -20,7 +20,7 @@ SIZE = 16
 TINY = {"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 32], "zero_init_last": False}
 LENGTH = 24
 # the same width as the tiny image encoder
-TINY_TEXT = {"depth": 2, "dim": 32, "heads": 2, "max_length": LENGTH} | {
+TINY_TEXT = {"depth": 2, "dim": 32, "heads": 2, "length": LENGTH} | {
     "dropout": 0.0,
     "attention_dropout": 0.0,
 }
@@ -60,7 +60,7 @@ def tiny_speech_encoder():
 def build(name: str, **options) -> Method:
     """The method with a tiny encoder, and what a run would supply."""
     kind = methods.find_method(name)
-    supplied = {"image_size": SIZE, "classes": 4, "vocab": vocabulary(), "max_length": LENGTH}
+    supplied = {"size": SIZE, "classes": 4, "vocab": vocabulary(), "length": LENGTH}
     supplied |= {"num_clusters": speech_cases.CLUSTERS, "targets": patch_cases.Brightness()}
     supplied["prior"] = color_bins.smooth_prior(torch.ones(color_bins.BINS))
     wanted = signature(kind).parameters
@@ -105,7 +105,7 @@ def text_batch(method: Method, n: int = 16) -> TextBatch:
     """Rows from all over the method's own plan, as a source would read them."""
     assert method.draw is not None
     tokens, documents, sentences = corpus()
-    told = {"max_length": LENGTH, "vocabulary": vocabulary()}
+    told = {"length": LENGTH, "vocabulary": vocabulary()}
     random = np.random.default_rng(0)
     plan = method.draw.plan(documents, sentences, random=random, **told)
     rows = np.linspace(0, plan.size - 1, n).astype(np.int64)

@@ -19,8 +19,8 @@ ASKED |= {"temperature": 0.2, "steps": 60, "batch_size": 64}
 OPTIONS: dict[str, Any] = ASKED | {
     "seed": 0,
     "init_from": "",
-    "dim": 128,
-    "layers": 2,
+    "proj_dim": 128,
+    "proj_layers": 2,
     "min_crop_scale": 0.08,
 }
 OPTIONS |= {

@@ -7,7 +7,7 @@ from selfwise.core.types import TextBatch
 from selfwise.encoders import text
 
 VOCAB, N = 61, 24
-TINY = {"dim": 32, "heads": 4, "depth": 3, "max_length": 40}
+TINY = {"dim": 32, "heads": 4, "depth": 3, "length": 40}
 FAMILIES = {"bert": {}, "roberta": {}, "albert": {"embedding": 16}, "gpt": {}, "gpt1": {}}
 
 

@@ -125,10 +125,10 @@ def test_the_recipe_is_the_papers():
     """Section 4.1 and the authors' code: LAMB, 0.00176, batches of 4096."""
     d = ALBERT.paper
     assert (d.optimizer, d.lr, d.base_batch, d.scaling) == ("lamb", 0.00176, 4096, "sqrt")
-    assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.999), 1e-6, 0.01, 1.0)
+    assert (d.betas, d.eps, d.weight_decay, d.grad_clip) == ((0.9, 0.999), 1e-6, 0.01, 1.0)
     assert (d.schedule, d.warmup) == ("linear", 3125 / 125_000)
 
 
 def test_longest_has_bounds():
-    with pytest.raises(ValueError, match="longest must be at least 1 and at most 10, got 0"):
+    with pytest.raises(ValueError, match="max_ngram must be at least 1 and at most 10, got 0"):
         build(max_ngram=0)

@@ -41,7 +41,7 @@ SHARES = on_large(facts.test_80_10_10)
 LOSS = facts.test_the_loss_is_the_sum_of_masked_and_order
 
 BUGS = [
-    Bug("words are chosen one by one", choose_ngrams, changed_arguments(max_ngram=1), NGRAMS),
+    Bug("words are chosen one by one", choose_ngrams, changed_arguments(longest=1), NGRAMS),
     Bug("words are split", group_words,
         lambda healthy: lambda ids, candidate, starts: healthy(
             ids, candidate, torch.ones_like(starts)), NGRAMS),

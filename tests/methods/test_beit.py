@@ -185,7 +185,7 @@ def test_the_published_training():
     """Appendix G, and the command in the authors' README."""
     d = BEiT.paper
     assert (d.optimizer, d.lr, d.base_batch, d.scaling) == ("adamw", 1.5e-3, 2048, "linear")
-    assert (d.weight_decay, d.betas, d.clip, d.schedule) == (0.05, (0.9, 0.999), 3.0, "cosine")
+    assert (d.weight_decay, d.betas, d.grad_clip, d.schedule) == (0.05, (0.9, 0.999), 3.0, "cosine")
     method = BEiT(Seen(), size=16, targets=patch_cases.Brightness())
     assert method.crop == Crop(16, scale=(0.08, 1.0), flip=0.5, jitter=0.4)
 
@@ -210,9 +210,9 @@ def test_units_of_other_patches_are_refused(rng):
     ("options", "words"),
     [
         ({"mask_ratio": 1.0}, "mask_ratio"),
-        ({"min_crop_scale": 0.0}, "crop"),
-        ({"flip_prob": 1.5}, "flip"),
-        ({"jitter_strength": -0.1}, "jitter"),
+        ({"min_crop_scale": 0.0}, "min_crop_scale"),
+        ({"flip_prob": 1.5}, "flip_prob"),
+        ({"jitter_strength": -0.1}, "jitter_strength"),
     ],
 )
 def test_impossible_options_are_named(options, words):
@@ -229,7 +229,7 @@ class TestCrop:
     """The view of BEiT and of the tokenizers."""
 
     def whole(self, **options) -> Crop:
-        return Crop(16, **{"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip_prob": 0.0, **options})
+        return Crop(16, **{"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, **options})
 
     def test_the_whole_image_is_the_image(self, rng):
         torch.testing.assert_close(self.whole()(batch(), rng()), batch().x / 255, atol=1e-6, rtol=0)

@@ -51,7 +51,7 @@ def method() -> BERT:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["tokens", "words"])
 def masked(request):
-    return mask_large(whole_words=request.param)
+    return mask_large(whole_word_mask=request.param)
 
 
 def test_15_percent_of_all_tokens_are_chosen(masked):
@@ -193,7 +193,7 @@ def test_the_recipe_is_the_papers():
     """Appendix A.2."""
     d = BERT.paper
     assert (d.optimizer, d.lr, d.base_batch, d.scaling) == ("adamw", 1e-4, 256, "none")
-    assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.999), 1e-6, 0.01, 1.0)
+    assert (d.betas, d.eps, d.weight_decay, d.grad_clip) == ((0.9, 0.999), 1e-6, 0.01, 1.0)
     assert (d.schedule, d.warmup) == ("linear", 0.01)
 
 
@@ -202,8 +202,8 @@ WRONG = {
     "pooler": ({"encoder": "roberta"}, "with a pooler and two segments"),
     "mask": ({"mask": None}, r"with a mask token \(\[MASK\], <mask>\)"),
     "first": ({"first": None}, "begins a text"),
-    "vocabulary": ({"image_size": 70}, "has 70 tokens, but the encoder only 64"),
-    "share": ({"mask_prob": 0.0}, "mask_share must be above 0 and below 1, got 0"),
+    "vocabulary": ({"size": 70}, "has 70 tokens, but the encoder only 64"),
+    "share": ({"mask_prob": 0.0}, "mask_prob must be above 0 and below 1, got 0"),
 }
 
 

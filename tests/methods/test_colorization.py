@@ -27,7 +27,7 @@ from tests.helpers import cases
 class Pixels(nn.Module):
     """An encoder that one can compute by hand: the lightness of each pixel of a 4 x 4 square."""
 
-    dim, sees = 1, "lightness"
+    dim, color_space = 1, "lightness"
 
     def forward(self, x):
         level = nn.functional.avg_pool2d(lightness(x) / 100, 4)
@@ -45,9 +45,9 @@ def prior() -> torch.Tensor:
 def method(**options) -> Colorization:
     with init_seed(0, "test"):
         told = {
-            "image_size": 16,
+            "size": 16,
             "prior": prior(),
-            "width": 8,
+            "head_dim": 8,
             "min_crop_scale": 1.0,
             "flip_prob": 0.0,
         } | options
@@ -82,9 +82,9 @@ def test_the_encoder_sees_the_lightness_alone():
 
 
 def test_an_encoder_that_sees_colors_is_refused():
-    with pytest.raises(ValueError, match=r"--encoder\.sees lightness"):
+    with pytest.raises(ValueError, match=r"--encoder\.color-space lightness"):
         method(encoder=cases.tiny_encoder())
-    with pytest.raises(ValueError, match="unknown sees 'gray' of the encoder"):
+    with pytest.raises(ValueError, match="unknown color_space 'gray' of the encoder"):
         cases.tiny_encoder(color_space="gray")
 
 
@@ -97,7 +97,7 @@ def test_the_target_is_the_color_of_each_fourth_pixel(rng):
     assert torch.equal(view.bins, index)
     torch.testing.assert_close(view.share, share, atol=1e-4, rtol=0)
     assert view.bins.shape == (4, 4, 4, 5)
-    assert method(neighbours=10).view(batch, rng()).bins.shape == (4, 4, 4, 10)
+    assert method(num_neighbors=10).view(batch, rng()).bins.shape == (4, 4, 4, 10)
 
 
 def test_a_pixel_counts_as_its_nearest_bin_is_rare(rng):
@@ -105,7 +105,7 @@ def test_a_pixel_counts_as_its_nearest_bin_is_rare(rng):
     view = method().view(photos(16), rng())
     assert torch.equal(view.weight, color_bins.rarity_weights(prior())[view.bins[..., 0]])
     assert view.weight.std() > 0.1
-    flat = method(uniform=1.0).view(photos(16), rng())
+    flat = method(uniform_weight=1.0).view(photos(16), rng())
     assert torch.allclose(flat.weight, torch.ones(4, 4, 4))
 
 
@@ -259,7 +259,7 @@ def test_it_learns_the_colors_of_large_photos(rng):
         "resnet18", in_channels=3, size=176, color_space="lightness", **tiny
     )
     batch = photos(176, 2)
-    made = method(encoder=encoder, size=176, width=16, stages=3)
+    made = method(encoder=encoder, size=176, head_dim=16, stages=3)
     view = made.view(batch, rng())
     assert view.bins.shape == (2, 44, 44, 5)
     optimizer = build_optimizer("adamw", made, lr=1e-2, weight_decay=0.0)
@@ -325,8 +325,10 @@ def test_the_prior_counts_the_pixels_that_are_guessed():
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [({"num_neighbors": 0}, "neighbours"), ({"uniform_weight": -0.1}, "uniform"), ({"width": 0}, "width"),
-     ({"min_crop_scale": 0.0}, "crop"), ({"flip_prob": 2.0}, "flip"), ({"prior": torch.ones(9)}, "313")],
+    [({"num_neighbors": 0}, "num_neighbors"), ({"uniform_weight": -0.1}, "uniform_weight"),
+     ({"head_dim": 0}, "head_dim"),
+     ({"min_crop_scale": 0.0}, "min_crop_scale"), ({"flip_prob": 2.0}, "flip_prob"),
+     ({"prior": torch.ones(9)}, "313")],
 )  # fmt: skip
 def test_impossible_options_are_named(options, word):
     with pytest.raises(ValueError, match=word):

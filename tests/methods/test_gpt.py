@@ -47,7 +47,7 @@ def test_every_token_is_a_target_once_in_an_epoch(method):
     """Through plan, layout and view; with [CLS] before and [SEP] behind each document."""
     _, documents, _ = cases.corpus()
     tokens = np.arange(documents[-1, 1]) + 5
-    told = {"max_length": 24, "vocabulary": cases.vocabulary()}
+    told = {"length": 24, "vocabulary": cases.vocabulary()}
     plan = method.draw.plan(documents, None, random=np.random.default_rng(0), **told)
     view = view_of(method, method.draw.collate(tokens, plan, np.arange(plan.size), **told))
     targets = view.target[view.chosen]
@@ -61,7 +61,7 @@ def test_every_token_is_a_target_once_in_an_epoch(method):
 
 def test_gpt2s_documents_begin_and_end_with_the_same_token(method):
     own = cases.vocabulary()._replace(first=3, last=3, pad=None, mask=None)
-    told = {"max_length": 11, "vocabulary": own}
+    told = {"length": 11, "vocabulary": own}
     documents, tokens = np.array([[0, 4], [4, 8]]), np.arange(8) + 5
     plan = method.draw.plan(documents, None, random=np.random.default_rng(0), **told)
     batch = method.draw.collate(tokens, plan, np.arange(plan.size), **told)
@@ -121,5 +121,5 @@ def test_a_vocabulary_without_special_tokens_will_do():
 def test_the_recipe_is_nanogpts():
     d = GPT.paper
     assert (d.optimizer, d.lr, d.base_batch) == ("adamw", 6e-4, 480)
-    assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.95), 1e-8, 0.1, 1.0)
+    assert (d.betas, d.eps, d.weight_decay, d.grad_clip) == ((0.9, 0.95), 1e-8, 0.1, 1.0)
     assert d.schedule == "cosine"

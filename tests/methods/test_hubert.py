@@ -239,7 +239,7 @@ def test_metrics_are_the_share_hidden_and_how_often_the_guess_is_right(view):
         method.final_projection(out.flatten(0, 1)), method.code_embeddings
     ).argmax(dim=1)
     right = right.view_as(view.mask) == view.batch.units
-    for name, frames in {"masked_loss": view.mask, "unmasked_loss": valid & ~view.mask}.items():
+    for name, frames in {"masked": view.mask, "unmasked": valid & ~view.mask}.items():
         found = step.metrics[f"{name}_accuracy"]
         assert float(found.mean) == pytest.approx(float(right[frames].float().mean()))
 
@@ -264,7 +264,7 @@ def test_the_recipe_is_the_papers():
     """Section IV-C and hubert_base_librispeech.yaml."""
     d = HuBERT.paper
     assert (d.optimizer, d.lr, d.scaling, d.weight_decay) == ("adamw", 5e-4, "none", 0.01)
-    assert (d.betas, d.eps, d.clip) == ((0.9, 0.98), 1e-6, 10.0)
+    assert (d.betas, d.eps, d.grad_clip) == ((0.9, 0.98), 1e-6, 10.0)
     assert (d.schedule, d.warmup) == ("linear", 0.08)
     method = build()
     assert (method.spans, method.temperature) == (SpanMask(0.8, 10), 0.1)
@@ -281,11 +281,11 @@ def test_the_recipe_is_the_papers():
     [
         ({"num_clusters": 1}, "clusters must be at least 2, got 1"),
         ({"mask_length": 0}, "mask_length must be at least 1, got 0"),
-        ({"mask_prob": 80.0}, "mask_share must be above 0 and at most 1, got 80"),
+        ({"mask_prob": 80.0}, "mask_prob must be above 0 and at most 1, got 80"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0"),
-        ({"unmasked_weight": -1.0}, "alpha must be at least 0, got -1"),
+        ({"unmasked_weight": -1.0}, "unmasked_weight must be at least 0, got -1"),
         ({"feature_penalty": float("nan")}, "penalty must be at least 0, got nan"),
-        ({"proj_dim": 0}, "code_dim must be at least 1, got 0"),
+        ({"proj_dim": 0}, "proj_dim must be at least 1, got 0"),
     ],
 )
 def test_numbers_that_make_no_task_are_refused(options, says):

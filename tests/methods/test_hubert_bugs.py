@@ -95,7 +95,8 @@ BUGS = [
         changed_arguments(mask_prob=lambda asked: 0.4 if asked is None else asked), RECIPE),
     Bug("codes are as wide as the encoder", HuBERT.__init__,
         changed_arguments(proj_dim=lambda asked: 768 if asked is None else asked), RECIPE),
-    Bug("gradients are not clipped", Attribute(HuBERT, "paper"), replaced_fields(clip=0.0), RECIPE),
+    Bug("gradients are not clipped", Attribute(HuBERT, "paper"),
+        replaced_fields(grad_clip=0.0), RECIPE),
 ]  # fmt: skip
 
 

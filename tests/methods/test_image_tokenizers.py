@@ -131,7 +131,7 @@ def test_codes_are_whole_numbers_of_patches(name):
         codes = method.codes(x)
         assert codes.shape == (16, 16)
         assert codes.dtype == torch.int64
-        assert 0 <= int(codes.min()) <= int(codes.max()) < method.targets == 512
+        assert 0 <= int(codes.min()) <= int(codes.max()) < method.units == 512
         again = method.reconstruct(x)
     assert again.shape == x.shape
     assert 0 <= float(again.min()) <= float(again.max()) <= 1
@@ -145,7 +145,7 @@ def test_a_change_in_a_corner_stays_there(name):
     with torch.no_grad():
         codes = torch.zeros(1, 16, dtype=torch.int64)
         plain = method.decode(codes)
-        codes[0, 3] = method.targets - 1  # at the top right
+        codes[0, 3] = method.units - 1  # at the top right
         moved = (method.decode(codes) - plain).abs().sum(dim=(0, 1))
     # group norms carry some of it everywhere
     assert float(moved[:8, 8:].mean()) > 1.5 * float(moved[8:, :8].mean())
@@ -232,7 +232,7 @@ def test_the_decoder_sees_the_mixture_of_code_vectors(rng):
     ("options", "words"),
     [
         ({"codebook_size": 1}, "codebook"),
-        ({"dim": 0}, "dim"),
+        ({"code_dim": 0}, "code_dim"),
         ({"anneal_steps": 0}, "anneal"),
         ({"temperature": 0.0}, "temperature"),
         ({"kl_weight": -1.0}, "kl"),

@@ -126,7 +126,7 @@ def test_gray_is_the_usual_luma_and_goes_before_the_tiles(rng):
     options = {
         "grid": 2,
         "tile_size": 8,
-        "min_crop_scale": 1.0,
+        "min_crop_side": 1.0,
         "flip_prob": 0.0,
         "num_permutations": 2,
     }
@@ -222,7 +222,7 @@ def test_all_tiles_go_through_the_encoder_once(rng):
 def test_what_is_known_of_the_permutations():
     method = puzzle(15, num_permutations=100)
     assert method.about == {
-        "num_permutations": 100,
+        "permutations": 100,
         "least_hamming": 2,
         "mean_hamming": pytest.approx(8.08),
     }
@@ -261,31 +261,31 @@ def test_channels_move_less_in_small_images():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"image_size": 14}, r"14 px are too small for 3 x 3 .* --image-size 15 .*, or --grid 2"),
+        ({"size": 14}, r"14 px are too small for 3 x 3 .* --image-size 15 .*, or --grid 2"),
         (
-            {"image_size": 8},
+            {"size": 8},
             r"8 px are too small for 3 x 3 .* --image-size 15 or larger would be right$",
         ),
         (
-            {"image_size": 9, "grid": 2},
+            {"size": 9, "grid": 2},
             r"9 px are too small for 2 x 2 .* --image-size 10 or larger",
         ),
-        ({"image_size": 32, "grid": 4}, "grid must be at least 2 and at most 3, got 4"),
-        ({"image_size": 32, "tile_size": 11}, "tile must be 4 to 10 pixels"),
-        ({"image_size": 32, "tile_size": 3}, "tile must be 4 to 10 pixels"),
-        ({"image_size": 32, "num_permutations": 1}, "permutations of 9 tiles: 2 to 362,880"),
-        ({"image_size": 32, "num_permutations": 0}, "permutations of 9 tiles: 2 to 362,880"),
-        ({"image_size": 32, "grid": 2, "num_permutations": 25}, "permutations of 4 tiles: 2 to 24"),
-        ({"image_size": 32, "permutation_rule": "max"}, "unknown rule 'max'"),
-        ({"image_size": 32, "repeats": 0}, "repeats must be at least 1"),
-        ({"image_size": 32, "embed_dim": 0}, "embed must be at least 1"),
+        ({"size": 32, "grid": 4}, "grid must be at least 2 and at most 3, got 4"),
+        ({"size": 32, "tile_size": 11}, "tile must be 4 to 10 pixels"),
+        ({"size": 32, "tile_size": 3}, "tile must be 4 to 10 pixels"),
+        ({"size": 32, "num_permutations": 1}, "permutations of 9 tiles: 2 to 362,880"),
+        ({"size": 32, "num_permutations": 0}, "permutations of 9 tiles: 2 to 362,880"),
+        ({"size": 32, "grid": 2, "num_permutations": 25}, "permutations of 4 tiles: 2 to 24"),
+        ({"size": 32, "permutation_rule": "max"}, "unknown rule 'max'"),
+        ({"size": 32, "repeats": 0}, "repeats must be at least 1"),
+        ({"size": 32, "embed_dim": 0}, "embed_dim must be at least 1"),
         (
-            {"image_size": 32, "grayscale_prob": 1.5},
-            "gray must be at least 0 and at most 1, got 1.5",
+            {"size": 32, "grayscale_prob": 1.5},
+            "grayscale_prob must be at least 0 and at most 1, got 1.5",
         ),
-        ({"image_size": 32, "flip_prob": -1.0}, "flip must be at least 0 and at most 1, got -1"),
-        ({"image_size": 32, "min_crop_scale": 0.0}, "crop must be above 0 and at most 1, got 0"),
-        ({"image_size": 32, "max_channel_shift": -1}, "shift must be at least 0, got -1"),
+        ({"size": 32, "flip_prob": -1.0}, "flip_prob must be at least 0 and at most 1, got -1"),
+        ({"size": 32, "min_crop_side": 0.0}, "min_crop_side must be above 0 and at most 1, got 0"),
+        ({"size": 32, "max_channel_shift": -1}, "max_channel_shift must be at least 0, got -1"),
     ],
 )
 def test_impossible_options_are_named(options, words):

@@ -49,7 +49,7 @@ BUGS = [
     Bug("all tiles of an image have one place", draw_corners,
         changed_output(lambda corner: corner[:, :1].expand_as(corner)), CELLS),
     Bug("tiles leave their cells", draw_corners, changed_output(lambda corner: corner + 1), CELLS),
-    Bug("channels are moved by one pixel at most", draw_corners, changed_arguments(max_channel_shift=1),
+    Bug("channels are moved by one pixel at most", draw_corners, changed_arguments(shift=1),
         CHANNELS),
     Bug("the channels of all tiles are moved alike", draw_corners,
         changed_output(lambda corner: corner[:, :1].expand_as(corner)), CHANNELS),

@@ -18,7 +18,7 @@ from selfwise.methods.jigsaw import Jigsaw
 from selfwise.views.image.augment import evaluation_view, resized_crop
 
 PLACE = torch.arange(9)
-WHOLE = {"min_crop_scale": 1.0, "flip_prob": 0.0}  # the image as it is
+WHOLE = {"min_crop_side": 1.0, "flip_prob": 0.0}  # the image as it is
 
 
 class Any(nn.Module):
@@ -109,7 +109,7 @@ def test_edges_that_go_on_in_the_next_tile_solve_the_puzzle_until_there_are_gaps
 def test_edges_of_photos_match_less_behind_gaps(bare, size):
     """In photos lines go on for longer than a gap, which is no shortcut: chance is 0.125."""
     x = photos(size)
-    assert matched(bare(x, tile=size // 3, shift=0)) > 0.95
+    assert matched(bare(x, tile_size=size // 3, max_channel_shift=0)) > 0.95
     assert matched(cut(x, tile_size=64)) < 0.6
 
 
@@ -187,4 +187,6 @@ def test_resampling_by_one_factor_gives_the_place_away_until_the_factor_is_drawn
     x = torch.rand(1200, 1, 32, 32, generator=generator(0, "noise"))
     box = torch.tensor([[2.0, 2.0, 28.0, 28.0]]).expand(len(x), 4)
     assert told_by_blur(cut(resized_crop(x, box, 32))) > 0.3  # chance is 0.111
-    assert told_by_blur(cut(x, crop=0.6)) < 0.111 + 0.02  # 5,400 tiles: four standard deviations
+    assert (
+        told_by_blur(cut(x, min_crop_side=0.6)) < 0.111 + 0.02
+    )  # 5,400 tiles: four standard deviations

@@ -159,7 +159,7 @@ def test_the_recipe_is_the_papers():
     d = RoBERTa.paper
     assert scale_lr(d, 8192) == pytest.approx(6e-4, rel=0.06)
     assert scale_lr(d, 256) == 1e-4  # the authors' table for small batches
-    assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.98), 1e-6, 0.01, 0.0)
+    assert (d.betas, d.eps, d.weight_decay, d.grad_clip) == ((0.9, 0.98), 1e-6, 0.01, 0.0)
     assert (d.schedule, d.warmup) == ("linear", 0.06)
 
 

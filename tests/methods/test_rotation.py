@@ -138,7 +138,7 @@ def test_larger_images_are_cropped_and_so_are_small_ones_if_asked():
 
     assert upright(64) == Shift(64, 8)
     assert upright(65) == Crop(65, scale=(0.08, 1.0))
-    assert upright(32, crop=0.5, flip_prob=0.0) == Crop(32, scale=(0.5, 1.0), flip=0.0)
+    assert upright(32, min_crop_scale=0.5, flip_prob=0.0) == Crop(32, scale=(0.5, 1.0), flip=0.0)
 
 
 def test_gray_images(rng):

@@ -109,8 +109,8 @@ def test_the_images_are_read_as_pixels_in_0_to_1(rng):
 
 
 @pytest.mark.parametrize(
-    "options", [{"layers": 4}, {"temperature": 0.0}, {"min_crop_scale": 0.0}, {"flip_prob": 2}]
+    "options", [{"proj_layers": 4}, {"temperature": 0.0}, {"min_crop_scale": 0.0}, {"flip_prob": 2}]
 )
 def test_impossible_options_are_named(options):
-    with pytest.raises(ValueError, match=r"layers|temperature|crop|flip"):
+    with pytest.raises(ValueError, match=r"proj_layers|temperature|min_crop_scale|flip_prob"):
         SimCLR(Mean(), size=16, **options)

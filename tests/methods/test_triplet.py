@@ -295,7 +295,7 @@ def test_impossible_options_are_named(name):
             cases.build(name, margin=margin)
     with pytest.raises(ValueError, match="unknown mining 'semihrad'; did you mean 'semihard'"):
         cases.build(name, mining="semihrad")
-    with pytest.raises(ValueError, match="crop must be above 0"):
+    with pytest.raises(ValueError, match="min_crop_scale must be above 0"):
         cases.build(name, min_crop_scale=0.0)
     with pytest.raises(ValueError, match="per_identity must be at least 2"):
         cases.build("triplet_labelled", images_per_identity=1)

@@ -158,9 +158,9 @@ def test_a_run_on_code_from_outside_records_where_it_is_from(file, capsys):
 
 
 COMMANDS = {
-    "probe": ["--train", "digits:train", "--test", "digits:test", "--kind", "knn", "--labels-per-class", "5",
-              "--seeds", "1"],
-    "embed_dim": ["--data", "digits:test", "--out", "vectors.npz"],
+    "probe": ["--train", "digits:train", "--test", "digits:test", "--kind", "knn",
+              "--labels-per-class", "5", "--seeds", "1"],
+    "embed": ["--data", "digits:test", "--out", "vectors.npz"],
     "export": ["--to", "safetensors", "--out", "exported"],
     "resume": [],
 }  # fmt: skip

@@ -387,7 +387,7 @@ def test_a_step_may_be_a_number_of_tokens(corpus, runs, tmp_path):
 
 @pytest.mark.run
 def test_the_embedded_corpus_needs_no_file(tmp_path):
-    encoder = {"encoder": "gpt-tiny", "encoder_options": {**TINY, "max_length": 32}}
+    encoder = {"encoder": "gpt-tiny", "encoder_options": {**TINY, "length": 32}}
     told = {**QUICK, "steps": 2, "tokenizer": "chars", **encoder, "monitor_every": 0}
     run = selfwise.pretrain("gpt", data="python-docs", out=tmp_path / "run", **told)
     assert read_record(run.folder).info.tokens > 100_000
@@ -442,7 +442,10 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
         (["generate", runs("bert").folder], ("fill",)),
         (["generate", runs("gpt").folder, "--top-p", "0"], ("--top-p",)),
         ([*embed, "--out", tmp_path / "x.npz", "--pooling", "men"], ("mean",)),
-        (["probe", runs("bert").folder, "--train", labelled, "--label-column", "lable"], ("label",)),
+        (
+            ["probe", runs("bert").folder, "--train", labelled, "--label-column", "lable"],
+            ("label",),
+        ),
         (["import", "brt", tmp_path, "--out", out], ("bert",)),
         (["import", "bert", tmp_path / "empty", "--out", out], ("config.json",)),
         (["export", runs("bert").folder, "--to", "hff", "--out", tmp_path / "o"], ("hf",)),

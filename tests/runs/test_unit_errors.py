@@ -55,7 +55,7 @@ def runs(voices, pictures, tmp_path_factory):
     )
     told = {
         "encoder": "gpt-tiny",
-        "encoder_options": {"dim": 32, "heads": 2, "max_length": 16},
+        "encoder_options": {"dim": 32, "heads": 2, "length": 16},
         "steps": 1,
     }
     told |= {

@@ -30,7 +30,7 @@ def pictures(tmp_path):
 
 def find(images, **changed):
     """`changed`: options of the targets, and the patch or longest side they are learned at."""
-    told = {"image_size": 16, "patch": 4, "max_decode_size": 256}
+    told = {"size": 16, "patch": 4, "decode": 256}
     told |= {name: changed.pop(name) for name in ("patch", "decode") if name in changed}
     options = PatchTargetOptions(num_clusters=4, **changed)
     return targets.learn_targets(images, options, open_run=open_newest, **told)

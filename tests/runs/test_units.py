@@ -332,7 +332,7 @@ def test_beit_predicts_the_codes_of_a_tokenizer(runs, pictures):
     x = _views(pictures)
     assert run.method.targets(x).equal(tokenizer.method.codes(x))
     # the run has them, also where the tokenizer is gone
-    assert load(run.folder).method.units(x).equal(tokenizer.method.codes(x))
+    assert load(run.folder).method.targets(x).equal(tokenizer.method.codes(x))
 
 
 def test_beit_predicts_clusters_of_patches(runs):

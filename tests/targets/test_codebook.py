@@ -42,7 +42,7 @@ def learn(batches, count, *, folder=None, memory=1.0, progress=None, **options):
     return learn_codebook(batches, settings, folder=folder, memory=memory, progress=progress)
 
 
-SMALL = {"num_clusters": 9, "seed": 0, "sample": 200, "tries": 2, "passes": 4, "tolerance": 0.0}
+SMALL = {"clusters": 9, "seed": 0, "sample": 200, "tries": 2, "passes": 4, "tolerance": 0.0}
 
 
 def inertia(stream: Stream, book: Codebook) -> float:
@@ -56,7 +56,7 @@ def test_clouds_that_lie_apart_are_found():
         middles[torch.randint(7, (100,), generator=random)] + torch.randn(100, 5, generator=random)
         for _ in range(10)
     ]
-    book = learn(lambda j: parts[j], 10, num_clusters=7, seed=3, sample=150)
+    book = learn(lambda j: parts[j], 10, clusters=7, seed=3, sample=150)
     gaps = torch.cdist(book.centres, middles).amin(dim=0)
     assert gaps.max() < 1
     assert (book.size, book.dim) == (7, 5)
@@ -181,7 +181,7 @@ def test_the_global_random_state_is_left_alone():
 
 def test_the_best_of_the_starts_is_taken():
     stream = Stream([400], blobs=30)
-    told = SMALL | {"num_clusters": 30, "passes": 0, "sample": 400}
+    told = SMALL | {"clusters": 30, "passes": 0, "sample": 400}
     few, many = (
         sum(inertia(stream, learn(stream, 1, **told | {"tries": n, "seed": s})) for s in range(4))
         for n in (1, 10)
@@ -237,7 +237,7 @@ def test_numbers_that_make_no_fit(option, value):
 def test_the_folder_of_another_fit(tmp_path):
     learn(Stream(SIZES), 8, **SMALL, folder=tmp_path)
     with pytest.raises(ValueError, match="keeps a fit with clusters 9, and this one has 8"):
-        learn(Stream(SIZES), 8, **SMALL | {"num_clusters": 8}, folder=tmp_path)
+        learn(Stream(SIZES), 8, **SMALL | {"clusters": 8}, folder=tmp_path)
 
 
 def test_a_damaged_fit_is_named(tmp_path):

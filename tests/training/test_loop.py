@@ -393,7 +393,7 @@ def test_warnings_of_a_probe_reach_the_user(capsys):
             return {"effective_rank": 1.0}
 
         def warning(self, values):
-            return f"the rank is {values['rank']}"
+            return f"the rank is {values['effective_rank']}"
 
     told = options(Supervised)
     fit(cases.build("supervised"), Repeated(Supervised), told, seed=0, probes=[Worried()])

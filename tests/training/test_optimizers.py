@@ -103,7 +103,7 @@ def test_adamw_is_torchs_where_a_method_says_nothing():
     mine = train(ours, build_optimizer("adamw", ours, **told))
     plain = torch.optim.AdamW(theirs.parameters(), 0.1, weight_decay=0.0, fused=True)
     assert all(torch.equal(a, b) for a, b in zip(mine, train(theirs, plain)))
-    assert d.clip == 0.0
+    assert d.grad_clip == 0.0
 
 
 def test_the_step_has_the_methods_betas_and_clip():

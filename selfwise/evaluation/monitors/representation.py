@@ -118,7 +118,7 @@ def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
     """
     min_rank = max(COLLAPSED_RANK, COLLAPSED_RANK_SHARE * max_rank)
     if values["effective_rank"] < min_rank:
-        symptom = f"an effective rank of {values['rank']:.1f} of {max_rank}"
+        symptom = f"an effective rank of {values['effective_rank']:.1f} of {max_rank}"
     elif values["uniformity"] > COLLAPSED_UNIFORMITY:
         symptom = f"a uniformity of {values['uniformity']:.3f}, where 0 is a single point"
     else:

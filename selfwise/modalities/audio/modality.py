@@ -105,8 +105,9 @@ class AudioModality:
         )
         if options.val_fraction and len(recordings) == 1:
             raise ValueError(
-                f"{recordings.ids[0]} is the only recording, and --val-fraction {options.val_fraction:g} "
-                "would leave none to train on: give --val-fraction 0, or the recording in parts"
+                f"{recordings.ids[0]} is the only recording, and --val-fraction "
+                f"{options.val_fraction:g} would leave none to train on: give --val-fraction 0, or "
+                "the recording in parts"
             )
         trained, held_out = recordings, None
         if options.val_fraction:
@@ -221,12 +222,13 @@ def _check_reading(options: AudioReading) -> None:
     seconds, longest = options.batch_seconds, options.max_clip_seconds
     if longest > seconds:
         raise ValueError(
-            f"--max-clip-seconds {longest:g} is above --batch-seconds {seconds:g}: the longest crop must fit "
-            f"into a step; give a --max-clip-seconds of at most {seconds:g}"
+            f"--max-clip-seconds {longest:g} is above --batch-seconds {seconds:g}: the longest "
+            f"crop must fit into a step; give a --max-clip-seconds of at most {seconds:g}"
         )
     if round(longest * RATE) < TWO_FRAMES:
         raise ValueError(
-            f"--max-clip-seconds {longest:g} is less than two frames, which are {TWO_FRAMES / RATE:g} s"
+            f"--max-clip-seconds {longest:g} is less than two frames, which are "
+            f"{TWO_FRAMES / RATE:g} s"
         )
 
 
@@ -246,8 +248,8 @@ def _add_needs(run_audio: OpenAudio, opening: Opening, recordings: Recordings) -
         if opening.folder is None:
             about = frame_targets.about
             print_progress(
-                f"{about['num_clusters']} units of {about['of']}, {about['in use']} in use, perplexity "
-                f"{about['perplexity']:.1f}"
+                f"{about['num_clusters']} units of {about['of']}, {about['in use']} in use, "
+                f"perplexity {about['perplexity']:.1f}"
             )
         run_audio.targets, run_audio.inputs[name], run_audio.about[name] = (
             frame_targets,

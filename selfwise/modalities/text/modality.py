@@ -151,8 +151,8 @@ class TextModality:
         encoder = encoders.build_text_encoder(choice.name, vocab=vocab, seed=seed, **options)
         if encoder.length < length:
             raise ValueError(
-                f"--max-length {length} is more than the {encoder.length} positions of the encoder: "
-                f"give --encoder.length {length}, or a smaller --max-length"
+                f"--max-length {length} is more than the {encoder.length} positions of the "
+                f"encoder: give --encoder.length {length}, or a smaller --max-length"
             )
         return encoder
 

@@ -75,7 +75,8 @@ def _check_batch(batch: int, images_per_identity: int) -> None:
     if batch < 2 * images_per_identity:
         raise ValueError(
             f"a batch of {batch} with {images_per_identity} images of each identity has no two "
-            f"identities, so there are no negatives; --batch-size {2 * images_per_identity} is the least"
+            f"identities, so there are no negatives; --batch-size {2 * images_per_identity} is the "
+            "least"
         )
     if batch % images_per_identity:
         low = batch // images_per_identity * images_per_identity

@@ -112,7 +112,7 @@ def test_no_row_depends_on_another():
     assert not torch.equal(a[1], b[1])
 
 
-@pytest.mark.parametrize("options", [{}, {"max_length": 3}, {"share": 1.0}, {"share": 0.1}])
+@pytest.mark.parametrize("options", [{}, {"length": 3}, {"share": 1.0}, {"share": 0.1}])
 def test_all_hidden_frames_have_a_place(options):
     spans = SpanMask(**options)
     for t in (1, 2, 3, 7, 19, 20, 21, 50, 125):

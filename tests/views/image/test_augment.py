@@ -14,7 +14,7 @@ from selfwise.views.image import augment as image
 from selfwise.views.image.augment import Augment, crop_boxes, resized_crop
 from selfwise.views.image.color_jitter import jitter_factors
 
-PLAIN = {"flip_prob": 0.0, "jitter_strength": 0.0, "grayscale": 0.0, "blur_prob": 0.0}
+PLAIN = {"flip": 0.0, "jitter": 0.0, "grayscale": 0.0, "blur": 0.0}
 
 
 def batch(n: int, side: int = 24, channels: int = 3, seed: int = 0) -> ImageBatch:
@@ -99,16 +99,16 @@ def test_each_operation_comes_as_often_as_it_should():
     left = (draws.order == 4).all(dim=1)
     assert ((draws.order == 4).any(dim=1) == left).all()
     found = {
-        "flip_prob": draws.flip,
-        "jitter_strength": ~left,
-        "grayscale_prob": draws.gray,
-        "blur_prob": draws.blurred,
+        "flip": draws.flip,
+        "jitter": ~left,
+        "gray": draws.gray,
+        "blur": draws.blurred,
     }
     for name, p in {
-        "flip_prob": 0.5,
-        "jitter_strength": 0.8,
-        "grayscale_prob": 0.2,
-        "blur_prob": 0.5,
+        "flip": 0.5,
+        "jitter": 0.8,
+        "gray": 0.2,
+        "blur": 0.5,
     }.items():
         bound = 4 * math.sqrt(p * (1 - p) / n)
         assert abs(found[name].float().mean().item() - p) < bound, name
@@ -146,8 +146,8 @@ def test_the_draws_do_not_depend_on_the_options():
         Augment(24, **changed)._draw(images, Rng(generator(6)))
         for changed in (
             {},
-            {"jitter_strength": 0.5},
-            {"grayscale": 0.0, "blur_prob": 1.0, "jitter_strength": 1.0},
+            {"strength": 0.5},
+            {"grayscale": 0.0, "blur": 1.0, "strength": 1.0},
         )
     ]
     sigma, box = ([d._asdict()[name][d.row.argsort()] for d in drawn] for name in ("sigma", "box"))
@@ -205,20 +205,20 @@ def test_an_image_with_one_channel_keeps_one():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"image_size": 0}, "size"),
+        ({"size": 0}, "size"),
         ({"scale": (0.0, 1.0)}, "scale"),
         ({"scale": (0.5, 1.1)}, "scale"),
         ({"scale": (0.9, 0.5)}, "scale"),
         ({"ratio": (0.0, 1.0)}, "ratio"),
-        ({"flip_prob": 1.5}, "flip"),
-        ({"jitter_strength": -0.1}, "jitter"),
+        ({"flip": 1.5}, "flip"),
+        ({"jitter": -0.1}, "jitter"),
         ({"grayscale": math.nan}, "grayscale"),
-        ({"blur_prob": 2.0}, "blur"),
-        ({"jitter_strength": -1.0}, "strength"),
-        ({"jitter_strength": math.nan}, "strength"),
+        ({"blur": 2.0}, "blur"),
+        ({"strength": -1.0}, "strength"),
+        ({"strength": math.nan}, "strength"),
     ],
 )
 def test_options_out_of_range_are_refused(option, message):
     with pytest.raises(ValueError, match=f"^{message}[^\n]*$"):
-        Augment(**{"image_size": 32, **option}).check()
+        Augment(**{"size": 32, **option}).check()
     Augment(32).check()

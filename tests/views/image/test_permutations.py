@@ -140,7 +140,7 @@ def test_a_large_set_is_read_from_its_file(kept):
 
 def test_sets_of_other_arguments_have_other_files(kept):
     path, _ = kept
-    for options in ({"seed": 1}, {"permutation_rule": "min"}):
+    for options in ({"seed": 1}, {"rule": "min"}):
         permutation_set(4, 10, **options)
     permutation_set(4, 11)
     assert len(list(path.parent.iterdir())) == 4

@@ -23,7 +23,7 @@ def of(plan, documents, sentences=None, *, length=24, seed=0, vocabulary=None):
 
 def read(plan, found, tokens, length=24, vocabulary=None):
     collate_rows = collate.collate_windows if plan == "windows" else collate.collate_packed
-    told = {"max_length": length, "vocabulary": vocabulary or cases.vocabulary()}
+    told = {"length": length, "vocabulary": vocabulary or cases.vocabulary()}
     return collate_rows(tokens, found, np.arange(found.size), **told)
 
 
@@ -242,7 +242,7 @@ def test_laying_out_is_fast_and_reads_a_memory_map(tmp_path):
     tokens.tofile(tmp_path / "tokens")
     mapped = np.memmap(tmp_path / "tokens", np.uint16, "r")
     found = of("best_fit", documents)
-    told = {"max_length": 24, "vocabulary": cases.vocabulary()}
+    told = {"length": 24, "vocabulary": cases.vocabulary()}
     some = collate.collate_packed(mapped, found, np.array([7, 2]), **told)
     whole = read("best_fit", found, tokens)
     assert torch.equal(some.ids, whole.ids[[7, 2]])

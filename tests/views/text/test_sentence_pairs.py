@@ -15,7 +15,7 @@ PLANS = {"next_sentence": False, "sentence_order": True}  # whether pairs are sw
 def made(documents=400, *, seed=0, sentences=20, plan="next_sentence", length=LENGTH):
     tokens, whole, spans = cases.corpus(documents, seed=seed, sentences=sentences)
     random = np.random.default_rng(seed)
-    told = {"max_length": length, "vocabulary": cases.vocabulary(), "random": random}
+    told = {"length": length, "vocabulary": cases.vocabulary(), "random": random}
     return tokens, whole, spans, getattr(sentence_pairs, f"plan_{plan}")(whole, spans, **told)
 
 
@@ -182,7 +182,7 @@ def test_documents_of_one_sentence_make_no_pairs(plan):
         made(30, sentences=1, plan=plan)
     assert "\n" not in str(error.value)
     _, whole, spans = cases.corpus(5, sentences=2)
-    told = {"max_length": LENGTH, "vocabulary": cases.vocabulary()}
+    told = {"length": LENGTH, "vocabulary": cases.vocabulary()}
     only = whole[:1], spans[:2]
     # one document alone has no other: after ten tries it is its own, as in the authors' code
     plan = getattr(sentence_pairs, f"plan_{plan}")(*only, **told, random=np.random.default_rng(0))

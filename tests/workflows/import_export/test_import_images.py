@@ -29,7 +29,7 @@ SMALL = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
 # timm's name and arguments, and the side of its images
 TIMMS = {
     "resnet": ("resnet18", SMALL, 64),
-    "grayscale_prob": ("resnet18", {**SMALL, "in_chans": 1}, 64),
+    "gray": ("resnet18", {**SMALL, "in_chans": 1}, 64),
     "vit": ("vit_tiny_patch16_224", {"depth": 2, "embed_dim": 48, "img_size": 64}, 64),
     "mean": (
         "vit_tiny_patch16_224",
