@@ -28,6 +28,7 @@ from selfwise.report.page.parts import (
     Picture,
     Section,
     Sheet,
+    Statement,
     Strip,
     Table,
     escape_all,
@@ -49,13 +50,20 @@ NUMBER = re.compile(  # 61.3 ± 0.4, 12 %
 TemplatePart = dict[str, object]  # what the template needs of a part; `kind` names its macro
 
 
-def render(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
+def render(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    lead: str = "",
+    statements: Sequence[Statement] = (),
+) -> str:
     """The page. The same sections give the same text, and all words in them are escaped.
 
     Args:
         title: of the page.
         sections: in their order.
-        lead: what stands below the title.
+        lead: the sentences below the statements.
+        statements: the conclusions, below the title.
     """
     figures = Figures()
     escaped = [escape_all(section) for section in sections]
@@ -69,6 +77,7 @@ def render(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
         .render(
             title=escape_invisible(title),
             lead=escape_invisible(lead),
+            statements=[_render_statement(escape_all(statement)) for statement in statements],
             sections=contents,
             style=Markup(style),  # ours, as are the script and the figures' markup
             script=Markup(script),
@@ -198,6 +207,12 @@ def _render_table(part: Table, figures: Figures) -> TemplatePart:
 
 def _render_lines(part: Lines, figures: Figures) -> TemplatePart:
     return {"kind": "lines", "lines": part.lines, "caption": part.caption}
+
+
+def _render_statement(statement: Statement) -> TemplatePart:
+    kind = {"right": "good", "wrong": "bad", "": ""}[statement.mark]
+    words = re.split(r"(\s+)", statement.command)
+    return {**statement._asdict(), "kind": kind, "words": words}
 
 
 def _render_command(part: Command, figures: Figures) -> TemplatePart:

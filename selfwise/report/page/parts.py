@@ -89,6 +89,16 @@ class Map(NamedTuple):
     caption: str = ""
 
 
+class Statement(NamedTuple):
+    """What the page concludes, above everything else: of a run, or of a run and a task."""
+
+    text: str
+    mark: Mark = ""  # green or red at its edge
+    head: str = ""  # what it is about, where there are several
+    basis: str = ""  # what it rests on
+    command: str = ""  # to type, where that is what the text asks for
+
+
 Part = Picture | Strip | Sheet | Paragraphs | Table | Lines | Command | Map
 Tree = TypeVar("Tree")  # a part or section, or anything inside one
 
