@@ -70,10 +70,11 @@ def build_sections(folders: Sequence[Path], *, data: str, seed: int) -> list[Sec
     else:
         top, embedding_sections = summary.build_sections(folders), []
     details = [*curves.build_sections(folders), *options.build_sections(folders)]
-    builders = (ranking, scores, glue)
+    ranked = ranking.build_sections(folders)
+    builders = (scores, glue)
     score_sections = [section for one in builders for section in one.build_sections(folders)]
     last = next_steps.build_sections(folders)
-    return [*top, *score_sections, *embedding_sections, *details, *last]
+    return [*ranked, *top, *score_sections, *embedding_sections, *details, *last]
 
 
 def _build_run_sections(

@@ -204,7 +204,7 @@ def _describe_relations(places: Sequence[int | str], relations: Sequence[Relatio
     """
     rivals: dict[str, list[str]] = {}
     for one in relations:
-        shown = len(places) == 1 and one.judgement != ABOVE
+        shown = len(places) == 1 and one.judgement == WITHIN
         numbers = _format_interval(one.row) if shown else ""
         rivals.setdefault(one.judgement, []).append(f"than {one.name}{numbers}")
     better, worse = (

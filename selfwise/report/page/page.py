@@ -21,6 +21,7 @@ from PIL import Image
 
 from selfwise.report.page.parts import (
     Command,
+    Heading,
     Lines,
     Map,
     Paragraphs,
@@ -210,9 +211,11 @@ def _render_lines(part: Lines, figures: Figures) -> TemplatePart:
 
 
 def _render_statement(statement: Statement) -> TemplatePart:
-    kind = {"right": "good", "wrong": "bad", "": ""}[statement.mark]
-    words = re.split(r"(\s+)", statement.command)
-    return {**statement._asdict(), "kind": kind, "words": words}
+    return {**statement._asdict(), "words": re.split(r"(\s+)", statement.command)}
+
+
+def _render_heading(part: Heading, figures: Figures) -> TemplatePart:
+    return {"kind": "heading", "text": part.text}
 
 
 def _render_command(part: Command, figures: Figures) -> TemplatePart:
@@ -226,6 +229,7 @@ def _render_map(part: Map, figures: Figures) -> TemplatePart:
 
 
 _RENDERERS: Mapping[type[Part], Callable[[Any, Figures], TemplatePart]] = {
+    Heading: _render_heading,
     Strip: _render_strip,
     Sheet: _render_sheet,
     Paragraphs: _render_paragraphs,

@@ -139,10 +139,11 @@ def _explain_separate_plots(runs: Sequence[LoggedRun], names: Sequence[str]) -> 
     for name in names:
         if len(_group_runs(runs, name)) > 1:
             reason = explain_differences(_select_records(runs, name), name)
-            titles.setdefault(reason, []).append(quantities.plot_title([name]))
+            title = quantities.plot_title([name])
+            titles.setdefault(reason, []).append(f'"{title.partition(", ")[0].partition(":")[0]}"')
     return [
-        f"Drawn apart, because the numbers cannot be compared: {join_names(several)}. "
-        f"These differ: {reason}."
+        f"The plots of {join_names(several)} are separate, because these numbers cannot be "
+        f"compared between runs that differ in {reason}."
         for reason, several in titles.items()
     ]
 

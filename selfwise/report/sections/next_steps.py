@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfwise.core.errors import shorten_folder_names
-from selfwise.report.page.parts import Command, Paragraphs, Part, Section
+from selfwise.report.page.parts import Command, Heading, Paragraphs, Part, Section
 from selfwise.workflows.next_steps import NextStep, list_next_steps
 
 TITLE = "What to do next"
@@ -20,15 +20,16 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
         parts = [
             part
             for name, folder in zip(names, folders)
-            for part in _list_parts(list_next_steps(folder)[:MAX_OF_SEVERAL], name)
+            for part in _list_parts(list_next_steps(folder)[:MAX_OF_SEVERAL], Heading(name))
         ]
     about = "The most urgent first, by the rules of docs/choosing.md."
     return [Section(TITLE, about, parts)] if parts else []
 
 
-def _list_parts(steps: Sequence[NextStep], name: str = "") -> list[Part]:
-    parts: list[Part] = []
+def _list_parts(steps: Sequence[NextStep], *headings: Heading) -> list[Part]:
+    """The steps with their commands; below the heading, where there are any."""
+    parts: list[Part] = list(headings) if steps else []
     for step in steps:
-        parts.append(Paragraphs([f"{name}: {step.text}" if name else step.text]))
+        parts.append(Paragraphs([step.text]))
         parts += [Command(step.command)] if step.command else []
     return parts

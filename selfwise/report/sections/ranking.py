@@ -117,7 +117,7 @@ def _format_rank(shared: SharedScore, ranked: Sequence[str], name: str) -> list[
         mark = "the first"
     else:
         points = f"{100 * (row['mean'] - first['mean']):+.1f}"
-        mark = f"{points}, {'behind' if behind > 0 else 'within the noise of the first'}"
+        mark = f"{points}, {'beyond the noise' if behind > 0 else 'within the noise of the first'}"
     cells = [name, format_row(row), f"{low:.1f} to {high:.1f}", mark]
     return [str(ranked.index(name) + 1), *cells]
 

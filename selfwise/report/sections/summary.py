@@ -58,13 +58,9 @@ def write_title(folders: Sequence[Path]) -> str:
 
 
 def write_lead(folders: Sequence[Path]) -> str:
-    """The best score of each run beside its baselines; nothing where there is no score."""
-    sentences = [describe_best_score(folder) for folder in folders]
-    if len(folders) == 1:
-        return sentences[0]
-    return " ".join(
-        f"{name}: {text}" for name, text in zip(shorten_folder_names(folders), sentences) if text
-    )
+    """The best score of a run beside its baselines; "" without one, and for several runs, whose
+    scores are in the ranking."""
+    return describe_best_score(folders[0]) if len(folders) == 1 else ""
 
 
 def describe_best_score(folder: Path) -> str:

@@ -2,13 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from selfwise.core.errors import shorten_folder_names
-from selfwise.report.page.parts import Mark, Statement
+from selfwise.report.page.parts import Statement
 from selfwise.runs.run_yaml import read_record
 from selfwise.workflows.verdict import Level, Verdict, read_verdicts
 
-MARKS: Mapping[Level, Mark] = {"better": "right", "no better": "wrong"}
+LEVELS: Mapping[Level, Literal["good", "mixed", "bad", "unknown"]] = {
+    "better": "good",
+    "mixed": "mixed",
+    "no better": "bad",
+    "not measured": "unknown",
+}
 
 
 def list_statements(folders: Sequence[Path]) -> list[Statement]:
@@ -33,5 +39,4 @@ def _list_of_run(folder: Path, name: str) -> list[Statement]:
 
 def _make_statement(verdict: Verdict, name: str, task: str) -> Statement:
     head = ", ".join(part for part in (name, task) if part)
-    mark = MARKS.get(verdict.level, "")
-    return Statement(verdict.text, mark, head, verdict.basis, verdict.command)
+    return Statement(verdict.text, LEVELS[verdict.level], head, verdict.basis, verdict.command)

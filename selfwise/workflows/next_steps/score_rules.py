@@ -1,5 +1,6 @@
 """What to do next, by the scores of a run."""
 
+import re
 from shlex import quote
 
 from selfwise.evaluation.scores.bootstrap import WITHIN
@@ -12,7 +13,7 @@ from selfwise.workflows.next_steps.situation import (
 )
 from selfwise.workflows.verdict import format_probe_command
 
-MAX_NEEDED = 100_000  # test examples that a user may have
+MAX_TIMES = 10  # as many test examples as there are: a user may have so many
 LABEL_DRAWS = 5
 
 
@@ -41,15 +42,15 @@ def add_test_examples(run: Situation) -> NextStep | None:
     row = rows[0]
     half = (row["high"] - row["low"]) / 2
     needed = 1.1 * score["n_test"] * (half / row["difference"]) ** 2
-    if not score["n_test"] < needed <= MAX_NEEDED:
+    if not 1 < needed / score["n_test"] <= MAX_TIMES:
         return None
     text = (
         f"The test set is too small to tell: {score['n_test']:,} examples leave "
         f"{100 * row['difference']:+.1f} points within the noise, and about {_round_up(needed):,} "
         "would show a difference of that size:"
     )
-    command = f"selfwise probe {quote(str(run.folder))} --train PATH --test LARGER_PATH"
-    return NextStep(text, command)
+    command = format_probe_command(run.folder, score)
+    return NextStep(text, re.sub(" --test .*", " --test LARGER_PATH", command))
 
 
 def draw_labels_again(run: Situation) -> NextStep | None:

@@ -12,6 +12,8 @@ from selfwise.workflows.next_steps.situation import (
 
 FEW_PASSES = 100  # over images and recordings; papers train for hundreds of epochs
 FEW_IMAGES = 5_000  # below it, training from nothing teaches little that raw pixels do not have
+MIN_PUBLISHED_SIZE = 32  # px: weights of photos say little about smaller images
+PUBLISHED = "resnet18"  # an encoder with published weights
 SMALL_BATCH = 256  # of methods that compare the examples of a batch
 EASY = 0.99  # accuracy of a pretext task that teaches nothing any more
 FAILING = 1.5  # times chance: a pretext accuracy below it has not begun to rise
@@ -109,19 +111,23 @@ def enlarge_batch(run: Situation) -> NextStep | None:
 
 
 def start_from_published(run: Situation) -> NextStep | None:
-    """Few images, and an encoder that began with nothing."""
+    """Few images of a size that published weights know, and an encoder that began with nothing."""
     record = run.record
     began = record.get("start") or record.get("encoder.pretrained") or record.imported
-    if record.modality != "image" or began or not run.disappoints:
+    if record.modality != "image" or began or not run.disappoints or record.data == FROM_PYTHON:
         return None
-    if record.info.examples >= FEW_IMAGES:
+    info = record.info
+    if info.examples >= FEW_IMAGES or info.size < MIN_PUBLISHED_SIZE or info.channels != 3:
         return None
     text = (
-        f"{record.info.examples:,} images teach little that raw pixels do not have. Begin with "
-        "published weights, and train on with your images:"
+        f"{info.examples:,} images teach little that raw pixels do not have. Begin with published "
+        "weights, and continue their training with your images:"
     )
-    options = {"encoder.pretrained": "true"}
-    return NextStep(text, format_pretrain_command(run, "pretrained", **options))
+    command = (
+        f"selfwise pretrain {quote(record.method)} --data {quote(record.data)} "
+        f"--encoder {PUBLISHED} --encoder.pretrained true --out {quote(f'{run.folder}-published')}"
+    )
+    return NextStep(text, command)
 
 
 def train_longer(run: Situation) -> NextStep | None:
