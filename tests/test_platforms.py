@@ -103,9 +103,10 @@ def test_windows_flushes_files_that_are_open_for_writing_and_no_folders(tmp_path
     flush_to_disk(tmp_path)
     assert flags == [os.O_RDONLY, os.O_RDONLY]
     flags.clear()
-    monkeypatch.setattr(os, "name", "nt")
-    flush_to_disk(file)
-    flush_to_disk(tmp_path)
+    with monkeypatch.context() as windows:  # pytest itself cannot do with it
+        windows.setattr(os, "name", "nt")
+        flush_to_disk(file)
+        flush_to_disk(tmp_path)
     assert flags == [os.O_RDWR]
 
 
