@@ -7,10 +7,10 @@ from annotated_types import Ge, Gt, Lt
 
 from selfwise.core.config_class import Config, make_config
 from selfwise.core.device import PrecisionName, resolve_device, resolve_precision
+from selfwise.core.extras import check_extra
 from selfwise.distributed.process_group import count_local_processes
 from selfwise.methods.method import Method, OptimizerName, PaperDefaults, ScheduleName
 from selfwise.training.compile import check_compiler
-from selfwise.training.metrics_log import check_wandb
 from selfwise.training.optimizers import scale_lr
 
 DEFAULT_EPOCHS = 100
@@ -202,7 +202,7 @@ def check_training(options: TrainingConfig, method: type[Method]) -> None:
     if options.compile:
         check_compiler()
     if options.wandb:
-        check_wandb()  # before a folder is made
+        check_extra("wandb")  # before a folder is made
     _check_coupling(options, method.couples_batch)
 
 

@@ -15,6 +15,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from selfwise.core.extras import import_extra
 from selfwise.core.rng import hash_keys
 from selfwise.core.types import Step, Term
 
@@ -132,20 +133,10 @@ class WandbRun(Protocol):
 
 def _start_wandb(project: str, folder: Path) -> WandbRun:
     """A run of Weights & Biases that goes on where the folder's run was stopped."""
-    check_wandb()
-    import wandb
-
+    wandb = import_extra("wandb")
     name = hash_keys(0, str(folder.resolve()))
     run: WandbRun = wandb.init(project=project, dir=str(folder), id=f"{name:x}", resume="allow")
     return run
-
-
-def check_wandb() -> None:
-    """Raises ValueError if the package is missing."""
-    try:
-        import wandb  # noqa: F401
-    except ImportError as error:
-        raise ValueError("--wandb needs the extra: pip install 'selfwise[wandb]'") from error
 
 
 def _truncate_log(path: Path, offset: int) -> BinaryIO:
