@@ -28,7 +28,7 @@ from tests.test_layers import MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
 WHOLE = ("README.md", "docs/guide.md")  # they name every command
-CHAPTERS = ("choosing", "report", "exporting", "processes", "adding", "glue", "bench")
+CHAPTERS = ("choosing", "report", "exporting", "processes", "adding", "glue", "bench", "loggers")
 GUIDES = (*WHOLE, *(f"docs/{chapter}.md" for chapter in CHAPTERS))
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LANGUAGES = {"bash", "python", "console", "text", "csv"}

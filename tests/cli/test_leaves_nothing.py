@@ -41,7 +41,8 @@ for line in sys.stdin.read().splitlines():
     [
         (["--best", "online_knn"], ["--best online_knn", "nt_xent", "--probe-every"]),
         (["--best=-nt_xnet"], ["--best nt_xnet", "nt_xent"]),
-        (["--wandb", "project"], ["--wandb", "selfwise[wandb]"]),
+        (["--logger", "wandb"], ["--logger wandb", "selfwise[wandb]"]),
+        (["--logger", "tensorbord"], ["tensorbord", "did you mean 'tensorboard'"]),
         (["--optimizer", "sgd", "--lr", "1", "--beta2", "0.9"], ["--beta2", "sgd"]),
     ],
 )
