@@ -8,6 +8,10 @@ if TYPE_CHECKING:
 
 WORDS = "METHOD"
 SHARED = True  # several processes may do it together
+EXAMPLES = (
+    "selfwise iterate hubert --data recordings/ --out runs/speech --minutes 60",
+    "selfwise iterate beit --data photos/ --out runs/photos --iterations 2 --epochs 100",
+)
 
 
 def load_function() -> Callable[..., Any]:

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
 
 WORDS = "METHOD"
 SHARED = True  # several processes may do it together
+EXAMPLES = (
+    "selfwise pretrain simclr --data photos/ --out runs/photos --epochs 200",
+    "selfwise pretrain bert --data documents/ --out runs/text --minutes 30",
+)
 
 
 def load_function() -> Callable[..., Any]:

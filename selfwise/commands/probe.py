@@ -6,6 +6,10 @@ from typing import Any
 from selfwise.commands import HasTable
 
 WORDS = "RUN"
+EXAMPLES = (
+    "selfwise probe runs/photos --train labelled/train --test labelled/test",
+    "selfwise probe runs/text --train reviews.tsv --kind knn",
+)
 
 
 def load_function() -> Callable[..., Any]:

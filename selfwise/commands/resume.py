@@ -9,6 +9,10 @@ if TYPE_CHECKING:
 WORDS = "RUN"
 PYTHON_ONLY = ("data", "method", "encoder")  # of a run that was given them in Python
 SHARED = True  # several processes may do it together
+EXAMPLES = (
+    "selfwise resume runs/photos",
+    "selfwise resume runs/photos --quiet",
+)
 
 
 def load_function() -> Callable[..., Any]:

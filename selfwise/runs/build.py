@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.core.config_class import Config, make_config
+from selfwise.core.extras import check_modality
 from selfwise.core.files import digest
 from selfwise.core.plugins import FROM_PYTHON, digest_code, is_import_path, load_allowed_object
 from selfwise.core.progress import print_progress
@@ -166,6 +167,7 @@ def build_untrained(record: RunRecord, code: RunCode, facts: Facts, seed: int) -
 def load_at(folder: Path, saved: checkpoint.Checkpoint, code: RunCode | None = None) -> LoadedRun:
     """The run in `folder` as it was at a checkpoint."""
     record = read_record(folder)
+    check_modality(record.modality)
     code = code or find_code(folder, record)
     modality = find_modality(record.modality)
     check_unchanged(folder, saved)

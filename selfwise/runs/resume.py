@@ -8,6 +8,7 @@ from torch import nn
 
 from selfwise.core.config_class import format_flag
 from selfwise.core.device import resolve_device
+from selfwise.core.extras import check_modality
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
 from selfwise.core.progress import print_progress
 from selfwise.distributed.process_group import detect_env
@@ -49,6 +50,7 @@ def resume(
     allow_plugins(plugins)
     folder = Path(run)
     record = read_record(folder)
+    check_modality(record.modality)
     training = record.training
     code = resolve_code(folder, record, method=method, encoder=encoder)
     check_as_many(folder, training.devices)

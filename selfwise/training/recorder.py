@@ -45,8 +45,8 @@ class RunRecorder:
     def write_values(self, step: int, values: dict[str, float], times: dict[str, float]) -> None:
         """A line of the logs, sent to all that listen.
 
-        Raises FloatingPointError if a value is no number any more, OSError if a logger fails and
-        ValueError if a callback does.
+        Raises FloatingPointError if a value is NaN or infinite, ValueError if a logger or a
+        callback fails.
         """
         self._check(step, values)
         self.meter.reset()

@@ -41,7 +41,7 @@ def save_image_grid(pictures: Sequence[Float[Tensor, "b c h w"]], path: Path) ->
 
 def draw_image_grid(
     pictures: Sequence[Float[Tensor, "b c h w"]],
-) -> UInt8[np.ndarray, "height width 3"]:
+) -> UInt8[np.ndarray, "hh ww 3"]:
     """The images of each batch as a row, at most 12 of them, on white.
 
     Values are in 0 to 1. All batches have as many images, of one width.

@@ -1,21 +1,17 @@
 """One file is one logger: a service that gets what a run logs. Found by file name.
 
-A file says, besides its first line:
-
-PACKAGE      the package that must be installed; the extra of selfwise has the name of the file
-open_logger  a function of a LoggedRun that opens the service and returns a Logger
+A file has a function `open_logger`, which opens the service for a LoggedRun and returns a Logger.
+The extra that brings the service's package has the name of the file.
 
 Only the first process of a run opens loggers.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -25,6 +21,7 @@ from jaxtyping import UInt8
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.errors import did_you_mean
+from selfwise.core.extras import check_extra
 from selfwise.core.files import write_file
 
 T = TypeVar("T")
@@ -122,27 +119,22 @@ def split_names(names: str | Iterable[str]) -> list[str]:
 def check_installed(names: str | Iterable[str]) -> None:
     """Raises ValueError naming the extra of a logger whose package is missing."""
     for name in split_names(names):
-        package = _import_logger(name).PACKAGE
-        if sys.modules.get(package) is None and find_spec(package) is None:
-            raise ValueError(
-                f"{spell_option('logger')} {name} needs a package that is not installed: "
-                f"pip install 'selfwise[{name}]'"
-            )
+        check_extra(name)
 
 
 class Loggers:
     """The open loggers of a run."""
 
     def __init__(self, run: LoggedRun, names: str | Iterable[str]):
-        """Open each service. Raises OSError naming a logger that does not open."""
+        """Open each service. Raises ValueError naming a logger that does not open."""
         self.run, self.open = run, dict[str, Logger]()
         try:
             for name in split_names(names):
                 self.open[name] = _name_failure(
                     name, partial(_import_logger(name).open_logger, run)
                 )
-        except OSError:
-            with suppress(OSError):
+        except ValueError:
+            with suppress(ValueError):
                 self.finish(failed=True)
             raise
 
@@ -170,7 +162,7 @@ def open_loggers(run: LoggedRun, names: str | Iterable[str]) -> Iterator[Loggers
     try:
         yield loggers
     except BaseException:
-        with suppress(OSError):  # the first failure is the one to report
+        with suppress(ValueError):  # the first failure is the one to report
             loggers.finish(failed=True)
         raise
     loggers.finish(failed=False)
@@ -181,13 +173,13 @@ def _import_logger(name: str) -> ModuleType:
 
 
 def _name_failure(name: str, action: Callable[[], T], step: int | None = None) -> T:
-    """Call a service. Raises OSError that names it, whatever the service raises."""
+    """Call a service. Raises ValueError that names it, whatever the service raises."""
     try:
         return action()
     except Exception as error:
         when = "" if step is None else f" at step {step}"
-        reason = " ".join(str(error).split())
-        raise OSError(
-            f"{spell_option('logger')} {name} failed{when} ({type(error).__name__}: {reason}); "
-            f"the run can be resumed without it: selfwise resume RUN --logger {NONE}"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"{spell_option('logger')} {name} failed{when} ({reason}); a run with a checkpoint "
+            f"can be resumed without it: selfwise resume RUN --logger {NONE}"
         ) from error

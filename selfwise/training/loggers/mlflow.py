@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from time import time
 from typing import Any
 
+from selfwise.core.extras import import_extra
 from selfwise.training.loggers import LoggedRun, Logger, Picture
 
-PACKAGE = "mlflow"
 MAX_PARAMETERS = 100  # in one request
 MAX_LENGTH = 500  # characters of a parameter, which every server takes
 
@@ -17,15 +17,14 @@ class MLflow:
     """Sends values with their steps to one run of the tracking server."""
 
     def __init__(self, run: LoggedRun):
-        from mlflow import MlflowClient
-
+        mlflow = import_extra("mlflow")
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports each table that it makes
         logging.getLogger("alembic").setLevel(logging.WARNING)
         folder = run.folder.resolve() / "mlflow"
         address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
         if is_local := not os.environ.get("MLFLOW_TRACKING_URI"):
             folder.mkdir(exist_ok=True)
-        self.client: Any = MlflowClient(tracking_uri=address)
+        self.client: Any = mlflow.MlflowClient(tracking_uri=address)
         artifacts = (folder / "artifacts").as_uri() if is_local else None
         known = run.read_id("mlflow")
         self.continues = known is not None

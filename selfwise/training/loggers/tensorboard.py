@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from selfwise.core.extras import import_extra
 from selfwise.training.loggers import LoggedRun, Logger, Picture
-
-PACKAGE = "tensorboard"
 
 
 class TensorBoard:
@@ -14,6 +13,7 @@ class TensorBoard:
     continues = False  # `purge_step` hides what was written after the checkpoint
 
     def __init__(self, run: LoggedRun):
+        import_extra("tensorboard")  # torch would not name the extra
         from torch.utils.tensorboard import SummaryWriter
 
         folder = str(run.folder / "tensorboard")

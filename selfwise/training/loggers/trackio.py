@@ -9,17 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
+from selfwise.core.extras import import_extra
 from selfwise.training.loggers import LoggedRun, Logger, Picture
-
-PACKAGE = "trackio"
 
 
 class Trackio:
     """Sends values with their steps."""
 
     def __init__(self, run: LoggedRun):
-        import trackio
-
+        trackio = import_extra("trackio")
         self.library: Any = trackio
         self.quiet = run.quiet
         name = run.read_id("trackio")

@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import urlparse
 from uuid import uuid4
 
+from selfwise.core.extras import import_extra
 from selfwise.training.loggers import LoggedRun, Logger, Picture
 
-PACKAGE = "wandb"
 SERVER = "https://api.wandb.ai"
 
 
@@ -22,8 +22,7 @@ class WeightsAndBiases:
     """Sends values with their steps; the service drops steps that it has already."""
 
     def __init__(self, run: LoggedRun):
-        import wandb
-
+        wandb = import_extra("wandb")
         name = run.read_id("wandb")
         self.library: Any = wandb
         self.continues = name is not None
