@@ -133,7 +133,7 @@ def test_a_new_logger_of_a_resumed_run_gets_what_follows(memory, tmp_path):
 
 def test_a_failing_logger_ends_the_run_with_its_name(memory, tmp_path):
     memory.fails_at = 4
-    with pytest.raises(ValueError, match="mlflow failed at step 4 .*server is down.*none"):
+    with pytest.raises(ValueError, match=r"mlflow failed at step 4 .*server is down.*none"):
         train(tmp_path, logger="mlflow")
     assert memory.finished == [True]
 
