@@ -29,7 +29,7 @@ TEXT, SPEECH, ONNX = (f"pip install 'selfwise[{name}]'" for name in ("text", "sp
         ("run novels --data DATA --out OUT", TEXT),
         ("run free_spoken_digits --data DATA --out OUT", SPEECH),
         ("bench bert --data DATA", TEXT),
-        ("pretrain simclr --data DATA --out OUT --wandb x", "pip install 'selfwise[wandb]'"),
+        ("pretrain simclr --data DATA --out OUT --logger wandb", "pip install 'selfwise[wandb]'"),
     ],
 )
 def test_a_command_without_its_extra_names_it_and_leaves_nothing(line, command, tmp_path, capsys):
