@@ -71,7 +71,7 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable ".[test,bench]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,bench,docs]"
 	touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed

@@ -49,6 +49,7 @@ nb_execution_cache_path = str(Path(__file__).parent / "_build" / "notebooks")
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # warnings of libraries about the kernel
 
 # pages at the top of the repository, and the folder of examples: their pages of the site
 OUTSIDE = {

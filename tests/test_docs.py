@@ -29,12 +29,13 @@ from tests.test_layers import MAY_IMPORT
 ROOT = Path(__file__).parents[1]
 WHOLE = ("README.md", "docs/guide.md")  # they name every command
 CHAPTERS = ("choosing", "report", "exporting", "processes", "adding", "glue", "bench")
+CHAPTERS += ("loggers", "own-data", "own-encoder")
 GUIDES = (*WHOLE, *(f"docs/{chapter}.md" for chapter in CHAPTERS))
 MADE = ("_build", "_generated")  # by the build of the site, which checks them
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if not {*p.parts} & {*MADE})]
 )
-LANGUAGES = {"bash", "python", "console", "text", "csv", "{toctree}"}
+LANGUAGES = {"bash", "python", "console", "text", "csv", "{toctree}", "{glossary}"}
 PHOTOS, TRAIN, TEST = 300, 10, 5  # images; the labelled ones for each class
 WORDS = {"up": (400, 900), "down": (900, 400), "left": (600, 600)}  # Hz, first and last
 SPEAKERS, TAKES, RATE = {"ann": 1.0, "bob": 0.75, "eve": 1.25}, 4, 8_000
@@ -173,7 +174,8 @@ def test_the_code_of_the_documents_runs(page, home, capsys):
 
 
 def test_every_page_of_the_guide_is_read():
-    kept = {"architecture", "log", "performance", "results", "index"}  # nothing in them is run
+    kept = {"architecture", "log", "performance", "results"}  # they tell how it is built and was
+    kept |= {"index", "glossary", "notebooks", "no-better-than-pixels"}
     assert {page.stem for page in ROOT.glob("docs/*.md")} - kept == {"guide", *CHAPTERS}
 
 

@@ -124,7 +124,8 @@ def list_pages() -> dict[str, Page]:
         pages[name] = Page(f"selfwise.{name}", about, names)
     pages["contracts"] = Page(
         "Contracts: batches, features, steps, methods",
-        "The types that methods and encoders share. [Adding a method](../../adding.md) uses them.",
+        "The types that methods and encoders share. [Adding a method](../../adding.md) and "
+        "[an encoder of your own](../../own-encoder.md) use them.",
         CONTRACTS,
     )
     pages["needs"] = Page(

@@ -31,7 +31,7 @@ class HasTable(Protocol):
     def table(self) -> object: ...
 
 
-NOT_OPTIONS = ("options", "encoder_options", "plugins")  # of Python alone
+NOT_OPTIONS = ("options", "encoder_options", "plugins", "callbacks")  # of Python alone
 
 
 def command_names() -> list[str]:

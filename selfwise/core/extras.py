@@ -26,7 +26,10 @@ EXTRAS = {
     "m4a": Extra(("av",), "reading m4a and aac"),
     "export": Extra(("onnx", "onnxscript", "onnxruntime"), "--to onnx"),
     "hub": Extra(("datasets",), "hub:NAME"),
-    "wandb": Extra(("wandb",), "--wandb"),
+    "tensorboard": Extra(("tensorboard",), "--logger tensorboard"),
+    "wandb": Extra(("wandb",), "--logger wandb"),
+    "mlflow": Extra(("mlflow",), "--logger mlflow"),
+    "trackio": Extra(("trackio",), "--logger trackio"),
 }
 MODALITY_EXTRAS = {"text": "text", "audio": "speech"}  # images need none
 

@@ -14,13 +14,14 @@ from selfwise.core.progress import print_progress
 from selfwise.distributed.process_group import detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
-from selfwise.runs.create import pretrain
+from selfwise.runs.create import make_listeners, pretrain
 from selfwise.runs.environment import describe_environment, list_differences
 from selfwise.runs.open import Run, load, resolve_code
 from selfwise.runs.pretrain_config import make_request
 from selfwise.runs.processes import check_as_many, check_together, join_run, lead_run, reopen_run
 from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
 from selfwise.runs.run_yaml import RunRecord, has_record, read_record
+from selfwise.training.listeners import Callback, check_callbacks
 from selfwise.training.loop import fit
 
 
@@ -31,6 +32,7 @@ def resume(
     plugins: Sequence[str] = (),
     method: type[Method] | None = None,
     encoder: EncoderFactory | nn.Module | None = None,
+    callbacks: Sequence[Callback] = (),
     quiet: bool = False,
 ) -> Run:
     """Continue a run that was stopped; the result is that of a run that was not stopped.
@@ -41,8 +43,10 @@ def resume(
         plugins: modules and .py files outside of selfwise that the run may import.
         method: the class of a run whose method was defined in Python.
         encoder: the function or module of a run whose encoder was handed over in Python.
+        callbacks: functions of (step, values), as for `pretrain`.
         quiet: print nothing but differences of the environment.
     """
+    check_callbacks(callbacks)
     allow_plugins(plugins)
     folder = Path(run)
     record = read_record(folder)
@@ -70,6 +74,7 @@ def resume(
             probes=probes,
             quiet=quiet,
             extra_state={SETTINGS_KEY: describe_settings(folder, prepared.record)},
+            listeners=make_listeners(prepared, prepared.record, callbacks),
             env=env,
         )
     return load(folder, method=code.method, encoder=code.encoder)

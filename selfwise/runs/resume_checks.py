@@ -12,7 +12,10 @@ from selfwise.runs.run_yaml import FILE, RunRecord, read_record
 from selfwise.training.checkpoint import Checkpoint, hash_file_hex
 
 # options that change where and how a run is computed and saved, and not what
-MAY_CHANGE = ("data", "start", "device", "workers", "keep", "save_every", "wandb")
+MAY_CHANGE = (
+    *("data", "start", "device", "workers", "keep", "save_every"),
+    *("logger", "logger_project"),
+)
 # what the modalities write into a run folder
 SAVED_FILES = ("tokenizer", "units", "needs.safetensors")
 FILE_PREFIX = "./"  # in front of the names of files, which options may have too

@@ -3,14 +3,15 @@
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Lt, MinLen
+from pydantic import AfterValidator
 
 from selfwise.core.config_class import Config, make_config
 from selfwise.core.device import PrecisionName, resolve_device, resolve_precision
-from selfwise.core.extras import check_extra
 from selfwise.distributed.process_group import count_local_processes
 from selfwise.methods.method import Method, OptimizerName, PaperDefaults, ScheduleName
 from selfwise.training.compile import check_compiler
+from selfwise.training.loggers import check_installed, join_names
 from selfwise.training.optimizers import scale_lr
 
 DEFAULT_EPOCHS = 100
@@ -75,8 +76,11 @@ class TrainingConfig(Config):
     """Steps between two looks at the representation of images (alignment, uniformity, effective
     rank), with a warning when it collapses, or at the held-out loss of text and speech; 0 for
     none."""
-    wandb: str = ""
-    """Project of Weights & Biases to log to; needs the extra."""
+    logger: Annotated[str | list[str], AfterValidator(join_names)] = ""
+    """Services that get the logged values, the options and pictures of the first batch:
+    tensorboard, wandb, mlflow, trackio, or several with commas between. Each needs its extra."""
+    logger_project: Annotated[str, MinLen(1)] = "selfwise"
+    """Project (of MLflow: experiment) of the services. The run has the name of its folder there."""
 
 
 class ResolvedTraining(TrainingConfig):
@@ -201,8 +205,7 @@ def check_training(options: TrainingConfig, method: type[Method]) -> None:
         raise ValueError(f"--beta2 is of adamw and lamb, and this run has --optimizer {optimizer}")
     if options.compile:
         check_compiler()
-    if options.wandb:
-        check_extra("wandb")  # before a folder is made
+    check_installed(options.logger)  # before a folder is made
     _check_coupling(options, method.couples_batch)
 
 

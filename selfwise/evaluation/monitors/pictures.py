@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -36,11 +36,20 @@ def save_image_grid(pictures: Sequence[Float[Tensor, "b c h w"]], path: Path) ->
     Values are in 0 to 1, at most 12 images of each batch are shown, and small ones enlarged pixel
     by pixel. The file is there whole or not at all.
     """
+    with atomic_write(path) as temporary:
+        Image.fromarray(draw_image_grid(pictures)).save(temporary, format="PNG")
+
+
+def draw_image_grid(
+    pictures: Sequence[Float[Tensor, "b c h w"]],
+) -> UInt8[np.ndarray, "hh ww 3"]:
+    """The images of each batch as a row, at most 12 of them, on white.
+
+    Values are in 0 to 1. All batches have as many images, of one width.
+    """
     lines = [_draw_row(batch[:MAX_COLUMNS]) for batch in pictures]
     gap = np.full((GAP, lines[0].shape[1], 3), 255, np.uint8)
-    stacked = np.concatenate([part for line in lines for part in (gap, line)] + [gap])
-    with atomic_write(path) as temporary:
-        Image.fromarray(stacked).save(temporary, format="PNG")
+    return np.concatenate([part for line in lines for part in (gap, line)] + [gap])
 
 
 def measure_code_usage(counts: Int64[Tensor, "k"]) -> dict[str, float]:
