@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from selfwise.evaluation.scores.retrieval_score import RetrievalScore
 
 WORDS = "RUN"
+EXAMPLES = (
+    "selfwise probe runs/photos --train labelled/train --test labelled/test",
+    "selfwise probe runs/text --train reviews.tsv --kind knn",
+)
 
 
 def load_function() -> Callable[..., Any]:
