@@ -4,6 +4,7 @@ import pytest
 
 from selfwise.report.page.parts import Command, Table
 from selfwise.report.sections import curves, ranking
+from selfwise.runs.score_groups import format_row
 from tests.helpers import show_cases as cases
 from tests.helpers.report_reading import cells, figures, lines, parts, said
 
@@ -54,7 +55,7 @@ def test_numbers_of_the_ranking_are_those_of_the_scores(tmp_path):
     (row,) = [r for r in file["rows"] if (r["competitor"], r["per_class"]) == ("pretrained", "all")]
     (table,) = parts(ranking.build_sections(made(tmp_path, a=[file], b=[file])), Table)
     low, high = (float(end) for end in table.rows[0][3].split(" to "))
-    assert table.rows[0][2] == f"{100 * row['mean']:.1f}"
+    assert table.rows[0][2] == format_row(row)
     assert low < 100 * row["mean"] < high
     assert table.rows[1][4] == "+0.0, within the noise of the first"
 

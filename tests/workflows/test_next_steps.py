@@ -178,6 +178,8 @@ def test_few_passes_want_a_longer_run(tmp_path):
     step = training.train_longer(run)
     assert "about 2.96 times" in step.text  # 60 steps of 64, of 1,297 examples
     assert parsed(step.command)["steps"] == "240"
+    lengthened = situation(tmp_path / "wsd", cases.settings(schedule="wsd"), step=60)
+    assert parsed(training.train_longer(lengthened).command)["steps"] == 240
     long = situation(tmp_path / "b", cases.settings(steps=6000), step=6000)
     assert training.train_longer(long) is None
     assert training.train_longer(run._replace(step=20)) is None  # it is resumed first

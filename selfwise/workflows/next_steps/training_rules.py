@@ -4,6 +4,7 @@ from shlex import quote
 
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.evaluation.monitors.representation import COLLAPSED_RANK, COLLAPSED_UNIFORMITY
+from selfwise.training.schedules import LENGTHENABLE
 from selfwise.workflows.next_steps.situation import (
     NextStep,
     Situation,
@@ -143,6 +144,9 @@ def train_longer(run: Situation) -> NextStep | None:
         f"The run saw each example about {run.passes:.3g} times. Self-supervised training "
         "continues to improve for hundreds of passes; train longer before you enlarge the encoder:"
     )
+    if record.get("schedule") in LENGTHENABLE:
+        command = f"selfwise resume {quote(str(run.folder))} --steps {4 * record.steps}"
+        return NextStep(text, command)
     options = {name: f"{4 * float(length):g}"}
     return NextStep(text, format_pretrain_command(run, "longer", **options))
 
