@@ -23,4 +23,6 @@ def load_function() -> Callable[..., Any]:
 
 def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object]) -> str:
     """Format what is printed at the end."""
+    if options.get("quiet"):
+        return ""
     return f"{result.folder} is done; selfwise show, embed and probe go on from there"

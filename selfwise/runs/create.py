@@ -125,7 +125,7 @@ def train_prepared(
     """Make the run folder and take all steps."""
     data, method, source, seed = prepared.data, prepared.method, prepared.source, prepared.seed
     probes = data.probes(method, prepared.training, seed=seed)
-    training = plan_steps(prepared, probes, quiet=quiet)
+    training = plan_steps(prepared, probes, quiet=quiet).fix_warmup()
     if training.health_every != prepared.training.health_every:
         probes = data.probes(method, training, seed=seed)
     if training.best:

@@ -181,7 +181,7 @@ def _run_steps(
                 values, times = {**recorder.meter.compute_means(), "lr": lr, **probed}, clock.lap()
                 recorder.write_values(done, values, times)
                 progress.show_values(done, values, times)
-            if done % options.save_every == 0 or last or stop:
+            if done % options.save_every == 0 or last or stop or done == options.decay_start:
                 recorder.save_checkpoint(done, state)
             if stop and not last:
                 if state.env.size > 1:

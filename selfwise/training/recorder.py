@@ -81,8 +81,10 @@ class RunRecorder:
         checkpoint.save_checkpoint(
             self.folder, step, train_state.method, train_state.optimizer, state
         )
-        best_step = {int(self.best["step"])} if self.best else set()
-        checkpoint.remove_old_checkpoints(self.folder, self.options.keep, also=best_step)
+        # a longer run can begin where the rate has not fallen yet
+        kept = {int(self.best["step"])} if self.best else set()
+        kept |= {self.options.decay_start}
+        checkpoint.remove_old_checkpoints(self.folder, self.options.keep, also=kept)
 
     def _rank(self, step: int) -> None:
         """Remember the step if the chosen value is the best so far; "-loss": smaller is better."""
@@ -129,7 +131,7 @@ def open_recorder(
         return
     recorder.folder.mkdir(parents=True, exist_ok=True)
     newest, torn = checkpoint.find_latest(recorder.folder)
-    for sentence in torn if first else ():
+    for sentence in torn if first and not quiet else ():
         where = f"going on from step {newest.step}" if newest else "starting again from step 0"
         print(f"warning: {sentence}; {where}", file=sys.stderr)
     saved: Mapping[str, Any] = newest.state if newest else {"offset": 0}
