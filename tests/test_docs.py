@@ -231,8 +231,10 @@ def test_commands_and_options_that_are_named_exist(capsys):
     known = options(capsys)
     for page in GUIDES:
         text = read(page)
-        named = re.findall(r"^(?:\$ )?selfwise (\w+)|`selfwise (\w+)", text, re.MULTILINE)
-        wrong = {first or second for first, second in named} - set(commands.import_commands())
+        code = "\n".join(block.code for block in blocks(page))
+        named = re.findall(r"^(?:\$ )?selfwise (\w+)", code, re.MULTILINE)
+        named += re.findall(r"`selfwise (\w+)", text)
+        wrong = {*named} - set(commands.import_commands())
         assert not wrong, f"{page}: there is no command {wrong}"
         # a console shows mistakes on purpose
         code = [block.code for block in blocks(page) if block.language == "bash"]
