@@ -94,7 +94,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         label: of text: the column that holds the label.
         scratch: add the encoder trained from scratch on these labels, its rate chosen on them.
         skip_broken: leave out files that cannot be read.
-        device: cpu, cuda or auto.
+        device: cpu, cuda, mps (Apple, not tested) or auto.
         quiet: print nothing while it works.
     """
     run = run if isinstance(run, Run) else load(run)
