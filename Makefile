@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: quickstart test test-all check browser lint mutants bench bench-check clean
+.PHONY: quickstart test test-all check browser lint docs mutants bench bench-check clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/selfwise quickstart
@@ -44,6 +44,10 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# the site, in docs/_build/html; a warning is an error
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build/html
+
 # change one operator or number at a time, in the lines that differ from main or in FILES=..., and
 # see whether a test of the room notices
 mutants: $(VENV)/installed-dev
@@ -67,7 +71,11 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable ".[test,bench]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,bench,docs]"
+	touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-test
@@ -75,4 +83,4 @@ $(VENV)/installed-dev: $(VENV)/installed-test
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage docs/_build docs/_generated

@@ -13,9 +13,11 @@ from importlib import import_module
 from typing import Any
 
 # Before any library is imported: onnxruntime would look up an address and leave an identifier of
-# the machine in the user's cache; huggingface_hub and wandb would report use and errors.
+# the machine in the user's cache; huggingface_hub, wandb, mlflow and gradio would report use and
+# errors.
 QUIET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-QUIET |= {"WANDB_ERROR_REPORTING": "false"}
+QUIET |= {"WANDB_ERROR_REPORTING": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+QUIET |= {"GRADIO_ANALYTICS_ENABLED": "False"}
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 

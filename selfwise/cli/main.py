@@ -133,6 +133,8 @@ def _print_result(result: object, *, shared: bool) -> None:
         if (env := detect_env()) is not None and env.rank:
             return
     for part in result if isinstance(result, list) else [result]:
+        if part == "":
+            continue  # a quiet command
         if isinstance(part, str):
             print(part)
         else:

@@ -4,6 +4,7 @@ A file says, beside its first line, which is the help:
 
 WORDS      what stands before the options: "RUN", "METHOD", "RUN...", "[NAME]" for one that may be
            left out, or nothing
+EXAMPLES   two command lines, for the help and for the page of the documentation
 COMMAND    the word on the command line, where it is not the name of the file
 REQUIRED   options that must be given here, though Python does without them
 PYTHON_ONLY  parameters that are no options
@@ -30,7 +31,7 @@ class HasTable(Protocol):
     def table(self) -> object: ...
 
 
-NOT_OPTIONS = ("options", "encoder_options", "plugins")  # of Python alone
+NOT_OPTIONS = ("options", "encoder_options", "plugins", "callbacks")  # of Python alone
 
 
 def command_names() -> list[str]:

@@ -7,6 +7,10 @@ if TYPE_CHECKING:
     import selfwise.workflows.bench
 
 WORDS = "METHOD"
+EXAMPLES = (
+    "selfwise bench simclr --data photos/",
+    "selfwise bench bert --data documents/ --encoder bert-mini --out speed.json",
+)
 
 
 def load_function() -> Callable[..., Any]:

@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 WORDS = ""
+EXAMPLES = (
+    "selfwise doctor",
+    "selfwise doctor > machine.txt",
+)
 
 
 def load_function() -> Callable[..., Any]:

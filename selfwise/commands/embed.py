@@ -9,6 +9,10 @@ if TYPE_CHECKING:
 WORDS = "RUN"
 REQUIRED = ("out",)  # in Python the vectors may be all that is wanted
 SHARED = True  # several processes may do it together
+EXAMPLES = (
+    "selfwise embed runs/photos --data photos/ --out photos.parquet",
+    "selfwise embed runs/text --data reviews.tsv --out reviews.npz --layer -2",
+)
 
 
 def load_function() -> Callable[..., Any]:

@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 WORDS = "RUN"
+EXAMPLES = (
+    "selfwise export runs/text --to hf --out text-hf",
+    "selfwise export runs/photos --to onnx --out photos-onnx",
+)
 
 
 def load_function() -> Callable[..., Any]:

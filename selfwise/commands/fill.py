@@ -7,6 +7,10 @@ if TYPE_CHECKING:
     import selfwise.workflows.fill
 
 WORDS = "RUN TEXT"
+EXAMPLES = (
+    'selfwise fill runs/text "this [MASK] is new"',
+    'selfwise fill runs/text "the [MASK] old [MASK] sea"',
+)
 
 
 def load_function() -> Callable[..., Any]:

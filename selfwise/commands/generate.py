@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 WORDS = "RUN"
+EXAMPLES = (
+    'selfwise generate runs/gpt --prompt "The"',
+    'selfwise generate runs/gpt --prompt "Once" --temperature 0.8 --top-k 50 --seed 1',
+)
 
 
 def load_function() -> Callable[..., Any]:

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
 
 COMMAND = "import"
 WORDS = "FAMILY FOLDER"
+EXAMPLES = (
+    "selfwise import bert downloaded/bert --out runs/bert",
+    "selfwise import hubert downloaded/hubert --out runs/hubert",
+)
 
 
 def load_function() -> Callable[..., Any]:

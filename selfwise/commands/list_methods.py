@@ -5,6 +5,10 @@ from typing import Any
 
 COMMAND = "methods"
 WORDS = ""
+EXAMPLES = (
+    "selfwise methods",
+    "selfwise methods | grep text",
+)
 
 
 def load_function() -> Callable[..., Any]:

@@ -5,6 +5,10 @@ from typing import Any
 
 COMMAND = "recipes"
 WORDS = ""
+EXAMPLES = (
+    "selfwise recipes",
+    "selfwise recipes | grep cifar10",
+)
 
 
 def load_function() -> Callable[..., Any]:

@@ -8,6 +8,10 @@ from selfwise import commands
 
 COMMAND = "schema"
 WORDS = "[NAME]"
+EXAMPLES = (
+    "selfwise schema simclr > simclr.schema.json",
+    "selfwise schema probe",
+)
 
 
 def make_schema(name: str = "", *, encoder: str = "") -> dict[str, object]:

@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 WORDS = "RUN"
+EXAMPLES = (
+    "selfwise perplexity runs/text",
+    "selfwise perplexity runs/gpt --data other-documents/",
+)
 
 
 def load_function() -> Callable[..., Any]:

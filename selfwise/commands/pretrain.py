@@ -8,6 +8,10 @@ if TYPE_CHECKING:
 
 WORDS = "METHOD"
 SHARED = True  # several processes may do it together
+EXAMPLES = (
+    "selfwise pretrain simclr --data photos/ --out runs/photos --epochs 200",
+    "selfwise pretrain bert --data documents/ --out runs/text --minutes 30",
+)
 
 
 def load_function() -> Callable[..., Any]:
@@ -19,4 +23,6 @@ def load_function() -> Callable[..., Any]:
 
 def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object]) -> str:
     """Format what is printed at the end."""
+    if options.get("quiet"):
+        return ""
     return f"{result.folder} is done; selfwise show, embed and probe go on from there"

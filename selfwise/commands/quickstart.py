@@ -4,6 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 WORDS = ""
+EXAMPLES = (
+    "selfwise quickstart",
+    "selfwise quickstart --out runs/digits --seeds 1",
+)
 
 
 def load_function() -> Callable[..., Any]:

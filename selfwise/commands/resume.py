@@ -7,8 +7,12 @@ if TYPE_CHECKING:
     import selfwise.runs.open
 
 WORDS = "RUN"
-PYTHON_ONLY = ("data", "method", "encoder")  # of a run that was given them in Python
+PYTHON_ONLY = ("method", "encoder")  # of a run that was given them in Python
 SHARED = True  # several processes may do it together
+EXAMPLES = (
+    "selfwise resume runs/photos",
+    "selfwise resume runs/photos --quiet",
+)
 
 
 def load_function() -> Callable[..., Any]:
@@ -20,4 +24,6 @@ def load_function() -> Callable[..., Any]:
 
 def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object]) -> str:
     """Format what is printed at the end."""
+    if options.get("quiet"):
+        return ""
     return f"{result.folder} is done"

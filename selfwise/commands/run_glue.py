@@ -7,6 +7,10 @@ from selfwise.commands import HasTable
 
 COMMAND = "glue"
 WORDS = "RUN"
+EXAMPLES = (
+    "selfwise glue runs/text --data glue_data --out glue-frozen",
+    "selfwise glue runs/text --data glue_data --out glue-rte --tasks rte --mode finetune",
+)
 
 
 def load_function() -> Callable[..., Any]:

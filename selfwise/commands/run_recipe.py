@@ -5,6 +5,10 @@ from typing import Any
 
 COMMAND = "run"
 WORDS = "RECIPE"
+EXAMPLES = (
+    "selfwise run quickstart",
+    "selfwise run simclr_cifar10_cpu --data CIFAR-10-images",
+)
 
 
 def load_function() -> Callable[..., Any]:

@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 WORDS = "RUN..."
+EXAMPLES = (
+    "selfwise show runs/photos",
+    "selfwise show runs/first runs/second",
+)
 
 
 def load_function() -> Callable[..., Any]:

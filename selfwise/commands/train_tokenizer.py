@@ -8,6 +8,10 @@ if TYPE_CHECKING:
 
 COMMAND = "tokenizer"
 WORDS = "CORPUS"
+EXAMPLES = (
+    "selfwise tokenizer documents/ --kind bpe --out words",
+    "selfwise tokenizer corpus.jsonl --kind wordpiece --out words",
+)
 
 
 def load_function() -> Callable[..., Any]:

@@ -6,6 +6,10 @@ from typing import Any
 
 COMMAND = "report"
 WORDS = "RUN..."
+EXAMPLES = (
+    "selfwise report runs/photos",
+    "selfwise report runs/first runs/second --out both.html",
+)
 
 
 def load_function() -> Callable[..., Any]:

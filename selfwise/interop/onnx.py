@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.extras import check_extra, import_extra
 from selfwise.core.files import atomic_write
 from selfwise.core.types import WINDOW, AudioBatch, Encoder, SpeechEncoder, TextBatch, TextEncoder
 
@@ -155,14 +156,8 @@ def _export_and_check(
 
     `select_real` returns which tokens (b n) of an example are not padding.
     """
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ValueError(
-            f"ONNX export needs {error.name}; install selfwise with its extra 'export'"
-        ) from error
+    check_extra("export")
+    onnxruntime = import_extra("onnxruntime")
     model = model.cpu().eval()
     with torch.no_grad():
         outputs = OUTPUTS[-len(model(*examples[0])) :]

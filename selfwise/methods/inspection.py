@@ -11,8 +11,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from selfwise.core.device import float64_device
 from selfwise.core.types import AudioBatch, TextBatch
 
+MAX_COLUMNS = 4  # images of one tensor of a view whose method has no `inspect`
 TOP_K = 3  # the most likely predictions that a report lists
 
 
@@ -117,11 +119,27 @@ def color_units(units: Int64[Tensor, "*n"]) -> Float[Tensor, "*n 3"]:
     Hues go round by the golden ratio, which keeps any few numbers in a row apart; lightness takes
     three turns, so that numbers of like hues differ.
     """
+    units = units.to(float64_device(units.device))
     turn = (units.double() * 0.6180339887498949) % 1
     light = torch.tensor([0.62, 0.42, 0.8], dtype=torch.float64, device=units.device)[units % 3]
     hue = (turn[..., None] * 6 + torch.tensor([0.0, 4.0, 2.0], device=units.device)) % 6
     pure = ((hue - 3).abs() - 1).clamp(0, 1)
     return (light[..., None] + 0.7 * (pure - 0.5) * (1 - (2 * light[..., None] - 1).abs())).float()
+
+
+def collect_images(view: object) -> ImageGrid:
+    """The images in a view whose method has no `inspect`, by the names of the view's parts."""
+    columns = []
+    for name, part in getattr(view, "_asdict", dict)().items():
+        if not isinstance(part, Tensor) or not part.is_floating_point():
+            continue
+        if part.ndim == 4 and part.shape[1] in (1, 3):
+            columns.append(ImageColumn(name, part))
+        elif part.ndim == 5 and part.shape[2] in (1, 3):
+            views = part[:, :MAX_COLUMNS].unbind(dim=1)
+            columns += [ImageColumn(f"{name} {i}", images) for i, images in enumerate(views, 1)]
+    about = "What the method makes of each image, without its answers."
+    return ImageGrid(about if columns else "The views of this method are no pictures.", columns)
 
 
 def show_reconstructions(

@@ -16,7 +16,7 @@ from selfwise.methods.inspection import Inspection
 from selfwise.methods.needs import Need
 
 OptimizerName = Literal["adamw", "lamb", "lars", "sgd"]
-ScheduleName = Literal["cosine", "linear", "constant"]
+ScheduleName = Literal["cosine", "linear", "constant", "wsd"]
 
 
 class PaperDefaults(NamedTuple):

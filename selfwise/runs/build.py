@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.core.config_class import Config, make_config
+from selfwise.core.extras import check_modality
 from selfwise.core.files import digest
 from selfwise.core.plugins import FROM_PYTHON, digest_code, is_import_path, load_allowed_object
 from selfwise.core.progress import print_progress
@@ -14,6 +15,7 @@ from selfwise.encoders.custom import reset_weights
 from selfwise.methods import Method, find_method
 from selfwise.modalities import find_modality, modality_of
 from selfwise.modalities.modality import AnyModality, EncoderChoice, EncoderFactory, Facts
+from selfwise.runs.lengthen import DECAYED
 from selfwise.runs.names import ModuleFactory, find_recorded_encoder
 from selfwise.runs.pretrain_config import encoder_class, method_class_options
 from selfwise.runs.resume_checks import check_unchanged
@@ -101,7 +103,7 @@ def _find_method(folder: Path, record: RunRecord, method: type[Method] | None) -
     return kind
 
 
-def check_code(folder: Path, record: RunRecord, code: RunCode) -> None:
+def check_code(folder: Path, record: RunRecord, code: RunCode, *, quiet: bool = False) -> None:
     """Warn of code from outside that is not what the run was started with.
 
     Raises ValueError if code that lives in Python alone is something else.
@@ -119,7 +121,7 @@ def check_code(folder: Path, record: RunRecord, code: RunCode) -> None:
                 "over the same, or start another run"
             )
         text = f"warning: {names[what]} was changed since {folder} was started"
-        print_progress(f"{text}: the result may differ")
+        print_progress(f"{text}: the result may differ", quiet=quiet)
 
 
 def digest_factory(factory: EncoderFactory) -> str:
@@ -166,6 +168,7 @@ def build_untrained(record: RunRecord, code: RunCode, facts: Facts, seed: int) -
 def load_at(folder: Path, saved: checkpoint.Checkpoint, code: RunCode | None = None) -> LoadedRun:
     """The run in `folder` as it was at a checkpoint."""
     record = read_record(folder)
+    check_modality(record.modality)
     code = code or find_code(folder, record)
     modality = find_modality(record.modality)
     check_unchanged(folder, saved)
@@ -191,7 +194,7 @@ def find_checkpoint(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
     Raises ValueError if the folder is not a run, or has no whole checkpoint.
     """
     folder = Path(run)
-    if folder.parent.name == "checkpoints":
+    if folder.parent.name in ("checkpoints", DECAYED):
         return folder.parent.parent, checkpoint.open_checkpoint(folder)
     steps = read_record(folder).steps
     newest, torn = _find_newest(folder)

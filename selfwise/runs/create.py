@@ -3,11 +3,12 @@
 RUN/run.yaml        options, versions, hardware, data fingerprint: enough to run it again
 RUN/metrics.jsonl   loss and metrics by step
 RUN/checkpoints/    whole checkpoints, the last two by default
-RUN/timing.jsonl, RUN/tensorboard/, RUN/features/ (a cache that may be deleted)
+RUN/timing.jsonl, RUN/features/ (a cache that may be deleted)
+RUN/tensorboard/ and the like, from loggers
 """
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
@@ -28,9 +29,11 @@ from selfwise.runs.processes import check_together, join_run, lead_run
 from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
 from selfwise.runs.run_yaml import RunRecord, has_record, read_record, write_record
 from selfwise.runs.steps import plan_steps
+from selfwise.runs.view_pictures import draw_first_views
 from selfwise.training.best_metric import check_best
 from selfwise.training.checkpoint import list_checkpoints
 from selfwise.training.config import ResolvedTraining, check_training
+from selfwise.training.listeners import Callback, Listeners, check_callbacks
 from selfwise.training.loop import fit
 
 BEGUN = ".begun"  # in a run folder until run.yaml is there
@@ -45,6 +48,7 @@ def pretrain(
     init_from: str | Path = "",
     seed: int = 0,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
     """Train an encoder on unlabelled examples and keep everything in a run folder.
@@ -61,12 +65,16 @@ def pretrain(
             method on text, its heads and its tokenizer too.
         seed: every random draw is a function of it.
         quiet: print nothing.
+        callbacks: functions of (step, values), called at each log line by the first process;
+            `values` is a mapping with the run folder as `values.folder`. They are not recorded:
+            hand them to `resume` again.
         options: of the method, of training (`selfwise.training.config.TrainingConfig`), of reading,
             and `encoder_options`, a mapping.
 
     Raises ValueError with one sentence for anything that cannot be.
     """
     out = Path(out)
+    check_callbacks(callbacks)
     request = request_run(method, data, encoder, init_from, seed, options)
     if (env := detect_env()) is not None and env.rank:
         device = request.config.training.device
@@ -81,7 +89,7 @@ def pretrain(
     check_free(out, request.method)
     check_processes(request, data)
     prepared = prepare_run(request, data, quiet=quiet)
-    return train_prepared(prepared, out, quiet=quiet)
+    return train_prepared(prepared, out, quiet=quiet, callbacks=callbacks)
 
 
 def request_run(
@@ -111,11 +119,13 @@ def check_processes(request: RunRequest, data: object) -> None:
         request.check_importable()
 
 
-def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
+def train_prepared(
+    prepared: PreparedRun, out: Path, *, quiet: bool, callbacks: Sequence[Callback] = ()
+) -> Run:
     """Make the run folder and take all steps."""
     data, method, source, seed = prepared.data, prepared.method, prepared.source, prepared.seed
     probes = data.probes(method, prepared.training, seed=seed)
-    training = plan_steps(prepared, probes, quiet=quiet)
+    training = plan_steps(prepared, probes, quiet=quiet).fix_warmup()
     if training.monitor_every != prepared.training.monitor_every:
         probes = data.probes(method, training, seed=seed)
     if training.keep_best:
@@ -132,9 +142,18 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
             out=out,
             quiet=quiet,
             extra_state={SETTINGS_KEY: describe_settings(out, record)},
+            listeners=make_listeners(prepared, record, callbacks),
             env=env,
         )
     return load(out, method=prepared.code.method, encoder=prepared.code.encoder)
+
+
+def make_listeners(
+    prepared: PreparedRun, record: RunRecord, callbacks: Sequence[Callback]
+) -> Listeners:
+    """What loggers show of a run, and the user's functions."""
+    options = {"method": record.method, **record.options}
+    return Listeners(options, partial(draw_first_views, prepared), tuple(callbacks))
 
 
 def check_free(out: Path, method: str) -> None:

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
-TEXT_PACKAGES = ("tokenizers", "sentencepiece", "sentencex", "pyarrow")
-AUDIO_PACKAGES = ("soundfile", "soxr", "av")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "pyarrow")
+EXTRA_PACKAGES = ("tokenizers", "sentencepiece", "sentencex", "soundfile", "soxr", "av")
 
 Environment = dict[str, str | int | None]
 
 
 def describe_environment(threads: int, device: str) -> Environment:
     """Versions and hardware: bitwise equal results are promised for equal ones."""
-    packages = ("selfwise", *PACKAGES, *TEXT_PACKAGES, *AUDIO_PACKAGES)
+    packages = ("selfwise", *PACKAGES, *EXTRA_PACKAGES)
     return {
         "python": platform.python_version(),
         **{name: find_version(name) for name in packages},
@@ -30,11 +29,16 @@ def describe_environment(threads: int, device: str) -> Environment:
 
 
 def list_differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """A sentence part for each entry that is not what it was."""
+    """A sentence part for each entry that is not what it was.
+
+    The packages of an extra that one of the two installs lacks are left out: a run that needs them
+    does not start without them.
+    """
     return [
         f"{name} is {now.get(name)}, was {before[name]}"
         for name in before
         if before[name] != now.get(name)
+        and not (name in EXTRA_PACKAGES and None in (before[name], now.get(name)))
     ]
 
 

@@ -21,6 +21,7 @@ from selfwise.core.config_class import (
     select_values,
     spell_option,
 )
+from selfwise.core.extras import check_modality
 from selfwise.core.plugins import (
     FROM_PYTHON,
     allow_plugins,
@@ -179,6 +180,7 @@ def make_request(
     """
     method_name, kind, is_outside = name_method(method)
     modality = modality_of(kind)
+    check_modality(modality.name)
     user = {"data": name_data(data), "init_from": str(init_from), **values}
     earlier, below = None, dict[str, object]()
     if init_from:

@@ -20,6 +20,7 @@ from torch.distributed import TCPStore
 from selfwise.core.device import device_type, resolve_device
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.process import limit_threads
+from selfwise.data.image.named_sets import parse_name
 from selfwise.distributed.process_group import (
     SINGLE_PROCESS,
     DistributedEnv,
@@ -62,17 +63,26 @@ MEMBER_CODE = (
 )
 
 
-def reopen_run(folder: Path, data: object = None, code: RunCode | None = None) -> PreparedRun:
+def reopen_run(
+    folder: Path,
+    data: object = None,
+    code: RunCode | None = None,
+    *,
+    record: RunRecord | None = None,
+    quiet: bool = False,
+) -> PreparedRun:
     """What is in a run folder, with its data open.
 
     Args:
         folder: of the run.
         data: the examples of a run that was given them in Python.
         code: what its record names, if it is not all ours.
+        record: what is to be read in place of its run.yaml.
+        quiet: print no warnings.
 
     Raises ValueError if its data cannot be opened again, or are not those that it has seen.
     """
-    record = read_record(folder)
+    record = record or read_record(folder)
     if data is None and record.data == FROM_PYTHON:
         raise ValueError(f"{folder} was given its data in Python: resume it there, with data=")
     if record.data == IMPORTED:
@@ -81,11 +91,13 @@ def reopen_run(folder: Path, data: object = None, code: RunCode | None = None) -
             f"selfwise pretrain {record.method} --init-from {folder} --data PATH --out RUN"
         )
     code = code or find_code(folder, record)
-    check_code(folder, record, code)
+    check_code(folder, record, code, quiet=quiet)
     saved = checkpoint.find_latest(folder / "checkpoints")[0]
     if saved is not None:
         check_settings(folder, saved)
     examples = record.data if data is None else data
+    if data is None:
+        check_data_exist(folder, record.data)
     run_data = _reopen_data(folder, record, code, examples)
     plan = make_recorded_plan(record, code, pretrained=saved is None)
     start = record.option("init_from") if saved is None else ""
@@ -95,9 +107,21 @@ def reopen_run(folder: Path, data: object = None, code: RunCode | None = None) -
     if run_data.info.fingerprint != record.info.fingerprint:
         raise ValueError(
             f"the data at {name_data(examples)} are not those that {folder} was started with "
-            f"({run_data.info.examples} examples now, {record.info.examples} then)"
+            f"({run_data.info.examples} examples now, {record.info.examples} then; their "
+            "fingerprints differ)"
         )
     return PreparedRun(record, training, method, run_data, source, code, record.seed)
+
+
+def check_data_exist(folder: Path, data: str) -> None:
+    """Raises ValueError if the data of a run were moved or removed."""
+    named = parse_name(data)
+    place = named.root if named is not None else Path(data)
+    if place is not None and place.is_absolute() and not place.exists():
+        raise ValueError(
+            f"{place} does not exist any more, and {folder} was started with it: give its new "
+            f"place, selfwise resume {folder} --data NEW_PLACE"
+        )
 
 
 def _reopen_data(folder: Path, record: RunRecord, code: RunCode, data: object) -> OpenData:
@@ -127,6 +151,8 @@ def check_together(devices: int, device: str, data: object) -> None:
             f"--devices {devices} starts processes that open the data themselves: give a folder, "
             "a file or a name, or start the script with torchrun"
         )
+    if resolve_device(device) == "mps":
+        raise ValueError(f"--devices {devices} is for CPUs and CUDA; --device mps has one process")
     if resolve_device(device) == "cuda" and devices > torch.cuda.device_count():
         raise ValueError(
             f"--devices {devices} is more than the {torch.cuda.device_count()} GPUs of this machine"

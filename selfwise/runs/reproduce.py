@@ -72,6 +72,7 @@ def format_reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand
     for name in LENGTH_OPTIONS:
         if amount := record.config.get(name):
             notes.append(f"It was told {name} {amount:g}, which came to {record.steps:,} steps.")
+    notes += [f"It was lengthened: {change['about']}." for change in record.continuations]
     if lost := _find_unknown_options(record, values):
         notes.append(f"Options of another version are left out: {', '.join(lost)}.")
     words = [_format_words(n, v) for n, v in values.items() if n not in lost]

@@ -1,25 +1,33 @@
 """Resuming a run that was stopped."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from torch import nn
 
 from selfwise.core.config_class import format_flag
 from selfwise.core.device import resolve_device
+from selfwise.core.extras import check_modality
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
 from selfwise.core.progress import print_progress
 from selfwise.distributed.process_group import detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
-from selfwise.runs.create import pretrain
+from selfwise.runs.create import make_listeners, pretrain
 from selfwise.runs.environment import describe_environment, list_differences
+from selfwise.runs.lengthen import apply_continuation, plan_continuation
+from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load, resolve_code
+from selfwise.runs.prepare import PreparedRun
 from selfwise.runs.pretrain_config import make_request
 from selfwise.runs.processes import check_as_many, check_together, join_run, lead_run, reopen_run
 from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
-from selfwise.runs.run_yaml import RunRecord, has_record, read_record
+from selfwise.runs.run_yaml import RunRecord, has_record, read_record, write_record
+from selfwise.training.listeners import Callback, check_callbacks
+from selfwise.training.loggers import check_installed
 from selfwise.training.loop import fit
 
 
@@ -27,35 +35,92 @@ def resume(
     run: str | Path,
     *,
     data: object = None,
+    steps: Annotated[int, Ge(1)] | None = None,
+    device: str | None = None,
+    num_workers: Annotated[int, Ge(0)] | None = None,
+    save_every: Annotated[int, Ge(1)] | None = None,
+    keep_last: Annotated[int, Ge(1)] | None = None,
+    logger: str | list[str] | None = None,
+    logger_project: str | None = None,
     plugins: Sequence[str] = (),
     method: type[Method] | None = None,
     encoder: EncoderFactory | nn.Module | None = None,
+    callbacks: Sequence[Callback] = (),
     quiet: bool = False,
 ) -> Run:
     """Continue a run that was stopped; the result is that of a run that was not stopped.
 
     Args:
         run: folder of the run.
-        data: only for a run that was given its data in Python: the same data again.
+        data: new place of the data, if they were moved; of a run that was given its data in
+            Python: the same data again.
+        steps: new total number of steps. A run with --schedule wsd or constant becomes the longer
+            run exactly; with any other schedule it is another run from there on.
+        device: cpu, cuda, cuda:1, or auto; by default that of the run.
+        num_workers: processes that read the data; by default as before.
+        save_every: steps between two checkpoints; by default as before.
+        keep_last: number of checkpoints kept, the last ones; by default as before.
+        logger: loggers as for pretrain, or none; by default those of the run.
+        logger_project: project of the loggers; by default as before.
         plugins: modules and .py files outside of selfwise that the run may import.
         method: the class of a run whose method was defined in Python.
         encoder: the function or module of a run whose encoder was handed over in Python.
-        quiet: print nothing but differences of the environment.
+        callbacks: functions of (step, values), as for `pretrain`.
+        quiet: print nothing.
+
+    Raises ValueError with one sentence for anything that cannot be; the run folder is then as it
+    was.
     """
+    check_callbacks(callbacks)
     allow_plugins(plugins)
     folder = Path(run)
-    record = read_record(folder)
+    old = read_record(folder)
+    check_modality(old.modality)
+    code = resolve_code(folder, old, method=method, encoder=encoder)
+    given = {
+        "device": None if device is None else resolve_device(device),
+        **{"num_workers": num_workers, "save_every": save_every, "keep_last": keep_last},
+        **{"logger": logger, "logger_project": logger_project},
+    }
+    record = _change_options(old, given, data)
     training = record.training
-    code = resolve_code(folder, record, method=method, encoder=encoder)
+    check_installed(training.logger)
     check_as_many(folder, training.devices)
     if (env := detect_env()) is not None and env.rank:
         join_run(folder, env, data=data, device=training.device, code=code)
         return load(folder, method=code.method, encoder=code.encoder)
-    prepared = reopen_run(folder, data, code)
+    plan = None if steps is None else plan_continuation(folder, record, steps)
+    prepared = reopen_run(folder, data, code, record=record, quiet=quiet)
     check_together(training.devices, training.device, record.data if data is None else data)
+    if plan is not None:
+        record = apply_continuation(folder, record, plan)
+        print_progress(f"{folder}: {plan.about}", quiet=quiet)
+    if record != old:
+        write_record(folder, record)
+    prepared = replace(prepared, record=record, training=record.training)
+    _train(prepared, folder, callbacks, quiet=quiet)
+    return load(folder, method=code.method, encoder=code.encoder)
+
+
+def _change_options(old: RunRecord, given: Mapping[str, Any], data: object) -> RunRecord:
+    """The record with the options that may change at a resume. Raises ValueError for wrong ones."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    training = old.with_options(changes).training  # which checks them
+    changes = {name: getattr(training, name) for name in changes}
+    if data is not None and name_data(data) != FROM_PYTHON:
+        changes["data"] = name_data(data)
+    changes = {name: value for name, value in changes.items() if value != old.get(name)}
+    return old.with_options(changes) if changes else old
+
+
+def _train(
+    prepared: PreparedRun, folder: Path, callbacks: Sequence[Callback], *, quiet: bool
+) -> None:
+    record, training = prepared.record, prepared.training
     now = describe_environment(training.cpu_threads, resolve_device(training.device))
     for difference in list_differences(record.environment, now):
-        print_progress(f"warning: {difference}: the result may differ in the last bits")
+        text = f"warning: {difference}: the result may differ in the last bits"
+        print_progress(text, quiet=quiet)
     probes = prepared.data.probes(prepared.method, training, seed=prepared.seed)
     prepared.data.save(folder)  # after the probes, since some write there
     with lead_run(folder, training) as env:
@@ -67,10 +132,10 @@ def resume(
             out=folder,
             probes=probes,
             quiet=quiet,
-            extra_state={SETTINGS_KEY: describe_settings(folder, prepared.record)},
+            extra_state={SETTINGS_KEY: describe_settings(folder, record)},
+            listeners=make_listeners(prepared, record, callbacks),
             env=env,
         )
-    return load(folder, method=code.method, encoder=code.encoder)
 
 
 def pretrain_or_resume(

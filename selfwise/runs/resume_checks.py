@@ -12,7 +12,10 @@ from selfwise.runs.run_yaml import FILE, RunRecord, read_record
 from selfwise.training.checkpoint import Checkpoint, hash_file_hex
 
 # options that change where and how a run is computed and saved, and not what
-MAY_CHANGE = ("data", "init_from", "device", "num_workers", "keep_last", "save_every", "wandb")
+MAY_CHANGE = (
+    *("data", "init_from", "device", "num_workers", "keep_last", "save_every"),
+    *("logger", "logger_project"),
+)
 # what the modalities write into a run folder
 SAVED_FILES = ("tokenizer", "targets", "needs.safetensors")
 FILE_PREFIX = "./"  # in front of the names of files, which options may have too
@@ -47,7 +50,10 @@ def check_unchanged(folder: Path, saved: Checkpoint) -> None:
 
     A checkpoint of an imported run, or of an earlier version, does not say what that was.
     """
-    before, now = saved.state.get(SETTINGS_KEY), describe_settings(folder, read_record(folder))
+    record = read_record(folder)
+    before, now = saved.state.get(SETTINGS_KEY), describe_settings(folder, record)
+    if before is not None and before["steps"] in {c["steps_before"] for c in record.continuations}:
+        before = {**before, "steps": now["steps"]}  # the run was lengthened since
     if before is None or (name := _find_first_difference(before, now)) is None:
         return
     if name.startswith(FILE_PREFIX):

@@ -3,8 +3,8 @@
 Reading one imports nothing that it names.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -51,6 +51,8 @@ class RunRecord:
     """Digests of the method and the encoder, where they are from outside the package."""
     imported: Mapping[str, Any] = field(default_factory=dict)
     """Where imported weights are from."""
+    continuations: Sequence[Mapping[str, Any]] = ()
+    """Each change of the number of steps: at which step, before and after, and what it means."""
 
     def option(self, name: str) -> Any:
         """The value of an option. Raises KeyError for one that the run does not have."""
@@ -111,6 +113,12 @@ class RunRecord:
             if self.resolved[ENCODER_PREFIX + n].source != "default"
         }
 
+    def with_options(self, values: Mapping[str, Any]) -> "RunRecord":
+        """The record of a run that the user resumes with other values of these options."""
+        chosen = {name: Choice(value, "user") for name, value in values.items()}
+        config = {**self.config, **values}
+        return replace(self, resolved={**self.resolved, **chosen}, config=config)
+
     def needs_options(self, kind: type[Config]) -> Config:
         """The options of a method's needs, given their config class."""
         values = {name: self._values(section) for name, section in list_sections(kind).items()}
@@ -127,6 +135,7 @@ class RunRecord:
         resolved = {
             name: {"value": c.value, "source": c.source} for name, c in self.resolved.items()
         }
+        changes = [dict(change) for change in self.continuations]
         rest = {name: dict(getattr(self, name)) for name in ("needs", "about", "code", "imported")}
         return {
             "format": FORMAT,
@@ -136,6 +145,7 @@ class RunRecord:
             "resolved": resolved,
             "data_info": self.info.model_dump(mode="json"),
             **{name: value for name, value in rest.items() if value},
+            **({"continuations": changes} if changes else {}),
             "environment": dict(self.environment),
         }
 
@@ -208,6 +218,7 @@ def _as_record(content: Mapping[str, Any]) -> RunRecord:
         about=content.get("about", {}),
         code=content.get("code", {}),
         imported=content.get("imported", {}),
+        continuations=content.get("continuations", ()),
     )
 
 

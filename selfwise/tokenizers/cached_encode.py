@@ -14,8 +14,8 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer as Library
 
+from selfwise.tokenizers.library import tokenizers
 from selfwise.tokenizers.sentencepiece_charsmap import Charsmap
 
 SPACE = "\u2581"  # what SentencePiece writes for a space
@@ -98,7 +98,7 @@ def lower_text(text: str) -> str:
     return text.lower() if text.isascii() else "".join(map(str.lower, text))
 
 
-def encode_with_library(library: Library, texts: Sequence[str]) -> FlatIds:
+def encode_with_library(library: "tokenizers.Tokenizer", texts: Sequence[str]) -> FlatIds:
     """Encodes texts as they are, without special tokens."""
     encodings = [
         encoding.ids
@@ -108,7 +108,7 @@ def encode_with_library(library: Library, texts: Sequence[str]) -> FlatIds:
     return np.fromiter(chain.from_iterable(encodings), np.int64, int(counts.sum())), counts
 
 
-def build_encoder(library: Library) -> EncodeTexts:
+def build_encoder(library: "tokenizers.Tokenizer") -> EncodeTexts:
     """The fastest way to encode with a tokenizer that gives exactly its ids.
 
     One exception: where SentencePiece's normaliser comes first, the ids are those of SentencePiece.
@@ -136,14 +136,14 @@ def build_encoder(library: Library) -> EncodeTexts:
     return plain_encode
 
 
-def _build_whole_encoder(library: Library, config: Mapping[str, Any]) -> EncodeTexts:
+def _build_whole_encoder(library: "tokenizers.Tokenizer", config: Mapping[str, Any]) -> EncodeTexts:
     """Encodes each text at once, after SentencePiece's normaliser if there is one."""
     parts = (config["normalizer"] or {}).get("normalizers", [])
     at = next((i for i, part in enumerate(parts) if part["type"] == "Precompiled"), None)
     if at is None:
         return partial(encode_with_library, library)
     first, rest = (
-        Library.from_str(
+        tokenizers.Tokenizer.from_str(
             json.dumps({**config, "normalizer": {"type": "Sequence", "normalizers": normalizers}})
         )
         for normalizers in (parts[:at], parts[at + 1 :])
@@ -170,20 +170,22 @@ def _build_whole_encoder(library: Library, config: Mapping[str, Any]) -> EncodeT
     )
 
 
-def _remove_added_tokens(library: Library, names: Container[str]) -> Library:
+def _remove_added_tokens(
+    library: "tokenizers.Tokenizer", names: Container[str]
+) -> "tokenizers.Tokenizer":
     """A tokenizer that does not know these added tokens."""
     config = json.loads(library.to_str())
     config["added_tokens"] = [
         token for token in config["added_tokens"] if token["content"] not in names
     ]
-    reduced = Library.from_str(json.dumps(config))
+    reduced = tokenizers.Tokenizer.from_str(json.dumps(config))
     reduced.encode_special_tokens = library.encode_special_tokens
     return reduced
 
 
 def _encode_around_verbatim(
-    library: Library,
-    plain: Library,
+    library: "tokenizers.Tokenizer",
+    plain: "tokenizers.Tokenizer",
     normalize: Callable[[str], str],
     verbatim: Mapping[str, int],
     texts: Sequence[str],

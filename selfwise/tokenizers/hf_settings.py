@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken
-from tokenizers import Tokenizer as Library
-
 from selfwise.core.errors import did_you_mean
+from selfwise.tokenizers.library import tokenizers
 
 CONFIG_FILE, ADDED_FILE, SPECIAL_FILE = (
     "tokenizer_config.json",
@@ -60,7 +58,7 @@ class TokenizerSettings:
     path: Path  # of tokenizer_config.json
     family: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
-    added: Mapping[int, AddedToken] = field(default_factory=dict)
+    added: "Mapping[int, tokenizers.AddedToken]" = field(default_factory=dict)
     special: Sequence[str] = ()  # names, in the order in which they would be added
 
     def read_flag(self, name: str, default: bool | None) -> bool | None:
@@ -147,15 +145,17 @@ def _read_added_tokens(
     config: Mapping[str, Any],
     special: Sequence[str],
     read_json: Callable[[Path], Mapping[str, Any]],
-) -> dict[int, AddedToken]:
+) -> "dict[int, tokenizers.AddedToken]":
     """The tokens that were added, by id: as the newest file says it, else the older ones."""
-    tokens: dict[int, AddedToken] = {}
+    tokens: "dict[int, tokenizers.AddedToken]" = {}
     older = path.with_name(ADDED_FILE)
     for content, number in (read_json(older) if older.is_file() else {}).items():
         if not isinstance(number, int) or isinstance(number, bool):
             raise ValueError(f"{older}: the id of {content!r} is {number!r}; expected a number")
         is_special = content in special
-        tokens[number] = AddedToken(content, special=is_special, normalized=not is_special)
+        tokens[number] = tokenizers.AddedToken(
+            content, special=is_special, normalized=not is_special
+        )
     newer = config.get("added_tokens_decoder") or {}
     for number, token in newer.items():
         if not str(number).isdigit() or not isinstance(token, Mapping) or "content" not in token:
@@ -165,9 +165,9 @@ def _read_added_tokens(
     return tokens
 
 
-def _build_token(token: Mapping[str, Any]) -> AddedToken:
+def _build_token(token: Mapping[str, Any]) -> "tokenizers.AddedToken":
     special = bool(token.get("special", False))
-    return AddedToken(
+    return tokenizers.AddedToken(
         str(token["content"]),
         single_word=bool(token.get("single_word", False)),
         lstrip=bool(token.get("lstrip", False)),
@@ -196,7 +196,9 @@ def _token_content(token: object) -> str:
     return str(token.get("content", "") if isinstance(token, Mapping) else token)
 
 
-def add_tokens(library: Library, settings: TokenizerSettings) -> Library:
+def add_tokens(
+    library: "tokenizers.Tokenizer", settings: TokenizerSettings
+) -> "tokenizers.Tokenizer":
     """Put the added tokens at their ids. Raises ValueError where something else has the id."""
     for number, token in sorted(settings.added.items()):
         if library.id_to_token(number) in (None, token.content):
@@ -216,7 +218,9 @@ def add_tokens(library: Library, settings: TokenizerSettings) -> Library:
     return _set_flags(library, settings)
 
 
-def _set_flags(library: Library, settings: TokenizerSettings) -> Library:
+def _set_flags(
+    library: "tokenizers.Tokenizer", settings: TokenizerSettings
+) -> "tokenizers.Tokenizer":
     """The flags of the tokens that the vocabulary declared before: the files know better."""
     added = {token.content: token for token in settings.added.values()}
     config = json.loads(library.to_str())
@@ -225,4 +229,4 @@ def _set_flags(library: Library, settings: TokenizerSettings) -> Library:
         if better is not None:
             names = ("single_word", "lstrip", "rstrip", "normalized", "special")
             token |= {name: getattr(better, name) for name in names}
-    return Library.from_str(json.dumps(config))
+    return tokenizers.Tokenizer.from_str(json.dumps(config))

@@ -5,10 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer as Library
-from tokenizers import decoders, models, normalizers, pre_tokenizers
-
 from selfwise.tokenizers.hf_settings import TokenizerSettings, add_tokens, read_settings
+from selfwise.tokenizers.library import decoders, models, normalizers, pre_tokenizers, tokenizers
 from selfwise.tokenizers.sentencepiece import from_sentencepiece
 from selfwise.tokenizers.special_tokens import NAMES
 from selfwise.tokenizers.train import add_special_tokens, build_byte_level, build_wordpiece
@@ -24,7 +22,7 @@ MERGE_FILES = {
 FILE_NAMES = ("tokenizer.json", "vocab.txt", *MERGE_FILES)
 
 
-def read_tokenizer(path: Path) -> Library:
+def read_tokenizer(path: Path) -> "tokenizers.Tokenizer":
     """The tokenizer in a file or folder. Raises ValueError for what is none, and says why."""
     if path.is_dir():
         path = _find_in_folder(path)
@@ -49,7 +47,7 @@ def _find_in_folder(folder: Path) -> Path:
     raise ValueError(f"{folder}: there is no tokenizer in this folder; it may hold {FORMS}")
 
 
-def _choose_reader(path: Path) -> Callable[[Path], Library]:
+def _choose_reader(path: Path) -> "Callable[[Path], tokenizers.Tokenizer]":
     if path.name in MERGE_FILES or path.name in MERGE_FILES.values():
         return from_merges
     if path.suffix == ".json":
@@ -61,9 +59,9 @@ def _choose_reader(path: Path) -> Callable[[Path], Library]:
     raise ValueError(f"{path}: this file's name is not that of a tokenizer; it may be {FORMS}")
 
 
-def from_json(path: Path) -> Library:
+def from_json(path: Path) -> "tokenizers.Tokenizer":
     """The tokenizers library's own file."""
-    library = Library.from_str(_read_text(path))
+    library = tokenizers.Tokenizer.from_str(_read_text(path))
     if getattr(library.model, "dropout", None):
         raise ValueError(
             f"{path}: this tokenizer divides text at random (dropout {library.model.dropout}), and "
@@ -74,7 +72,7 @@ def from_json(path: Path) -> Library:
     return library
 
 
-def from_wordpieces(path: Path) -> Library:
+def from_wordpieces(path: Path) -> "tokenizers.Tokenizer":
     """BERT's vocab.txt: a piece a line, its number the line's.
 
     How text is normalised is in a `tokenizer_config.json` beside it; where there is none, a
@@ -139,7 +137,7 @@ def _check_never_split(settings: TokenizerSettings) -> None:
             )
 
 
-def from_merges(path: Path) -> Library:
+def from_merges(path: Path) -> "tokenizers.Tokenizer":
     """Byte-level BPE of GPT-2 and RoBERTa: a json of pieces and a text of merges beside it.
 
     Raises ValueError if one of the two is missing and for a vocabulary that is not of bytes.
@@ -174,7 +172,7 @@ def _read_merges(path: Path, pieces: dict[str, int]) -> list[tuple[str, str]]:
     return merges
 
 
-def from_sentencepiece_file(path: Path) -> Library:
+def from_sentencepiece_file(path: Path) -> "tokenizers.Tokenizer":
     """SentencePiece's .model, with what the files beside it say."""
     settings = read_settings(path, "sentencepiece", _read_object)
     return add_tokens(from_sentencepiece(path, settings), settings)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from typing import Any, TypedDict
 
-from tokenizers import Tokenizer as Library
+from selfwise.tokenizers.library import tokenizers
 
 HIDDEN_NAME = "\uffff{}\uffff"  # what no text holds: U+FFFF is not a character
 
@@ -19,7 +19,9 @@ class ModelConfig(TypedDict, total=False):
     merges: list[Any]  # pairs of pieces
 
 
-def remove_special_names(library: Library, special: Collection[int]) -> Library:
+def remove_special_names(
+    library: "tokenizers.Tokenizer", special: Collection[int]
+) -> "tokenizers.Tokenizer":
     """The tokenizer without the special tokens' names, so that no text gives their ids.
 
     The ids of all other text stay as they are.
@@ -34,7 +36,7 @@ def remove_special_names(library: Library, special: Collection[int]) -> Library:
         for token in config["added_tokens"]
         if token["content"] not in names
     ]
-    changed = Library.from_str(json.dumps(config))
+    changed = tokenizers.Tokenizer.from_str(json.dumps(config))
     changed.encode_special_tokens = True
     return changed
 

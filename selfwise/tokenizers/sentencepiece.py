@@ -5,11 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
-from tokenizers import Tokenizer as Library
-
+from selfwise.core.extras import check_extra
 from selfwise.tokenizers.cached_encode import SPACE
 from selfwise.tokenizers.hf_settings import TokenizerSettings
+from selfwise.tokenizers.library import decoders, models, normalizers, pre_tokenizers, tokenizers
 from selfwise.tokenizers.special_tokens import NAMES
 from selfwise.tokenizers.train import add_special_tokens
 
@@ -74,7 +73,7 @@ class ModelProto(Protocol):
     normalizer_spec: NormalizerSpec
 
 
-def from_sentencepiece(path: Path, settings: TokenizerSettings) -> Library:
+def from_sentencepiece(path: Path, settings: TokenizerSettings) -> "tokenizers.Tokenizer":
     """A Unigram or BPE model, with its own normaliser and what its class does before it.
 
     Raises ValueError for a damaged file, for word and character models, for models that write the
@@ -88,7 +87,7 @@ def from_sentencepiece(path: Path, settings: TokenizerSettings) -> Library:
         raise ValueError(f"{path}: only Unigram and BPE models of SentencePiece can be read")
     if proto.trainer_spec.treat_whitespace_as_suffix:
         raise ValueError(f"{path}: models that write the space behind a word cannot be read")
-    library = Library(_build_unigram(proto) if kind == UNIGRAM else _build_bpe(proto))
+    library = tokenizers.Tokenizer(_build_unigram(proto) if kind == UNIGRAM else _build_bpe(proto))
     if kind == BPE and any(p.type == USER and len(p.piece) > 1 for p in proto.pieces):
         raise ValueError(f"{path}: BPE models with the user's own symbols cannot be read")
     # pieces that span words need the whole text at once
@@ -112,6 +111,7 @@ def from_sentencepiece(path: Path, settings: TokenizerSettings) -> Library:
 
 
 def _read_proto(path: Path) -> ModelProto:
+    check_extra("text")
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
 
@@ -125,7 +125,7 @@ def _read_proto(path: Path) -> ModelProto:
     return proto
 
 
-def _build_unigram(proto: ModelProto) -> models.Unigram:
+def _build_unigram(proto: ModelProto) -> "models.Unigram":
     best = max(piece.score for piece in proto.pieces if piece.type == NORMAL)
     pieces = [(piece.piece, _piece_score(piece, best)) for piece in proto.pieces]
     return models.Unigram(pieces, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback)
@@ -136,7 +136,7 @@ def _piece_score(piece: PieceProto, best: float) -> float:
     return len(piece.piece.encode()) * best - 0.1 if piece.type == USER else piece.score
 
 
-def _build_bpe(proto: ModelProto) -> models.BPE:
+def _build_bpe(proto: ModelProto) -> "models.BPE":
     """The merges are not in the file: every division of a piece into two others is one.
 
     They are done in the order of the merged piece's score; among divisions of one piece, in the
@@ -179,7 +179,7 @@ def _renumber(proto: ModelProto) -> None:
     proto.trainer_spec.unk_id = 3
 
 
-def _build_class_normalizers(settings: TokenizerSettings) -> list[normalizers.Normalizer]:
+def _build_class_normalizers(settings: TokenizerSettings) -> "list[normalizers.Normalizer]":
     """What ALBERT's tokenizer does to a text before SentencePiece reads it."""
     albert = settings.family == "Albert"
     lower = settings.read_flag("do_lower_case", albert)
@@ -188,9 +188,9 @@ def _build_class_normalizers(settings: TokenizerSettings) -> list[normalizers.No
             f"{settings.path}: do_lower_case is for AlbertTokenizer, and "
             f"{settings.family}Tokenizer never changes the case; remove it"
         )
-    parts: list[normalizers.Normalizer] = []
+    parts: "list[normalizers.Normalizer]" = []
     if settings.read_flag("remove_space", albert):
-        parts += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+        parts += [normalizers.Replace(tokenizers.Regex(r"\s+"), " "), normalizers.Strip()]
     if albert:
         parts += [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if not settings.read_flag("keep_accents", not albert):
@@ -199,13 +199,16 @@ def _build_class_normalizers(settings: TokenizerSettings) -> list[normalizers.No
 
 
 def _build_normalizer(
-    spec: NormalizerSpec, before: list[normalizers.Normalizer]
-) -> normalizers.Normalizer | None:
+    spec: NormalizerSpec, before: "list[normalizers.Normalizer]"
+) -> "normalizers.Normalizer | None":
     parts = list(before)
     if spec.precompiled_charsmap:
         parts.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
-        parts += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex("^ | $"), "")]
+        parts += [
+            normalizers.Replace(tokenizers.Regex(" {2,}"), " "),
+            normalizers.Replace(tokenizers.Regex("^ | $"), ""),
+        ]
     elif spec.add_dummy_prefix:  # even before a space
         parts.append(normalizers.Prepend(" "))
     return normalizers.Sequence(parts) if parts else None

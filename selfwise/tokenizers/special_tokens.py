@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer as Library
 
 from selfwise.core.types import Vocabulary
 from selfwise.tokenizers.cached_encode import SPACE, is_characters
+from selfwise.tokenizers.library import tokenizers
 
 ROLES = {
     "pad": ("[PAD]", "<pad>"),
@@ -24,7 +24,7 @@ ROBERTA = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BYTE_SPACES = tuple("ĠĊĉčĈċČ")  # what byte-level BPE writes for space, newline, tab, and others
 
 
-def build_vocabulary(library: Library) -> Vocabulary:
+def build_vocabulary(library: "tokenizers.Tokenizer") -> Vocabulary:
     """The vocabulary of a tokenizer. Roles go by the usual names of BERT, RoBERTa and GPT-2."""
     config = json.loads(library.to_str())
     pieces = library.get_vocab(with_added_tokens=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from tokenizers import Tokenizer as Library
 
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest, write_file
 from selfwise.core.types import Vocabulary
 from selfwise.tokenizers import train as train_
 from selfwise.tokenizers.cached_encode import FlatIds, build_encoder
+from selfwise.tokenizers.library import tokenizers
 from selfwise.tokenizers.load import read_tokenizer
 from selfwise.tokenizers.plain_text import remove_special_names
 from selfwise.tokenizers.special_tokens import BERT, build_vocabulary
@@ -32,7 +32,7 @@ class Tokenizer:
     all that decides the ids.
     """
 
-    def __init__(self, library: Library):
+    def __init__(self, library: "tokenizers.Tokenizer"):
         self.library = library
         # what looks like a special token in a text is text, unless `special` is asked for
         library.encode_special_tokens = True
@@ -97,10 +97,10 @@ class Tokenizer:
         return self.library.to_str()
 
     def __setstate__(self, state: str) -> None:
-        self.__init__(Library.from_str(state))  # type: ignore[misc]
+        self.__init__(tokenizers.Tokenizer.from_str(state))  # type: ignore[misc]
 
 
-def _fingerprint_library(library: Library) -> str:
+def _fingerprint_library(library: "tokenizers.Tokenizer") -> str:
     config = json.loads(library.to_str())
     parts = {name: part for name, part in config.items() if name not in _IGNORED_PARTS}
     if (

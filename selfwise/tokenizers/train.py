@@ -4,19 +4,17 @@ import json
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from tokenizers import (
-    AddedToken,
-    Regex,
+
+from selfwise.tokenizers.cached_encode import EVERY_CHARACTER, SPACE, lower_text
+from selfwise.tokenizers.library import (
     decoders,
     models,
     normalizers,
     pre_tokenizers,
     processors,
+    tokenizers,
     trainers,
 )
-from tokenizers import Tokenizer as Library
-
-from selfwise.tokenizers.cached_encode import EVERY_CHARACTER, SPACE, lower_text
 from selfwise.tokenizers.special_tokens import BERT, ROBERTA
 
 MAX_TRAINING_BYTES = {
@@ -31,7 +29,7 @@ MAX_ALPHABET = (
 MIN_COUNT = 2  # of a pair of pieces that is merged
 
 
-def train_wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
+def train_wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> "tokenizers.Tokenizer":
     """BERT's (arXiv:1810.04805): normaliser, white space, punctuation and Chinese characters."""
     untrained = build_wordpiece(models.WordPiece(unk_token="[UNK]"), lower=lower)
     sample = list(texts)
@@ -53,16 +51,16 @@ def train_wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> Library
     return build_wordpiece(models.WordPiece(vocab=pieces, unk_token="[UNK]"), lower=lower)
 
 
-def build_wordpiece(model: models.Model, *, lower: bool) -> Library:
+def build_wordpiece(model: "models.Model", *, lower: bool) -> "tokenizers.Tokenizer":
     """A WordPiece model with what BERT does before and after it."""
-    library = Library(model)
+    library = tokenizers.Tokenizer(model)
     library.normalizer = normalizers.BertNormalizer(lowercase=lower)
     library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     library.decoder = decoders.WordPiece()
     return add_special_tokens(library, BERT)
 
 
-def train_bpe(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
+def train_bpe(texts: Iterable[str], vocab: int, *, lower: bool) -> "tokenizers.Tokenizer":
     """Byte-level BPE as in GPT-2 and RoBERTa (arXiv:1907.11692): no text is unknown to it."""
     library = build_byte_level(models.BPE())
     library.normalizer = normalizers.Lowercase() if lower else None
@@ -77,15 +75,15 @@ def train_bpe(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
     return add_special_tokens(library, ROBERTA)
 
 
-def build_byte_level(model: models.Model) -> Library:
+def build_byte_level(model: "models.Model") -> "tokenizers.Tokenizer":
     """A BPE model with GPT-2's division into words before it."""
-    library = Library(model)
+    library = tokenizers.Tokenizer(model)
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     library.decoder = decoders.ByteLevel()
     return library
 
 
-def train_unigram(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
+def train_unigram(texts: Iterable[str], vocab: int, *, lower: bool) -> "tokenizers.Tokenizer":
     """Unigram (arXiv:1804.10959) with the text normalised as for ALBERT (arXiv:1909.11942)."""
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab,
@@ -118,15 +116,15 @@ def _settle_scores(scores: dict[str, float]) -> dict[str, float]:
     return rest | {piece: round(low + step * i, 6) for i, piece in enumerate(rare, start=1)}
 
 
-def _build_unigram(model: models.Model, *, lower: bool) -> Library:
-    library = Library(model)
+def _build_unigram(model: "models.Model", *, lower: bool) -> "tokenizers.Tokenizer":
+    library = tokenizers.Tokenizer(model)
     quotes = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     case = [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
     library.normalizer = normalizers.Sequence(
         [
             *quotes,
             *(case if lower else [normalizers.NFKC()]),
-            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Replace(tokenizers.Regex(r"\s+"), " "),
             normalizers.Strip(),
         ]
     )
@@ -135,25 +133,33 @@ def _build_unigram(model: models.Model, *, lower: bool) -> Library:
     return library
 
 
-def build_character_tokenizer(texts: Iterable[str], vocab: int | None, *, lower: bool) -> Library:
+def build_character_tokenizer(
+    texts: Iterable[str], vocab: int | None, *, lower: bool
+) -> "tokenizers.Tokenizer":
     """One token for each Unicode character, sorted; above `vocab` the rarest are left out."""
     counts = _count_points(texts, lower=lower)
     points = np.flatnonzero(counts)
     room = len(points) if vocab is None else max(vocab - len(BERT), 0)
     frequent = np.sort(points[np.lexsort([points, -counts[points]])][:room])
     pieces = {name: i for i, name in enumerate([*BERT, *map(chr, frequent)])}
-    library = Library(models.WordLevel(pieces, unk_token="[UNK]"))
+    library = tokenizers.Tokenizer(models.WordLevel(pieces, unk_token="[UNK]"))
     library.normalizer = normalizers.Lowercase() if lower else None
-    library.pre_tokenizer = pre_tokenizers.Split(Regex(EVERY_CHARACTER), behavior="isolated")
+    library.pre_tokenizer = pre_tokenizers.Split(
+        tokenizers.Regex(EVERY_CHARACTER), behavior="isolated"
+    )
     library.decoder = decoders.Fuse()
     return add_special_tokens(library, BERT)
 
 
-def add_special_tokens(library: Library, names: Iterable[str]) -> Library:
+def add_special_tokens(
+    library: "tokenizers.Tokenizer", names: Iterable[str]
+) -> "tokenizers.Tokenizer":
     """Declares special tokens, and puts the first and the last around a text where one asks."""
     present = [name for name in names if library.token_to_id(name) is not None]
     # as in RoBERTa: a mask takes the space before it along
-    library.add_special_tokens([AddedToken(n, lstrip=n == "<mask>", special=True) for n in present])
+    library.add_special_tokens(
+        [tokenizers.AddedToken(n, lstrip=n == "<mask>", special=True) for n in present]
+    )
     first, last = ("<s>", "</s>") if "<s>" in present else ("[CLS]", "[SEP]")
     if first in present and last in present:
         ids = [(name, library.token_to_id(name)) for name in (first, last)]
@@ -219,7 +225,7 @@ def _count_points(texts: Iterable[str], *, lower: bool) -> np.ndarray:
 
 
 def _choose_alphabet(
-    sample: Iterable[str], normalizer: normalizers.Normalizer, max_characters: int
+    sample: Iterable[str], normalizer: "normalizers.Normalizer", max_characters: int
 ) -> list[str]:
     """The most frequent characters after normalising, sorted; ties go to the lower code point."""
     raw = _count_points(sample, lower=False)
@@ -232,7 +238,7 @@ def _choose_alphabet(
     return sorted(sorted(counts, key=lambda c: (-counts[c], c))[:max_characters])
 
 
-def _can_continue(c: str, library: Library) -> bool:
+def _can_continue(c: str, library: "tokenizers.Tokenizer") -> bool:
     """Whether a character can stand inside a word: Chinese ones and punctuation cannot."""
     text = library.normalizer.normalize_str(f"a{c}")
     return len(library.pre_tokenizer.pre_tokenize_str(text)) == 1

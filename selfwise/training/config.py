@@ -3,15 +3,17 @@
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import AfterValidator
 
 from selfwise.core.config_class import Config, make_config
 from selfwise.core.device import PrecisionName, resolve_device, resolve_precision
 from selfwise.distributed.process_group import count_local_processes
 from selfwise.methods.method import Method, OptimizerName, PaperDefaults, ScheduleName
 from selfwise.training.compile import check_compiler
-from selfwise.training.metrics_log import check_wandb
+from selfwise.training.loggers import check_installed, join_names
 from selfwise.training.optimizers import scale_lr
+from selfwise.training.schedules import LENGTHENABLE, compute_factor
 
 DEFAULT_EPOCHS = 100
 
@@ -40,7 +42,11 @@ class TrainingConfig(Config):
     warmup: Annotated[float, Ge(0)] | None = None
     """Share of the steps in which the rate rises, or a number of steps if 1 or more."""
     schedule: ScheduleName | None = None
-    """Of the learning rate after the warm-up."""
+    """Of the learning rate after the warm-up. wsd (warm-up, stable, decay) keeps the rate constant
+    until the last steps; a run of wsd or constant can be lengthened by resume --steps."""
+    decay_fraction: Annotated[float, Gt(0), Le(1)] = 0.2
+    """Of wsd: share of the steps in which the rate falls to 0, at the end. 0.1 to 0.2 is the range
+    of MiniCPM (arXiv:2404.06395) and of Hägele et al. (arXiv:2405.18392)."""
     adam_beta2: Annotated[float, Ge(0), Lt(1)] | None = None
     """Of adamw and lamb: how long they remember squares of gradients; small batches want it near 1.
     By default the method's."""
@@ -52,7 +58,7 @@ class TrainingConfig(Config):
     """Compile the encoder with torch.compile, each block of a transformer. The first step then
     takes a minute."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, or auto."""
+    """cpu, cuda, cuda:1, mps (Apple, not tested), or auto."""
     devices: Annotated[int, Ge(1)] = 1
     """Processes on this machine that train together, each on a GPU of its own or on its share of
     the cores. torchrun and SLURM set the number themselves."""
@@ -75,8 +81,11 @@ class TrainingConfig(Config):
     """Steps between two looks at the representation of images (alignment, uniformity, effective
     rank), with a warning when it collapses, or at the held-out loss of text and speech; 0 for
     none."""
-    wandb: str = ""
-    """Project of Weights & Biases to log to; needs the extra."""
+    logger: Annotated[str | list[str], AfterValidator(join_names)] = ""
+    """Services that get the logged values, the options and pictures of the first batch:
+    tensorboard, wandb, mlflow, trackio, or several with commas between. Each needs its extra."""
+    logger_project: Annotated[str, MinLen(1)] = "selfwise"
+    """Project (of MLflow: experiment) of the services. The run has the name of its folder there."""
 
 
 class ResolvedTraining(TrainingConfig):
@@ -91,6 +100,39 @@ class ResolvedTraining(TrainingConfig):
     schedule: ScheduleName
     grad_clip: Annotated[float, Ge(0)]
     num_workers: Annotated[int, Ge(0)]
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps in which the rate rises."""
+        return round(self.warmup * self.steps) if self.warmup < 1 else round(self.warmup)
+
+    @property
+    def decay_start(self) -> int:
+        """Steps that are done when the rate of wsd begins to fall; otherwise those of the run."""
+        if self.schedule != "wsd":
+            return self.steps
+        return self.steps - max(1, round(self.decay_fraction * self.steps))
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of the step with this number, from 0."""
+        decay = self.steps - self.decay_start
+        return self.lr * compute_factor(
+            self.schedule, step, steps=self.steps, warmup=self.warmup_steps, decay=decay
+        )
+
+    def fix_warmup(self) -> "ResolvedTraining":
+        """With a schedule that can be lengthened: the warm-up as a number of steps, which stays.
+
+        Raises ValueError if warm-up and decay take more steps than there are.
+        """
+        if self.schedule not in LENGTHENABLE:
+            return self
+        if self.schedule == "wsd" and self.warmup_steps > self.decay_start:
+            raise ValueError(
+                f"--warmup {self.warmup:g} and --decay-fraction {self.decay_fraction:g} take more "
+                f"than the {self.steps} steps of the run: lower one of them"
+            )
+        return self.replace(warmup=float(self.warmup_steps))
 
 
 def resolve_training(
@@ -209,14 +251,22 @@ def check_training(options: TrainingConfig, method: type[Method]) -> None:
         )
     optimizer = options.optimizer or method.paper.optimizer
     if options.adam_beta2 is not None and optimizer not in ("adamw", "lamb"):
-        raise ValueError(
-            f"--adam-beta2 is of adamw and lamb, and this run has --optimizer {optimizer}"
-        )
+        raise ValueError(f"--adam-beta2 is of adamw and lamb, and this run has --optimizer {optimizer}")
+    _check_decay(options, options.schedule or method.paper.schedule)
     if options.compile:
         check_compiler()
-    if options.wandb:
-        check_wandb()  # before a folder is made
+    check_installed(options.logger)  # before a folder is made
     _check_coupling(options, method.couples_batch)
+
+
+def _check_decay(options: TrainingConfig, schedule: str) -> None:
+    """Raises ValueError for a decay that the schedule does not have."""
+    if isinstance(options, ResolvedTraining):  # its values are all set
+        return
+    if "decay_fraction" in options.model_fields_set and schedule != "wsd":
+        raise ValueError(
+            f"--decay-fraction is of --schedule wsd, and this run has --schedule {schedule}"
+        )
 
 
 def _check_coupling(options: TrainingConfig, why: str) -> None:

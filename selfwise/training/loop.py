@@ -36,6 +36,7 @@ from selfwise.distributed.sharding import (
 )
 from selfwise.methods.method import Method
 from selfwise.training.config import ResolvedTraining
+from selfwise.training.listeners import NO_LISTENERS, Listeners
 from selfwise.training.progress import Clock, Progress
 from selfwise.training.recorder import RunRecorder, open_recorder
 from selfwise.training.step import TrainState, build_state, set_lr, train_step
@@ -76,12 +77,14 @@ def fit(
     quiet: bool = False,
     env: DistributedEnv = SINGLE_PROCESS,
     extra_state: Mapping[str, Any] = MappingProxyType({}),
+    listeners: Listeners = NO_LISTENERS,
 ) -> Method:
     """Train for `options.steps` steps, from the last whole checkpoint in `out` if there is one.
 
     Without `out` nothing is written. Where this is one of several processes, all of them call it,
     and only the first one writes, shows and probes; `probes` of the others must be empty.
-    `extra_state` becomes part of the state of each checkpoint, as plain JSON.
+    `extra_state` becomes part of the state of each checkpoint, as plain JSON. `listeners`: what
+    the loggers that `options` name are given, and functions that are called at each log line.
 
     Raises FloatingPointError when the loss is no number any more, OSError when the disk is full,
     KeyboardInterrupt after a signal and a last checkpoint; the earlier checkpoints stay.
@@ -103,6 +106,7 @@ def fit(
             probes=probes,
             quiet=quiet or not first,
             extra_state=extra_state,
+            listeners=listeners,
         )
     return method
 
@@ -132,8 +136,11 @@ def _train(
     probes: Sequence[Probe],
     quiet: bool,
     extra_state: Mapping[str, Any],
+    listeners: Listeners,
 ) -> None:
-    with open_recorder(state, options, out, extra_state) as recorder:
+    with open_recorder(
+        state, options, out, extra_state, listeners=listeners, quiet=quiet
+    ) as recorder:
         if state.env.size > 1:
             check_same_step(recorder.step)
         if recorder.step < options.steps:
@@ -174,7 +181,7 @@ def _run_steps(
                 values, times = {**recorder.meter.compute_means(), "lr": lr, **probed}, clock.lap()
                 recorder.write_values(done, values, times)
                 progress.show_values(done, values, times)
-            if done % options.save_every == 0 or last or stop:
+            if done % options.save_every == 0 or last or stop or done == options.decay_start:
                 recorder.save_checkpoint(done, state)
             if stop and not last:
                 if state.env.size > 1:

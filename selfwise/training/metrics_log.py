@@ -7,15 +7,14 @@ run's file equals the uninterrupted one's byte for byte. Rates and times go to `
 import json
 import math
 import os
-from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
-from selfwise.core.rng import hash_keys
+from selfwise.core.device import float64_device, to_float64
 from selfwise.core.types import Step, Term
 
 
@@ -28,7 +27,7 @@ class Meter:
     @torch.no_grad()
     def add_step(self, step: Step) -> None:
         for name, (total, count) in (step.terms | step.metrics).items():
-            total, count = total.detach().double(), count.detach().double()
+            total, count = to_float64(total.detach()), to_float64(count.detach())
             if name in self.terms:
                 before = self.terms[name]
                 self.terms[name] = Term(before.sum + total, before.count + count)
@@ -52,7 +51,7 @@ class Meter:
 
     def restore(self, state: dict[str, list[float]], device: torch.device | str) -> None:
         def number(value: float) -> Tensor:
-            return torch.tensor(value, dtype=torch.float64, device=device)
+            return torch.tensor(value, dtype=torch.float64, device=float64_device(device))
 
         self.terms = {n: Term(number(total), number(count)) for n, (total, count) in state.items()}
 
@@ -60,35 +59,27 @@ class Meter:
 class MetricsLog:
     """The files that grow by a line each `log_every` steps."""
 
-    def __init__(self, folder: Path, *, step: int, offset: int, wandb: str = ""):
+    def __init__(self, folder: Path, *, step: int, offset: int):
         """Open for the steps after `step`; metrics.jsonl is cut back to its first `offset` bytes.
-
-        With the name of a project in `wandb`, values go to Weights & Biases too.
 
         Raises ValueError if the file is shorter than the checkpoint says it was.
         """
-        self.wandb = _start_wandb(wandb, folder) if wandb else None
         self.path = folder / "metrics.jsonl"
         self.metrics = _truncate_log(self.path, offset)
         self.digest = sha256(self.path.read_bytes())
         _drop_later_lines(folder / "timing.jsonl", step)
         self.timing = (folder / "timing.jsonl").open("a")
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
 
     def write_values(self, step: int, values: dict[str, float]) -> None:
         line = (json.dumps({"step": step, **values}) + "\n").encode()
         self.metrics.write(line)
         self.metrics.flush()
         self.digest.update(line)
-        self._plot(step, values)
 
     def write_times(self, step: int, values: dict[str, float]) -> None:
         rounded = {name: round(value, 4) for name, value in values.items()}
         self.timing.write(json.dumps({"step": step, **rounded}) + "\n")
         self.timing.flush()
-        self._plot(step, {f"time/{name}": value for name, value in values.items()})
 
     def flush(self) -> int:
         """Flush metrics.jsonl to the disk; return its size in bytes."""
@@ -110,42 +101,16 @@ class MetricsLog:
     def close(self) -> None:
         self.metrics.close()
         self.timing.close()
-        self.board.close()
-        if self.wandb is not None:
-            self.wandb.finish()
-
-    def _plot(self, step: int, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self.board.add_scalar(name, value, step)
-        if self.wandb is not None:
-            self.wandb.log(values, step=step)
 
 
-@runtime_checkable
-class WandbRun(Protocol):
-    """What is used of a run of Weights & Biases."""
-
-    def log(self, data: Mapping[str, float], *, step: int) -> object: ...
-
-    def finish(self) -> object: ...
-
-
-def _start_wandb(project: str, folder: Path) -> WandbRun:
-    """A run of Weights & Biases that goes on where the folder's run was stopped."""
-    check_wandb()
-    import wandb
-
-    name = hash_keys(0, str(folder.resolve()))
-    run: WandbRun = wandb.init(project=project, dir=str(folder), id=f"{name:x}", resume="allow")
-    return run
-
-
-def check_wandb() -> None:
-    """Raises ValueError if the package is missing."""
+def find_last_step(folder: Path) -> int:
+    """The last step in metrics.jsonl, also of lines after the last checkpoint; 0 without a line."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     try:
-        import wandb  # noqa: F401
-    except ImportError as error:
-        raise ValueError("--wandb needs the extra: pip install 'selfwise[wandb]'") from error
+        return int(json.loads(lines[-1])["step"]) if lines else 0
+    except (ValueError, KeyError, TypeError):
+        return 0  # a damaged line; what matters is checked against the checkpoint
 
 
 def _truncate_log(path: Path, offset: int) -> BinaryIO:

@@ -2,14 +2,21 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from selfwise.training import checkpoint
 from selfwise.training.config import ResolvedTraining
-from selfwise.training.metrics_log import Meter, MetricsLog, check_values_finite
+from selfwise.training.listeners import NO_LISTENERS, Listeners
+from selfwise.training.loggers import LoggedRun, Loggers, open_loggers
+from selfwise.training.metrics_log import (
+    Meter,
+    MetricsLog,
+    check_values_finite,
+    find_last_step,
+)
 from selfwise.training.step import TrainState
 
 
@@ -24,6 +31,8 @@ class RunRecorder:
     newest: dict[str, float] = field(default_factory=dict)  # the last logged values
     best: dict[str, float] = field(default_factory=dict)  # step and value of the best checkpoint
     log: MetricsLog | None = None
+    loggers: Loggers | None = None
+    listeners: Listeners = NO_LISTENERS
     extra_state: Mapping[str, Any] = field(
         default_factory=dict
     )  # plain JSON, added to the state of each checkpoint
@@ -34,13 +43,21 @@ class RunRecorder:
         return self.out / "checkpoints"
 
     def write_values(self, step: int, values: dict[str, float], times: dict[str, float]) -> None:
-        """A line of the logs. Raises FloatingPointError if a value is no number any more."""
+        """A line of the logs, sent to all that listen.
+
+        Raises FloatingPointError if a value is NaN or infinite, ValueError if a logger or a
+        callback fails.
+        """
         self._check(step, values)
         self.meter.reset()
         self.newest |= values
         if self.log is not None:
             self.log.write_values(step, values)
             self.log.write_times(step, times)
+        if self.loggers is not None:
+            named = {f"time/{name}": value for name, value in times.items()}
+            self.loggers.log_values(step, values | named)
+        self.listeners.call(step, values, times, self.out)
 
     def save_checkpoint(self, step: int, train_state: TrainState) -> None:
         """A checkpoint. Raises FloatingPointError rather than save what is no number."""
@@ -64,8 +81,10 @@ class RunRecorder:
         checkpoint.save_checkpoint(
             self.folder, step, train_state.method, train_state.optimizer, state
         )
-        best_step = {int(self.best["step"])} if self.best else set()
-        checkpoint.remove_old_checkpoints(self.folder, self.options.keep_last, also=best_step)
+        # a longer run can begin where the rate has not fallen yet
+        kept = {int(self.best["step"])} if self.best else set()
+        kept |= {self.options.decay_start}
+        checkpoint.remove_old_checkpoints(self.folder, self.options.keep_last, also=kept)
 
     def _rank(self, step: int) -> None:
         """Remember the step if the chosen value is the best so far; "-loss": smaller is better."""
@@ -96,34 +115,51 @@ def open_recorder(
     options: ResolvedTraining,
     out: Path | None,
     extra_state: Mapping[str, Any],
+    *,
+    listeners: Listeners,
+    quiet: bool,
 ) -> Iterator[RunRecorder]:
     """The run in `out`, restored from its last whole checkpoint if there is one.
 
     Of several processes all read it, and the first one writes.
     """
+    first = train_state.env.rank == 0  # the one process that writes
     recorder = RunRecorder(options, out, extra_state=extra_state)
+    recorder.listeners = listeners if first else NO_LISTENERS
     if out is None:
         yield recorder
         return
     recorder.folder.mkdir(parents=True, exist_ok=True)
     newest, torn = checkpoint.find_latest(recorder.folder)
-    first = train_state.env.rank == 0  # the one process that writes
-    for sentence in torn if first else ():
+    for sentence in torn if first and not quiet else ():
         where = f"going on from step {newest.step}" if newest else "starting again from step 0"
         print(f"warning: {sentence}; {where}", file=sys.stderr)
     saved: Mapping[str, Any] = newest.state if newest else {"offset": 0}
     if newest is not None:
         _restore(recorder, train_state, newest)
-    if first and recorder.step < options.steps:
-        recorder.log = MetricsLog(
-            out, step=recorder.step, offset=saved["offset"], wandb=options.wandb
-        )
-        recorder.log.check_unchanged(saved.get("log"))
-    try:
+    with ExitStack() as stack:
+        if first and recorder.step < options.steps:
+            _open_logs(recorder, out, saved, stack, quiet=quiet)
         yield recorder
-    finally:
-        if recorder.log is not None:
-            recorder.log.close()
+
+
+def _open_logs(
+    recorder: RunRecorder, out: Path, saved: Mapping[str, Any], stack: ExitStack, *, quiet: bool
+) -> None:
+    """Open the files and the services that grow with the run; the stack closes them."""
+    logged = find_last_step(out)  # before the file is cut back
+    recorder.log = MetricsLog(out, step=recorder.step, offset=saved["offset"])
+    stack.callback(recorder.log.close)
+    recorder.log.check_unchanged(saved.get("log"))
+    if not recorder.options.logger:
+        return
+    options, listeners = recorder.options, recorder.listeners
+    run = LoggedRun(
+        out, options.logger_project, recorder.step, logged, listeners.options, quiet=quiet
+    )
+    recorder.loggers = stack.enter_context(open_loggers(run, options.logger))
+    if not recorder.step:
+        recorder.loggers.log_pictures(listeners.draw_pictures())
 
 
 def _restore(recorder: RunRecorder, train_state: TrainState, saved: checkpoint.Checkpoint) -> None:

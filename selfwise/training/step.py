@@ -19,7 +19,6 @@ from selfwise.distributed.sharding import (
 from selfwise.distributed.sync_batchnorm import sync_batch_norms
 from selfwise.methods.method import Method
 from selfwise.nn.channels_last import supports_channels_last
-from selfwise.training import schedules
 from selfwise.training.compile import COMPILED_RUNS, check_compiled, compile_encoder
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.optimizers import build_optimizer
@@ -161,11 +160,7 @@ def add_terms(terms: list[dict[str, Term]], weight: float = 1.0) -> dict[str, Te
 
 def set_lr(optimizer: Optimizer, options: ResolvedTraining, step: int) -> float:
     """The rate at this step, a pure function of it."""
-    warmup = options.warmup
-    rise = round(warmup * options.steps) if warmup < 1 else round(warmup)
-    lr = options.lr * schedules.compute_factor(
-        options.schedule, step, steps=options.steps, warmup=rise
-    )
+    lr = options.lr_at(step)
     for group in optimizer.param_groups:
         group["lr"] = lr
     return lr

@@ -1,22 +1,13 @@
 """Describes this machine: versions, devices, and optional packages that are missing."""
 
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from selfwise.core.extras import EXTRAS, missing_modules
 from selfwise.core.parallel import count_cpus
 from selfwise.runs.environment import describe_environment
-
-# module to look for, and what does not work without it
-OPTIONAL = {
-    "onnxruntime": "ONNX export (pip install 'selfwise[export]')",
-    "av": "recordings as m4a and aac (pip install 'selfwise[m4a]')",
-    "datasets": "data sets by name (pip install 'selfwise[hub]')",
-    "wandb": "Weights & Biases (pip install 'selfwise[wandb]')",
-    "lightly": "the benchmarks (pip install 'selfwise[bench]')",
-}
 
 
 def describe_machine() -> str:
@@ -28,10 +19,20 @@ def describe_machine() -> str:
     lines += _describe_devices()
     free = shutil.disk_usage(Path.home()).free / 2**30
     lines += [f"{'disk':<18} {free:.0f} GiB free for caches"]
-    missing = [f"  {name}: {loss}" for name, loss in OPTIONAL.items() if find_spec(name) is None]
-    return "\n".join(
-        [*lines, *(["not installed, and only needed for:", *missing] if missing else [])]
-    )
+    return "\n".join([*lines, *describe_extras()])
+
+
+def describe_extras() -> list[str]:
+    """A line for each extra: installed, or which modules are missing and what needs them."""
+    return [f"{f'extra {name}':<18} {_describe_extra(name)}" for name in EXTRAS]
+
+
+def _describe_extra(name: str) -> str:
+    extra, missing = EXTRAS[name], missing_modules(name)
+    if not missing:
+        return "installed"
+    absent = "" if len(missing) == len(extra.modules) else f" ({', '.join(missing)} missing)"
+    return f"not installed{absent}; for {extra.used_for}: pip install 'selfwise[{name}]'"
 
 
 def has_fast_bf16() -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from selfwise.core.extras import check_extra
 from selfwise.interop.huggingface.folder import create_folder
 from selfwise.runs.open import Run, load
 from selfwise.workflows.import_export import audio, image, text
@@ -25,6 +26,8 @@ def export_run(run: Path, *, to: Form = "hf", out: Path) -> None:
 
     Raises ValueError with one sentence for a run that has no counterpart there.
     """
+    if to == "onnx":
+        check_extra("export")
     trained = load(run)
     modality = trained.method.modality
     exporter = _MODALITIES[modality]

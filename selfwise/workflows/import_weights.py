@@ -8,6 +8,7 @@ from types import ModuleType
 from selfwise import methods
 from selfwise.core.config_class import flatten_config
 from selfwise.core.errors import did_you_mean
+from selfwise.core.extras import check_modality
 from selfwise.core.ranges import NonNegativeInt
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
@@ -70,6 +71,7 @@ def import_weights(
     family = _SPELLINGS.get(family.lower(), family.lower())
     options = ImportOptions(tokenizer, method, encoder, image_size)
     kind = _choose_method(family, options)
+    check_modality(kind.modality)
     out = Path(out)
     check_free(out, method or family)
     folder = Path(folder)

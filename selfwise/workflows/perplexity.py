@@ -45,7 +45,7 @@ def perplexity(
         text_column: the column that holds the text, in jsonl, csv, tsv and parquet.
         documents: what a document is in a txt file: file, blank or line.
         seed: of the masks.
-        device: cpu, cuda or auto.
+        device: cpu, cuda, mps (Apple, not tested) or auto.
     """
     run = run if isinstance(run, Run) else load(run)
     if (method := run.method).modality != "text":
@@ -84,7 +84,7 @@ def perplexity(
 
 def _measure_overlap(run: Run, corpus: Corpus) -> float:
     """How much of a text the run was trained on, as far as its tokens are still in the cache."""
-    held_out, name = run.record.option("held_out"), run.record.info.fingerprint
+    held_out, name = run.record.option("val_fraction"), run.record.info.fingerprint
     if corpus.fingerprint == name:
         return 1.0
     trained = find_corpus(cache_dir("text") / name) if name else None

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from selfwise.core.extras import check_extra
 from selfwise.data.text.documents import open_documents
 from selfwise.tokenizers.tokenizer import Tokenizer, train_tokenizer
 
@@ -28,6 +29,7 @@ def make_tokenizer(
         text_column: the column that holds the text, in jsonl, csv, tsv and parquet.
         documents: what a document is in a txt file: file, blank or line.
     """
+    check_extra("text")
     if out.exists():
         raise ValueError(f"--out {out} exists already; nothing is written over")
     texts = open_documents(corpus, field=text_column, documents=documents)

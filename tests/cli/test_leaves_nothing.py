@@ -41,7 +41,8 @@ for line in sys.stdin.read().splitlines():
     [
         (["--keep-best", "knn_top1"], ["--keep-best knn_top1", "nt_xent", "--knn-every"]),
         (["--keep-best=-nt_xnet"], ["--keep-best nt_xnet", "nt_xent"]),
-        (["--wandb", "project"], ["--wandb", "selfwise[wandb]"]),
+        (["--logger", "wandb"], ["--logger wandb", "selfwise[wandb]"]),
+        (["--logger", "tensorbord"], ["tensorbord", "did you mean 'tensorboard'"]),
         (["--optimizer", "sgd", "--lr", "1", "--adam-beta2", "0.9"], ["--adam-beta2", "sgd"]),
     ],
 )
@@ -75,17 +76,16 @@ def test_a_mistake_before_the_first_checkpoint_does_not_block_the_next_attempt(
     tmp_path,
     monkeypatch,
 ):
-    from selfwise.training import metrics_log
+    from selfwise.training.loggers import tensorboard
 
-    def offline(project, folder):
-        raise ValueError("no account")
+    def offline(run):
+        raise RuntimeError("no account")
 
     out = tmp_path / "run"
     command = [*START, "--data", flat, "--out", out, "--steps", "2"]
     with monkeypatch.context() as patched:
-        patched.setattr(metrics_log, "_start_wandb", offline)
-        patched.setitem(sys.modules, "wandb", sys)
-        refused(selfwise(*command, "--wandb", "project"), "no account")
+        patched.setattr(tensorboard, "open_logger", offline)
+        refused(selfwise(*command, "--logger", "tensorboard"), "logger tensorboard", "no account")
     assert not out.exists()
     assert selfwise(*command)[0] == 0
 

@@ -243,6 +243,7 @@ TINY = ["--encoder", "resnet18", "--encoder.layers", "[1,1,1,1]", "--encoder.cha
 TINY += ["--batch-size", "32", "--cpu-threads", "1", "--precision", "float32", "--quiet"]
 DIGITS = ["pretrain", "simclr", "--data", "digits:train", *TINY, "--seed", "3", "--steps", "240"]
 DIGITS += ["--save-every", "40", "--log-every", "5", "--monitor-every", "90"]
+BOARD = ["--logger", "tensorboard"]
 LAST = "checkpoints/step-00000240"
 
 
@@ -308,7 +309,7 @@ def there(process: subprocess.Popen) -> list[int]:
 def whole(tmp_path_factory):
     """The run of two processes that nobody stopped; SLURM has started them."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    assert ended(slurm(*DIGITS, "--out", out, log=out.with_suffix(".log"))) == [0, 0]
+    assert ended(slurm(*DIGITS, *BOARD, "--out", out, log=out.with_suffix(".log"))) == [0, 0]
     return out
 
 

@@ -8,7 +8,7 @@ import pytest
 from selfwise.report.page import page
 from selfwise.report.page.parts import Command, Picture
 from selfwise.report.page.plots import GREY, choose_line_color, shorten_name, spread_labels
-from selfwise.report.sections import curves, options, scores, summary
+from selfwise.report.sections import curves, logged_runs, options, scores, summary
 from selfwise.runs.reproduce import format_reproduce_command
 from selfwise.runs.resume import resume
 from tests.helpers import show_cases as cases
@@ -163,7 +163,7 @@ def test_long_logs_are_thinned_and_keep_their_end(tmp_path, drawn):
     log = cases.lines(*({"step": i, "nt_xent": float(i)} for i in range(1, 2502)))
     found = curves.build_sections([cases.folder(tmp_path / "run", metrics=log)])
     ((steps, _),) = lines(titled(drawn, "NT-Xent loss, nats"))
-    assert len(steps) <= curves.MAX_POINTS + 1
+    assert len(steps) <= logged_runs.MAX_POINTS + 1
     assert (steps[0], steps[1], steps[-1]) == (1, 4, 2501)
     assert "Of 2,501 logged values, one in 3 is drawn." in said(found)
 
@@ -177,7 +177,7 @@ def test_options_of_one_run(tmp_path):
         "To make it again",
     ]
     assert ["temperature", "0.2", "0.5"] in cells(found)
-    assert ["batch", "64", "256"] in cells(found)
+    assert ["batch_size", "64", "256"] in cells(found)
     assert ["weight-decay", "1e-06"] in cells(found)
     assert ["torch", "2.14.1"] in cells(found)
     assert ["fingerprint", "9a14"] in cells(found)
@@ -200,7 +200,7 @@ def test_options_of_several_runs(tmp_path):
         ["lr", "0.6", "0.3"],
     ]
     assert [list(row) for row in differ.parts[1].rows] == [["torch", "2.14.1", "2.11.0"]]
-    assert ["batch", "64"] in cells([same])
+    assert ["batch_size", "64"] in cells([same])
     assert not {"method", "temperature", "lr", "torch"} & {line[0] for line in cells([same])}
     assert [part.text.split()[2] for part in makes.parts if isinstance(part, Command)] == [
         "simclr",

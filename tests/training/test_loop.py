@@ -426,30 +426,6 @@ with hold_lock(pathlib.Path({str(tmp_path / ".lock")!r})):
         other.wait()
 
 
-def test_values_go_to_weights_and_biases(tmp_path, monkeypatch):
-    class Project:
-        def __init__(self):
-            self.logged, self.finished = [], False
-
-        def init(self, **told):
-            self.told = told
-            return self
-
-        def log(self, values, step):
-            self.logged.append((step, values))
-
-        def finish(self):
-            self.finished = True
-
-    project = Project()
-    monkeypatch.setitem(sys.modules, "wandb", project)
-    told = options(Supervised, wandb="photos", log_every=3)
-    fit(cases.build("supervised"), Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True)
-    assert project.told["project"] == "photos"
-    assert project.finished
-    assert {step for step, values in project.logged if "cross_entropy" in values} == {3, 6}
-
-
 @pytest.mark.run
 def test_compiled_training_is_the_same_training():
     def losses(compiled):

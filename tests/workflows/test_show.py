@@ -80,12 +80,12 @@ def test_options_state_and_metrics_of_one_run(home, capsys):
     changes = text.partition("options that are no defaults")[2].partition("all options")[0]
     assert row(changes, "temperature") == ["0.2", "not 0.5"]
     assert row(changes, "seed") == ["3", "not 0"]
-    assert row(changes, "batch") == ["16", "not 256"]
+    assert row(changes, "batch_size") == ["16", "not 256"]
     assert row(changes, "encoder.layers") == ["[1, 1, 1, 1]"]
-    for usual in ("flip", "optimizer", "lr", "device", "threads", "precision", "keep"):
+    for usual in ("flip_prob", "optimizer", "lr", "device", "cpu_threads", "precision", "keep_last"):
         assert f"  {usual}  " not in changes
     rest = text.partition("all options")[2]
-    assert row(rest.partition("found")[0], "flip") == ["0.5"]
+    assert row(rest.partition("found")[0], "flip_prob") == ["0.5"]
     assert row(rest, "fingerprint") == [read_record(home / "plain").info.fingerprint]
     assert row(rest, "torch")
 
@@ -144,8 +144,8 @@ def test_what_the_machine_chose_is_in_the_command():
     for name, value in {"cpu_threads": "7", "device": "cuda", "precision": "float32"}.items():
         assert words[words.index(f"--{name}") + 1] == value
     changes = list_changes(cases.settings(cpu_threads=7, device="cuda"))
-    assert not {"threads", "device", "precision"} & {*changes}
-    assert {"temperature", "batch", "steps"} <= {*changes}
+    assert not {"cpu_threads", "device", "precision"} & {*changes}
+    assert {"temperature", "batch_size", "steps"} <= {*changes}
 
 
 @pytest.mark.run  # a process
@@ -202,7 +202,7 @@ def test_only_what_differs_stands_beside_each_other(home, capsys):
     assert row(options, "temperature") == ["0.2", "0.5"]
     assert row(options, "steps") == ["4", "6"]
     assert row(options, "encoder.zero_init_last") == ["no"]
-    for same in ("size", "encoder.layers", "data", "flip", "save_every"):
+    for same in ("image_size", "encoder.layers", "data", "flip_prob", "save_every"):
         assert f"\n{same}  " not in options
     assert "found: nothing differs" in text
     assert "environment: nothing differs" in text
@@ -312,7 +312,9 @@ def test_a_file_that_is_no_score(tmp_path, capsys):
 def test_scores_on_other_examples_are_not_in_one_line(tmp_path, capsys):
     told = [cases.score(test=name, data={"train": "a", "test": name}) for name in ("b", "c")]
     runs = [cases.folder(tmp_path / f"r{i}", scores=[one]) for i, one in enumerate(told)]
-    lines = [line for line in said("show", *runs, capsys=capsys).splitlines() if "probe on" in line]
+    lines = [
+        line for line in said("show", *runs, capsys=capsys).splitlines() if line[:9] == "linear pr"
+    ]
     assert {line.partition(" (")[0] for line in lines} == {
         "linear probe on b",
         "linear probe on c",

@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def score(run):
-    labels = {"train": "digits:train", "test": "digits:test", "labels": "5,20"}
+    labels = {"train": "digits:train", "test": "digits:test", "labels_per_class": "5,20"}
     return selfwise.probe(run, **labels, seeds=2, quiet=True)
 
 
@@ -60,7 +60,7 @@ def test_a_run_says_what_it_was_told_and_what_it_found(run):
     assert torch.__version__.startswith(settings.environment["torch"])
     metrics = [json.loads(t) for t in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["step"] == 20
-    assert list((run.folder / "tensorboard").glob("events*"))
+    assert not (run.folder / "tensorboard").exists()  # only with --logger
 
 
 def test_embed_gives_each_example_its_vector(run):
@@ -116,7 +116,7 @@ def test_other_probes(run, kind, monkeypatch):
     monkeypatch.setattr(supervised, "LEAST_STEPS", 20)
     monkeypatch.setattr(supervised, "TUNING_RATES", (0.02,))
     weights = run.encoder.state_dict()["model.conv1.weight"].clone()
-    pair = {"train": "digits:train", "test": "digits:test", "labels": "10", "seeds": 1}
+    pair = {"train": "digits:train", "test": "digits:test", "labels_per_class": "10", "seeds": 1}
     found = selfwise.probe(run, **pair, kind=kind, quiet=True)
     assert 0.2 < found.accuracy <= 1.0
     assert torch.equal(weights, run.encoder.state_dict()["model.conv1.weight"])
@@ -135,7 +135,7 @@ def test_supervised_from_scratch_has_the_views_and_steps_of_the_run(run, monkeyp
         return original(make, known, asked, options, **{**more, "rates": (0.1,)})
 
     monkeypatch.setattr(supervised, "finetune", spy)
-    pair = {"train": "digits:train", "test": "digits:test", "labels": "10", "seeds": 1}
+    pair = {"train": "digits:train", "test": "digits:test", "labels_per_class": "10", "seeds": 1}
     found = selfwise.probe(run, **pair, supervised_baseline=True, quiet=True)
     assert "supervised" in {row["competitor"] for row in found.rows()}
     options, augment, known, more = seen[0]

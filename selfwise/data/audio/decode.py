@@ -7,18 +7,23 @@ from contextlib import ExitStack, contextmanager
 from math import gcd
 from pathlib import Path
 from threading import RLock
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-import soundfile
-import soxr
 from jaxtyping import Float32
 
+from selfwise.core.extras import LazyModule
 from selfwise.core.types import RATE
 from selfwise.data.audio import m4a
 from selfwise.data.audio.whole_files import open_whole_sound
 from selfwise.data.listing import FileKind
 from selfwise.data.unreadable import FILE_ERRNOS, UnreadableFile, check_not_special
+
+if TYPE_CHECKING:
+    import soundfile
+    import soxr
+else:
+    soundfile, soxr = LazyModule("soundfile"), LazyModule("soxr")
 
 AV_SUFFIXES = (".m4a", ".aac")  # read with the package av
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", *AV_SUFFIXES)
@@ -116,7 +121,7 @@ class SoundReader(Protocol):
 class _SoundFile:
     """A file that libsndfile reads."""
 
-    def __init__(self, file: soundfile.SoundFile):
+    def __init__(self, file: "soundfile.SoundFile"):
         self.file, self.rate, self.frames = file, int(file.samplerate), int(file.frames)
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
+from selfwise.core.extras import import_extra, missing_modules
 from selfwise.data.audio.whole_files import open_whole_sound
 from selfwise.data.unreadable import UnreadableFile
 
@@ -17,14 +17,13 @@ PREROLL = 0.25  # seconds that are decoded before what is wanted, for the decode
 
 def is_av_installed() -> bool:
     """Whether m4a and aac can be read."""
-    return find_spec("av") is not None
+    return not missing_modules("m4a")
 
 
 @contextmanager
 def open_av(path: Path | str) -> Iterator["AvFile"]:
     """A file that FFmpeg decodes. Raises UnreadableFile."""
-    import av
-
+    av = import_extra("av")
     try:
         open_whole_sound(path)  # refuses what would be read in part
         with av.open(str(path)) as container:

@@ -154,9 +154,8 @@ def _check_av(listing: Listing) -> None:
     for path in listing.paths:
         if path.lower().endswith(AV_SUFFIXES):
             raise ValueError(
-                f"{path} is read with the package av, which is not installed: "
-                "pip install 'selfwise[m4a]', or leave such files out with "
-                "--exclude '*.m4a,*.aac'"
+                f"{path} needs the extra: pip install 'selfwise[m4a]', or leave such files out "
+                "with --exclude '*.m4a,*.aac'"
             )
 
 

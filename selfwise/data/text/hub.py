@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from selfwise.core.extras import import_extra
 from selfwise.data.text.plain_files import cut_pieces
 from selfwise.data.text.tables import choose_column
 
@@ -65,12 +66,7 @@ def load_split(source: str, name: str, *, split: str, config: str | None = None)
 
     Raises ValueError if the extra is not installed, or the library finds no such data set.
     """
-    try:
-        import datasets
-    except ImportError as error:
-        raise ValueError(
-            f"{source}: data sets of the hub need the extra: pip install 'selfwise[hub]'"
-        ) from error
+    datasets = import_extra("datasets", source)
     if not name:
         raise ValueError(f"{source}: which data set? hub:NAME or hub:NAME:SPLIT")
     try:

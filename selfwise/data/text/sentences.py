@@ -1,8 +1,14 @@
 """Text into sentences, with sentencex: rules for many languages, nothing learnt or downloaded."""
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from sentencex import segment
+from selfwise.core.extras import LazyModule
+
+if TYPE_CHECKING:
+    import sentencex
+else:
+    sentencex = LazyModule("sentencex")
 
 LANGUAGE = "en"  # whose abbreviations are known; the marks that end sentences are those of all
 WINDOW = 2**12  # characters that sentencex sees at once: its time grows with their square
@@ -35,7 +41,7 @@ def split_sentences(text: str, language: str = LANGUAGE) -> list[str]:
 def _find_begins(text: str, language: str) -> list[int]:
     """Where the sentences begin, each with the white space before it; the first is at 0."""
     places, at = [], 0
-    for part in segment(language, text):
+    for part in sentencex.segment(language, text):
         # Between two of its blocks of ten kilobytes sentencex leaves out blank lines, so the
         # places of its sentences are taken, and not its characters.
         place = text.find(part, at)

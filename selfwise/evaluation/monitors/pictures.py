@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
+from selfwise.core.device import to_float64
 from selfwise.core.files import atomic_write
 from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import slice_batch, to_device
@@ -35,11 +36,20 @@ def save_image_grid(pictures: Sequence[Float[Tensor, "b c h w"]], path: Path) ->
     Values are in 0 to 1, at most 12 images of each batch are shown, and small ones enlarged pixel
     by pixel. The file is there whole or not at all.
     """
+    with atomic_write(path) as temporary:
+        Image.fromarray(draw_image_grid(pictures)).save(temporary, format="PNG")
+
+
+def draw_image_grid(
+    pictures: Sequence[Float[Tensor, "b c h w"]],
+) -> UInt8[np.ndarray, "hh ww 3"]:
+    """The images of each batch as a row, at most 12 of them, on white.
+
+    Values are in 0 to 1. All batches have as many images, of one width.
+    """
     lines = [_draw_row(batch[:MAX_COLUMNS]) for batch in pictures]
     gap = np.full((GAP, lines[0].shape[1], 3), 255, np.uint8)
-    stacked = np.concatenate([part for line in lines for part in (gap, line)] + [gap])
-    with atomic_write(path) as temporary:
-        Image.fromarray(stacked).save(temporary, format="PNG")
+    return np.concatenate([part for line in lines for part in (gap, line)] + [gap])
 
 
 def measure_code_usage(counts: Int64[Tensor, "k"]) -> dict[str, float]:
@@ -98,7 +108,8 @@ class ReconstructionMonitor(PictureMonitor):
             for x in self.iterate_views(device):
                 codes, reconstructed = tokenizer.codes(x).cpu(), tokenizer.reconstruct(x)
                 counts += torch.bincount(codes.flatten(), minlength=len(counts))
-                error += float((reconstructed - x).square().double().mean(dim=(1, 2, 3)).sum())
+                squares = to_float64((reconstructed - x).square())
+                error += float(squares.mean(dim=(1, 2, 3)).sum())
                 pictures = pictures or (x.cpu(), reconstructed.cpu())
         if self.folder is not None and pictures is not None:
             save_image_grid(pictures, self.folder / "reconstructions.png")
@@ -139,7 +150,7 @@ class ColorizationMonitor(PictureMonitor):
                 sums = torch.stack(
                     [*(torch.where(is_coloured, f, 0.0) for f in distances), is_coloured.float()]
                 )
-                error += sums.double().sum(dim=1).cpu()
+                error += to_float64(sums).sum(dim=1).cpu()
                 pictures = pictures or (gray.cpu(), colorized.cpu(), x.cpu())
         if self.folder is not None and pictures is not None:
             save_image_grid(pictures, self.folder / "colors.png")

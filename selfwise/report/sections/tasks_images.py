@@ -14,7 +14,7 @@ from selfwise.core.rng import Rng, generator, shuffle_indices
 from selfwise.core.types import ImageBatch, Labelled, to_device
 from selfwise.data.image.dataset import Images
 from selfwise.evaluation.features.image import evaluation_mode
-from selfwise.methods.inspection import ImageColumn, ImageGrid
+from selfwise.methods.inspection import ImageColumn, ImageGrid, collect_images
 from selfwise.methods.method import Method
 from selfwise.report.page.parts import Mark, Picture, Section, Sheet, Strip
 from selfwise.report.page.pixels import encode_pixels
@@ -27,7 +27,6 @@ BATCH_SIZE = 32  # examples in the batch of a method whose loss compares them
 MAX_SIDE = 96  # px: the longest side of a picture
 PNG_SIDE = 48  # px: up to here PNG
 SIGNS: dict[Mark, str] = {"": "", "right": "✓ ", "wrong": "✗ "}  # for those who see no colours
-MAX_COLUMNS = 4  # pictures of one tensor of a view that nothing more is known of
 
 
 def build_sections(run: Run, images: Images, *, seed: int) -> list[Section]:
@@ -39,7 +38,7 @@ def build_sections(run: Run, images: Images, *, seed: int) -> list[Section]:
             view, grid = _inspect(method, batch, seed)
     except ValueError as error:  # of the data, or of a run that came without what it needs
         return [Section(TITLE, f"These examples cannot be shown: {error}.", [])]
-    grid = grid or _make_grid(view)
+    grid = grid or collect_images(view)
     if not grid.columns:
         return [Section(TITLE, grid.about, [])]
     return [_draw_grid(run, images, batch, grid)]
@@ -86,21 +85,6 @@ def _choose_rows(method: Method, images: Images, seed: int) -> np.ndarray:
         else:
             return sampler(n, batch_size, 0, seed)
     raise errors[0]
-
-
-def _make_grid(view: object) -> ImageGrid:
-    """The pictures in a view that nothing more is known of, by the names of its parts."""
-    columns = []
-    for name, part in getattr(view, "_asdict", dict)().items():
-        if not isinstance(part, Tensor) or not part.is_floating_point():
-            continue
-        if part.ndim == 4 and part.shape[1] in (1, 3):
-            columns.append(ImageColumn(name, part))
-        elif part.ndim == 5 and part.shape[2] in (1, 3):
-            views = part[:, :MAX_COLUMNS].unbind(dim=1)
-            columns += [ImageColumn(f"{name} {i}", images) for i, images in enumerate(views, 1)]
-    about = "What the method makes of each image, without its answers."
-    return ImageGrid(about if columns else "The views of this method are no pictures.", columns)
 
 
 def _draw_grid(run: Run, images: Images, batch: ImageBatch | Labelled, grid: ImageGrid) -> Section:

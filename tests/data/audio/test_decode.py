@@ -12,10 +12,10 @@ import soxr
 from selfwise.core.types import RATE
 from selfwise.data.audio import decode as decode
 from selfwise.data.audio import decoded_cache
-from selfwise.data.audio import m4a as audio_av
 from selfwise.data.audio.dataset import FileStore, MapStore
 from selfwise.data.audio.open import Recordings, open_recordings
 from tests.helpers.audio_cases import expected, folder, noise, spoiled, write
+from tests.helpers.hidden_packages import hide_packages
 
 SPANS = [(0, 400), (1, 777), (16_001, 20_000), (30_000, 30_001), (40_000, None)]
 
@@ -129,13 +129,13 @@ def test_m4a_and_aac(tmp_path, suffix, rate, channels):
         assert np.abs(crop - whole[start:stop]).max() < 2e-6
 
 
-def test_without_av_the_extra_is_named(tmp_path, monkeypatch):
+def test_without_av_the_extra_is_named(tmp_path):
     root = folder(tmp_path, "a.wav")
     (root / "b.M4A").write_bytes(b"x")
-    monkeypatch.setattr(audio_av, "find_spec", lambda _: None)
-    with pytest.raises(ValueError, match=r"b\.M4A is read with the package av.*selfwise\[m4a\]"):
-        open_recordings(root)
-    assert list(open_recordings(root, exclude="*.M4A").ids) == ["a.wav"]
+    with hide_packages("av"):
+        with pytest.raises(ValueError, match=r"b\.M4A needs the extra: .*selfwise\[m4a\]"):
+            open_recordings(root)
+        assert list(open_recordings(root, exclude="*.M4A").ids) == ["a.wav"]
 
 
 REASONS = {

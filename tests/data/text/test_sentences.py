@@ -40,13 +40,13 @@ def test_no_character_is_lost_or_changed():
 
 def test_a_long_paragraph_takes_no_longer_for_its_length(monkeypatch):
     sizes = []
-    whole = sentences.segment
+    whole = sentences.sentencex.segment
 
     def segment(language, text):
         sizes.append(len(text))
         return whole(language, text)
 
-    monkeypatch.setattr(sentences, "segment", segment)
+    monkeypatch.setattr(sentences.sentencex, "segment", segment)
     text = "今日は。" * 20_000  # seven minutes if it is seen at once
     assert split_sentences(text) == ["今日は。"] * 20_000
     assert max(sizes) <= sentences.WINDOW

@@ -1,0 +1,123 @@
+"""A page for each command: what it does, its options, examples, and what it prints."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from docs.generate.markdown import code, escape, fence, link_papers, table, toctree
+from docs.generate.options import Option, list_options, make_option_tables
+from selfwise import commands, methods, recipes
+from selfwise.cli.flags import first_paragraph
+from selfwise.core.config_class import make_options_class
+from selfwise.modalities import NAMES, find_modality
+from selfwise.training.config import TrainingConfig
+
+OUTPUTS = Path(__file__).parent / "outputs"  # what the examples printed when they were recorded
+LISTS = ("methods", "recipes")  # commands that need no data
+
+INTRODUCTION = """\
+# Commands
+
+Each page has what the command does, all of its options with their ranges and defaults, examples,
+and what it prints. `selfwise COMMAND --help` prints the options too. An option is given as
+`--name value` or `--name=value`; a switch such as `--quiet` needs no value. A mistake is one line
+on stderr and exit code 2.
+
+"""
+
+
+def make_command_pages() -> dict[str, str]:
+    """The pages of all commands, and the page that lists them."""
+    by_word = commands.import_commands()
+    rows = [(f"[{code(word)}]({word}.md)", escape(_first_line(c))) for word, c in by_word.items()]
+    index = INTRODUCTION + table(("command", "what it does"), rows) + "\n"
+    pages = {"commands/index.md": index + toctree(by_word, hidden=True)}
+    return pages | {f"commands/{word}.md": make_page(word, c) for word, c in by_word.items()}
+
+
+def make_page(word: str, command: ModuleType) -> str:
+    """The page of one command."""
+    function = command.load_function()
+    usage = " ".join(["selfwise", word, *([command.WORDS] if command.WORDS else [])])
+    about = link_papers(escape(first_paragraph(function)))
+    options = list_command_options(word, command, function)
+    takes_options = options or command.WORDS == "RECIPE"
+    usage += " [options]" if takes_options else ""
+    parts = [f"# {word}\n", f"{about}\n", fence(usage)]
+    parts += ["## Examples\n", fence("\n".join(command.EXAMPLES), "bash")]
+    if output := read_output(word, command):
+        parts += ["## What it prints\n", fence(output)]
+    parts += [f"## Options\n\n{_intro_of_options(word, command)}\n"]
+    parts += [make_option_tables(options, level=3)]
+    parts += [_recipe_tables()] if command.WORDS == "RECIPE" else []
+    name = command.__name__.rpartition(".")[2]
+    parts += [f"## From Python\n\n{{py:func}}`selfwise.{name}` is the function of this command.\n"]
+    return "\n".join(parts)
+
+
+def read_output(word: str, command: ModuleType) -> str:
+    """What the command printed when it was recorded; a list of names is made now."""
+    if word in LISTS:
+        return f"$ selfwise {word}\n{command.load_function()()}"
+    recorded = OUTPUTS / f"{word}.txt"
+    return recorded.read_text(encoding="utf-8") if recorded.exists() else ""
+
+
+def list_command_options(
+    word: str, command: ModuleType, function: Callable[..., Any]
+) -> list[Option]:
+    """All options of a command; of one that trains a method, without the methods' own."""
+    if command.WORDS == "RECIPE":
+        return []
+    if command.WORDS != "METHOD":
+        return list_options([commands.make_option_class(command)])
+    options = _list_shared_options(function)
+    for name in NAMES:
+        title = f"data ({name})"
+        options += [o._replace(group=title) for o in list_options([find_modality(name).reading])]
+    return options
+
+
+def _list_shared_options(function: Callable[..., Any]) -> list[Option]:
+    """The options of a command that trains a method, but for those of methods and data."""
+    from selfwise.runs.create import pretrain
+
+    kinds = [make_options_class(function, skip=commands.NOT_OPTIONS)]
+    if function is not pretrain:
+        skip = {*commands.NOT_OPTIONS, *kinds[0].model_fields}
+        kinds.append(make_options_class(pretrain, skip=skip))
+    training = [o._replace(group="training") for o in list_options([TrainingConfig])]
+    return [*list_options(kinds), *training]
+
+
+def _intro_of_options(word: str, command: ModuleType) -> str:
+    if command.WORDS == "METHOD":
+        names = ", ".join(f"[{code(n)}](../methods/{n}.md)" for n in methods.method_names())
+        return (
+            f"Each method adds options of its own: {names}. Options of the encoder are written "
+            f"`--encoder.NAME VALUE`. `selfwise {word} METHOD --help` lists them all."
+        )
+    if command.WORDS == "RECIPE":
+        return "Each recipe has its own:"
+    return "" if commands.make_option_class(command).model_fields else "None."
+
+
+def _recipe_tables() -> str:
+    parts = []
+    for name in recipes.recipe_names():
+        recipe = recipes.find_recipe(name)
+        options = [o._replace(group=name) for o in list_options([make_options_class(recipe)])]
+        about = link_papers(escape(first_paragraph(recipe)))
+        parts.append(f"### {name}\n\n{about}\n\n{make_option_tables(options, level=4)}")
+    return "\n".join(parts)
+
+
+def _first_line(command: ModuleType) -> str:
+    return inspect.cleandoc(command.__doc__ or "").splitlines()[0].partition(":")[0]
+
+
+def list_examples() -> dict[str, Sequence[str]]:
+    """The examples of each command, by its word."""
+    return {word: command.EXAMPLES for word, command in commands.import_commands().items()}

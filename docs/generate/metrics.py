@@ -1,0 +1,79 @@
+"""What the columns of metrics.jsonl mean, and which ones the runs of a method have."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+GOLDEN = Path(__file__).parents[2] / "tests" / "golden"  # a short run of each method, as text
+EVERY_RUN = ("step", "lr", "grad_norm", "data_wait")
+
+MEANINGS = {
+    "accuracy": "share of training examples whose class the linear layer predicts",
+    "active_triplets": "share of triplets that still violate the margin",
+    "alignment": "mean squared distance of two views of one image, on the unit sphere; 0 is best "
+    "(arXiv:2005.10242)",
+    "code_perplexity": "as many equally frequent codes would be as hard to predict",
+    "codes_an_image": "different codes in one image, on average",
+    "codes_used": "share of all codes that occur",
+    "color_accuracy": "share of pixels whose color bin is predicted",
+    "color_error": "mean error of the predicted colors, in units of ab",
+    "color_error_gray": "the error that predicting gray everywhere would have, for comparison",
+    "color_nats": "cross-entropy over the color bins without weights, in nats",
+    "colorization_loss": "loss: cross-entropy over the color bins, rare colors weighted more",
+    "cross_entropy": "loss: cross-entropy over the classes",
+    "effective_rank": "number of directions that the features use (RankMe, arXiv:2210.02885); a "
+    "value near 1 is a collapse",
+    "feature_penalty": "mean square of the output of the stem, a term of the loss",
+    "jigsaw_loss": "loss: cross-entropy over the permutations",
+    "jigsaw_accuracy": "share of puzzles whose permutation is predicted",
+    "kl": "divergence of the code distribution from a uniform one, a term of the loss",
+    "lm_accuracy": "share of tokens that are predicted right",
+    "lm_loss": "loss: cross-entropy of the next token, in nats",
+    "masked_loss": "loss: cross-entropy at the masked frames",
+    "mim_accuracy": "share of masked patches whose target is predicted",
+    "mim_loss": "loss: cross-entropy at the masked patches",
+    "masked_accuracy": "share of masked positions that are predicted right",
+    "mlm_loss": "loss: cross-entropy at the masked tokens",
+    "mlm_accuracy": "share of masked tokens that are predicted right",
+    "masked_share": "share of the frames that are hidden",
+    "mse": "loss: squared error of the reconstructed pixels",
+    "negative_distance": "mean squared distance of anchors and negatives, at most 4",
+    "nsp_loss": "loss: cross-entropy of whether the second part follows the first",
+    "nsp_accuracy": "share of pairs that are judged right",
+    "nt_xent": "loss: cross-entropy of finding the other view of an image among all views",
+    "contrastive_top1": "share of views whose nearest view is the other view of their image",
+    "positive_distance": "mean squared distance of anchors and positives, at most 4",
+    "reconstruction_mse": "squared error of images that are decoded from their codes",
+    "rotation_loss": "loss: cross-entropy over the four turns",
+    "rotation_accuracy": "share of images whose turn is predicted",
+    "sop_loss": "loss: cross-entropy of whether two parts are in their order",
+    "sop_accuracy": "share of pairs whose order is predicted",
+    "temperature": "temperature of the Gumbel-softmax at this step",
+    "triplet_loss": "loss: by how much triplets violate the margin, on average",
+    "uniformity": "how evenly images are spread over the unit sphere; -4 is even, 0 a collapse "
+    "(arXiv:2005.10242)",
+}
+VALIDATION = "val/"  # prefix of what is measured on held-out data
+
+
+def list_metrics(method: str) -> list[str]:
+    """The columns of `metrics.jsonl` that runs of the method have besides those of every run."""
+    text = (GOLDEN / f"{method}.json").read_text(encoding="utf-8")
+    columns = {column for row in list(_split_json(text))[1:] for column in row}
+    return sorted(columns - {*EVERY_RUN}, key=lambda name: (name.startswith(VALIDATION), name))
+
+
+def describe_metric(name: str) -> str:
+    """The meaning of a column. Raises KeyError for one that nobody has described."""
+    if name.startswith(VALIDATION):
+        return f"`{name.removeprefix(VALIDATION)}` on held-out data"
+    return MEANINGS[name]
+
+
+def _split_json(text: str) -> Iterator[dict[str, object]]:
+    """The JSON values that stand in a text one after the other."""
+    decoder, place = json.JSONDecoder(), 0
+    while text[place:].strip():
+        place = len(text) - len(text[place:].lstrip())
+        value, place = decoder.raw_decode(text, place)
+        yield value

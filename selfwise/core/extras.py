@@ -1,0 +1,109 @@
+"""Optional packages: which extra of `pip install` brings them, and what needs them.
+
+A plain install has what images and reports need. Every other package is imported when it is first
+used, and its absence is one sentence that names the extra.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Extra:
+    """An extra of `pip install 'selfwise[NAME]'`."""
+
+    modules: tuple[str, ...]
+    """The modules that its packages bring and that selfwise imports."""
+    used_for: str
+    """What needs it: the subject of the error, in the singular."""
+
+
+EXTRAS = {
+    "text": Extra(("tokenizers", "sentencepiece", "sentencex", "google.protobuf"), "text"),
+    "speech": Extra(("soundfile", "soxr"), "speech"),
+    "m4a": Extra(("av",), "reading m4a and aac"),
+    "export": Extra(("onnx", "onnxscript", "onnxruntime"), "--to onnx"),
+    "hub": Extra(("datasets",), "hub:NAME"),
+    "tensorboard": Extra(("tensorboard",), "--logger tensorboard"),
+    "wandb": Extra(("wandb",), "--logger wandb"),
+    "mlflow": Extra(("mlflow",), "--logger mlflow"),
+    "trackio": Extra(("trackio",), "--logger trackio"),
+}
+MODALITY_EXTRAS = {"text": "text", "audio": "speech"}  # images need none
+
+
+def check_extra(extra: str, used_for: str = "") -> None:
+    """Check that the packages of an extra are installed. This imports nothing.
+
+    Raises ValueError with the command that installs them.
+    """
+    if missing_modules(extra):
+        raise ValueError(_describe_absence(extra, used_for))
+
+
+def check_modality(modality: str) -> None:
+    """Check that the packages are installed that text or audio needs.
+
+    Raises ValueError with the command that installs them.
+    """
+    if modality in MODALITY_EXTRAS:
+        check_extra(MODALITY_EXTRAS[modality])
+
+
+def missing_modules(extra: str) -> list[str]:
+    """The modules of an extra that are not installed."""
+    return [module for module in EXTRAS[extra].modules if not _is_installed(module)]
+
+
+def import_extra(module: str, used_for: str = "") -> ModuleType:
+    """Import a module that an extra brings.
+
+    Raises ValueError if it is not installed, with the command that installs it, or if it is
+    installed and its import fails.
+    """
+    extra = find_extra(module)
+    if not _is_installed(module):
+        raise ValueError(_describe_absence(extra, used_for))
+    try:
+        return import_module(module)
+    except (ImportError, OSError) as error:  # OSError: a shared library is missing
+        raise ValueError(
+            f"{module} is installed but cannot be imported ({' '.join(str(error).split())}); "
+            f"pip install --force-reinstall 'selfwise[{extra}]' may repair it"
+        ) from error
+
+
+def find_extra(module: str) -> str:
+    """The extra that brings a module, or the package that the module is in."""
+    top = module.partition(".")[0]
+    for name, extra in EXTRAS.items():
+        if any(top == own.partition(".")[0] for own in extra.modules):
+            return name
+    raise AssertionError(f"EXTRAS does not list {module}")
+
+
+class LazyModule(ModuleType):
+    """Stands for a module of an extra, which is imported when one of its names is first used.
+
+    Raises ValueError then if the extra is not installed.
+    """
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__"):  # Python and its tools look for these in every module
+            raise AttributeError(f"{self.__name__} has no {name} before its first use")
+        value = getattr(import_extra(self.__name__), name)
+        setattr(self, name, value)
+        return value
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package that it is in
+        return False
+
+
+def _describe_absence(extra: str, used_for: str) -> str:
+    return f"{used_for or EXTRAS[extra].used_for} needs the extra: pip install 'selfwise[{extra}]'"
