@@ -251,7 +251,9 @@ def check_training(options: TrainingConfig, method: type[Method]) -> None:
         )
     optimizer = options.optimizer or method.paper.optimizer
     if options.adam_beta2 is not None and optimizer not in ("adamw", "lamb"):
-        raise ValueError(f"--adam-beta2 is of adamw and lamb, and this run has --optimizer {optimizer}")
+        raise ValueError(
+            f"--adam-beta2 is of adamw and lamb, and this run has --optimizer {optimizer}"
+        )
     _check_decay(options, options.schedule or method.paper.schedule)
     if options.compile:
         check_compiler()

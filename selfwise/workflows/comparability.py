@@ -15,7 +15,15 @@ ON_DATA = ("knn_top1",)  # comparable on the same data
 # methods whose task is harder in a larger batch, since its examples are compared with each other
 COUPLED = ("simclr", "triplet", "triplet_labelled")
 # options that change how well a task is solved, and not the task
-SOLVING = {"seed", "init_from", "encoder", "proj_dim", "proj_layers", "batch_seconds", "batch_tokens"}
+SOLVING = {
+    "seed",
+    "init_from",
+    "encoder",
+    "proj_dim",
+    "proj_layers",
+    "batch_seconds",
+    "batch_tokens",
+}
 # options of reading that the fingerprint of the data covers
 READING = {"data", "cache", "skip_broken", "decode", "field", "documents", "exclude"}
 

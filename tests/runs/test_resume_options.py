@@ -38,7 +38,12 @@ def write_recordings(folder: Path) -> None:
 
 
 SMALL = {"dim": 16, "depth": 1, "heads": 2}
-GPT = {"encoder": "gpt-tiny", "encoder_options": {**SMALL, "length": 16}, "max_length": 16, "batch_size": 4}
+GPT = {
+    "encoder": "gpt-tiny",
+    "encoder_options": {**SMALL, "length": 16},
+    "max_length": 16,
+    "batch_size": 4,
+}
 HUBERT = {"encoder": "hubert-tiny", "encoder_options": {**SMALL, "stem": "logmel"}}
 HUBERT |= {"batch_seconds": 2.0, "num_clusters": 4, "max_clip_seconds": 1.0}
 PLAIN = {n: TINY[n] for n in ("cpu_threads", "device", "precision", "log_every", "monitor_every")}

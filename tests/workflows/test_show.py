@@ -82,7 +82,15 @@ def test_options_state_and_metrics_of_one_run(home, capsys):
     assert row(changes, "seed") == ["3", "not 0"]
     assert row(changes, "batch_size") == ["16", "not 256"]
     assert row(changes, "encoder.layers") == ["[1, 1, 1, 1]"]
-    for usual in ("flip_prob", "optimizer", "lr", "device", "cpu_threads", "precision", "keep_last"):
+    for usual in (
+        "flip_prob",
+        "optimizer",
+        "lr",
+        "device",
+        "cpu_threads",
+        "precision",
+        "keep_last",
+    ):
         assert f"  {usual}  " not in changes
     rest = text.partition("all options")[2]
     assert row(rest.partition("found")[0], "flip_prob") == ["0.5"]

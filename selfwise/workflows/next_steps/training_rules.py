@@ -139,7 +139,9 @@ def train_longer(run: Situation) -> NextStep | None:
     if record.modality == "text" and not run.disappoints:
         return None
     name = next((n for n in ("minutes", "epochs", "steps") if n in record.config), "epochs")
-    length = record.config.get(name) or record.steps * record.training.batch_size / record.info.examples
+    length = (
+        record.config.get(name) or record.steps * record.training.batch_size / record.info.examples
+    )
     text = (
         f"The run saw each example about {run.passes:.3g} times. Self-supervised training "
         "continues to improve for hundreds of passes; train longer before you enlarge the encoder:"
