@@ -29,7 +29,7 @@ from tests.test_layers import MAY_IMPORT
 ROOT = Path(__file__).parents[1]
 WHOLE = ("README.md", "docs/guide.md")  # they name every command
 CHAPTERS = ("choosing", "report", "exporting", "processes", "adding", "glue", "bench")
-CHAPTERS += ("loggers", "own-data", "own-encoder")
+CHAPTERS += ("install", "loggers", "own-data", "own-encoder")
 GUIDES = (*WHOLE, *(f"docs/{chapter}.md" for chapter in CHAPTERS))
 MADE = ("_build", "_generated")  # by the build of the site, which checks them
 PAGES = sorted(
