@@ -183,7 +183,7 @@ def test_a_part_of_a_package_belongs_to_the_extra_of_the_package(module, extra):
 
 
 def test_the_page_on_installing_lists_every_extra_with_its_packages():
-    page = (ROOT.parent / "docs" / "install.md").read_text("utf-8")
+    page = (ROOT.parent / "docs" / "guide" / "install.md").read_text("utf-8")
     rows = [row.split(" | ") for row in re.findall(r"^\| (`.*) \|$", page, re.MULTILINE)]
     named = [name for extras, *_ in rows for name in re.findall(r"`([a-z0-9]+)`", extras)]
     assert named == [*EXTRAS, "all"]
