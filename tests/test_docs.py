@@ -27,10 +27,10 @@ from tests.helpers.glue_cases import write_glue
 from tests.test_layers import MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
-WHOLE = ("README.md", "docs/guide.md")  # they name every command
+GUIDE = tuple(sorted(f"docs/guide/{page.name}" for page in ROOT.glob("docs/guide/*.md")))
 CHAPTERS = ("choosing", "report", "exporting", "processes", "adding", "glue", "bench")
 CHAPTERS += ("loggers", "own-data", "own-encoder")
-GUIDES = (*WHOLE, *(f"docs/{chapter}.md" for chapter in CHAPTERS))
+GUIDES = ("README.md", *GUIDE, *(f"docs/{chapter}.md" for chapter in CHAPTERS))
 MADE = ("_build", "_generated")  # by the build of the site, which checks them
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(p for p in ROOT.glob("docs/**/*.md") if not {*p.parts} & {*MADE})]
@@ -176,7 +176,7 @@ def test_the_code_of_the_documents_runs(page, home, capsys):
 def test_every_page_of_the_guide_is_read():
     kept = {"architecture", "log", "performance", "results"}  # they tell how it is built and was
     kept |= {"index", "glossary", "notebooks", "no-better-than-pixels"}
-    assert {page.stem for page in ROOT.glob("docs/*.md")} - kept == {"guide", *CHAPTERS}
+    assert {page.stem for page in ROOT.glob("docs/*.md")} - kept == {*CHAPTERS}
 
 
 def test_every_block_has_a_language_that_says_whether_it_is_run():
@@ -218,21 +218,23 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", WHOLE)
-def test_every_command_is_explained(page):
-    text = read(page)
+@pytest.mark.parametrize("pages", [("README.md",), GUIDE], ids=["readme", "guide"])
+def test_every_command_is_explained(pages):
+    text = "\n".join(map(read, pages))
     missing = [
         verb for verb in commands.import_commands() if not re.search(rf"\bselfwise {verb}\b", text)
     ]
-    assert not missing, f"{page} does not mention {missing}"
+    assert not missing, f"{pages} do not mention {missing}"
 
 
 def test_commands_and_options_that_are_named_exist(capsys):
     known = options(capsys)
     for page in GUIDES:
         text = read(page)
-        named = re.findall(r"^(?:\$ )?selfwise (\w+)|`selfwise (\w+)", text, re.MULTILINE)
-        wrong = {first or second for first, second in named} - set(commands.import_commands())
+        code = "\n".join(block.code for block in blocks(page))
+        named = re.findall(r"^(?:\$ )?selfwise (\w+)", code, re.MULTILINE)
+        named += re.findall(r"`selfwise (\w+)", text)
+        wrong = {*named} - set(commands.import_commands())
         assert not wrong, f"{page}: there is no command {wrong}"
         # a console shows mistakes on purpose
         code = [block.code for block in blocks(page) if block.language == "bash"]

@@ -15,6 +15,7 @@ from selfwise.modalities import NAMES, find_modality
 from selfwise.training.config import TrainingConfig
 
 OUTPUTS = Path(__file__).parent / "outputs"  # what the examples printed when they were recorded
+LISTS = ("methods", "recipes")  # commands that need no data
 
 INTRODUCTION = """\
 # Commands
@@ -41,16 +42,27 @@ def make_page(word: str, command: ModuleType) -> str:
     function = command.load_function()
     usage = " ".join(["selfwise", word, *([command.WORDS] if command.WORDS else [])])
     about = link_papers(escape(first_paragraph(function)))
-    parts = [f"# {word}\n", f"{about}\n", fence(f"{usage} [options]")]
+    options = list_command_options(word, command, function)
+    takes_options = options or command.WORDS == "RECIPE"
+    usage += " [options]" if takes_options else ""
+    parts = [f"# {word}\n", f"{about}\n", fence(usage)]
     parts += ["## Examples\n", fence("\n".join(command.EXAMPLES), "bash")]
-    if (recorded := OUTPUTS / f"{word}.txt").exists():
-        parts += ["## What it prints\n", fence(recorded.read_text(encoding="utf-8"))]
+    if output := read_output(word, command):
+        parts += ["## What it prints\n", fence(output)]
     parts += [f"## Options\n\n{_intro_of_options(word, command)}\n"]
-    parts += [make_option_tables(list_command_options(word, command, function), level=3)]
+    parts += [make_option_tables(options, level=3)]
     parts += [_recipe_tables()] if command.WORDS == "RECIPE" else []
     name = command.__name__.rpartition(".")[2]
     parts += [f"## From Python\n\n{{py:func}}`selfwise.{name}` is the function of this command.\n"]
     return "\n".join(parts)
+
+
+def read_output(word: str, command: ModuleType) -> str:
+    """What the command printed when it was recorded; a list of names is made now."""
+    if word in LISTS:
+        return f"$ selfwise {word}\n{command.load_function()()}"
+    recorded = OUTPUTS / f"{word}.txt"
+    return recorded.read_text(encoding="utf-8") if recorded.exists() else ""
 
 
 def list_command_options(
@@ -89,7 +101,7 @@ def _intro_of_options(word: str, command: ModuleType) -> str:
         )
     if command.WORDS == "RECIPE":
         return "Each recipe has its own:"
-    return "" if list_command_options(word, command, command.load_function()) else "None."
+    return "" if commands.make_option_class(command).model_fields else "None."
 
 
 def _recipe_tables() -> str:

@@ -8,6 +8,8 @@ ENDED = 141  # as the shell reports a program that a closed pipe has ended
 
 def find_closed_pipes() -> list[int]:
     """Those of stdout and stderr that are pipes whose reader is gone."""
+    if not hasattr(select, "poll"):  # Windows
+        return []
     poll = select.poll()
     for descriptor in (1, 2):
         poll.register(descriptor, 0)

@@ -1,9 +1,12 @@
 """Measure an encoder beside its baselines: RUN --train PATH --test PATH."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from selfwise.commands import HasTable
+if TYPE_CHECKING:
+    from selfwise.evaluation.scores.probe_score import ProbeScore
+    from selfwise.evaluation.scores.retrieval_score import RetrievalScore
 
 WORDS = "RUN"
 EXAMPLES = (
@@ -19,6 +22,12 @@ def load_function() -> Callable[..., Any]:
     return probe
 
 
-def format_result(result: HasTable, options: Mapping[str, object]) -> object:
-    """Format what is printed at the end."""
-    return result.table()
+def format_result(
+    result: "ProbeScore | RetrievalScore", options: Mapping[str, object]
+) -> list[object]:
+    """Format what is printed at the end: the table, and the verdict in one line."""
+    from selfwise.runs.run_yaml import read_record
+    from selfwise.workflows.verdict import judge_result
+
+    modality = read_record(Path(str(options["run"]))).modality
+    return [result.table(), f"Verdict: {judge_result(result, modality)}"]

@@ -1,14 +1,18 @@
 """Where a model runs and in what precision: devices and precisions by name."""
 
+from functools import cache
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.progress import print_progress
 
 PrecisionName = Literal["auto", "bf16", "fp16", "float32"]
 HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 DTYPES = {"float32": torch.float32, **HALF_DTYPES}
+WITHOUT_FLOAT64 = {"mps"}  # types of devices
 EVALUATION_PRECISIONS = ("float32", "bf16")  # fp16 helps only where there are gradients
 
 
@@ -31,24 +35,61 @@ def device_type(device: str) -> str:
 def resolve_device(name: str) -> str:
     """`auto` becomes cuda where there is one, else cpu.
 
+    `mps` (Apple) is used only if the user names it, and with a warning, since it is not tested.
+
     Raises ValueError for a device that torch does not see here.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    available = ["cpu"]
+    available = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
     if torch.cuda.is_available():
         available += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if name not in available:
         raise ValueError(f"--device {name} is not there; this machine has: {', '.join(available)}")
+    if name == "mps":
+        _warn_untested()
     return name
 
 
+@cache
+def _warn_untested() -> None:
+    print_progress(
+        "warning: --device mps has not been tested; compare a short run with --device cpu"
+    )
+
+
+def to_float64(x: Tensor) -> Tensor:
+    """x in float64: on its device, or on the CPU if its device has no float64 (mps)."""
+    return (x.cpu() if x.device.type in WITHOUT_FLOAT64 else x).double()
+
+
+def float64_device(device: torch.device | str) -> torch.device:
+    """The device, or the CPU if the device has no float64 (mps)."""
+    device = torch.device(device)
+    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
+
+
+def wait_for_device(device: str) -> None:
+    """Wait until the device has finished what it was given; a CPU always has."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
 def resolve_precision(name: PrecisionName, device: str) -> PrecisionName:
-    """`auto` becomes bf16 where the hardware multiplies it, else float32."""
+    """`auto` becomes bf16 where the hardware multiplies it, else float32; on mps float32.
+
+    Raises ValueError for fp16 without a CUDA GPU: its loss scale is only tested there.
+    """
     if name == "fp16" and not device.startswith("cuda"):
-        raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or float32")
+        raise ValueError(
+            f"--precision fp16 needs a CUDA GPU; on {device_type(device)} use bf16 or float32"
+        )
     if name != "auto":
         return name
+    if device == "mps":
+        return "float32"
     if device.startswith("cuda"):
         return "bf16" if torch.cuda.is_bf16_supported() else "float32"
     return "bf16" if _cpu_multiplies_bf16() else "float32"

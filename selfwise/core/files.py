@@ -61,8 +61,13 @@ def publish(source: Path, path: Path) -> None:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Wait until the contents of a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Wait until the contents of a file, or the names in a folder, are on the disk.
+
+    Windows opens no folders, and flushes only files that are open for writing.
+    """
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

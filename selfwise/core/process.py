@@ -57,6 +57,8 @@ def limit_workers(workers: int, sample: Callable[[], object]) -> int:
 
 def measure_free_shared_memory() -> int | None:
     """Bytes free in /dev/shm; None where there is no such place."""
+    if not hasattr(os, "statvfs"):  # Windows
+        return None
     try:
         status = os.statvfs("/dev/shm")
     except OSError:

@@ -67,7 +67,7 @@ def run_glue(
         start: of finetune: mnli lets rte, mrpc and stsb start from mnli's model of that seed.
         wnli: majority answers with the class that is more frequent in train, as papers do, since
             what is learned there is wrong on dev; probe is as in other tasks.
-        device: cpu, cuda or auto.
+        device: cpu, cuda, mps (Apple, not tested) or auto.
         quiet: print nothing while it works.
     """
     choices = (recipe or "", precision or "", start or "")

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from selfwise.core.device import float64_device
 from selfwise.core.types import AudioBatch, TextBatch
 
 MAX_COLUMNS = 4  # images of one tensor of a view whose method has no `inspect`
@@ -118,6 +119,7 @@ def color_units(units: Int64[Tensor, "*n"]) -> Float[Tensor, "*n 3"]:
     Hues go round by the golden ratio, which keeps any few numbers in a row apart; lightness takes
     three turns, so that numbers of like hues differ.
     """
+    units = units.to(float64_device(units.device))
     turn = (units.double() * 0.6180339887498949) % 1
     light = torch.tensor([0.62, 0.42, 0.8], dtype=torch.float64, device=units.device)[units % 3]
     hue = (turn[..., None] * 6 + torch.tensor([0.0, 4.0, 2.0], device=units.device)) % 6

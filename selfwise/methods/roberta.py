@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.device import to_float64
 from selfwise.core.errors import did_you_mean
 from selfwise.core.ranges import ProperShare, check_ranges
 from selfwise.core.rng import Rng
@@ -101,8 +102,8 @@ class RoBERTa(Method):
         # the first number of a row for the count, then three for each position
         drawn = rng.keyed(keys, 1 + 3 * n)
         score, kind, other = drawn[:, 1:].unflatten(1, (n, 3)).unbind(dim=2)
-        length = mask.count_valid_tokens(batch).double()
-        count = (length * self.mask_share + drawn[:, 0]).floor().long()
+        length = to_float64(mask.count_valid_tokens(batch))
+        count = (length * self.mask_share + to_float64(drawn[:, 0])).floor().long().to(drawn.device)
         candidate = mask.maskable_positions(batch, self.special)
         where, chosen = mask.choose_positions(candidate, score, count, k)
         pool = self.plain

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
 
+from selfwise.core.device import to_float64
 from selfwise.core.types import HOP, RATE, WINDOW
 
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
@@ -117,11 +118,11 @@ def group_norm_conv(
     wide = torch.promote_types(windows.dtype, torch.float32)
     with torch.autocast(windows.device.type, enabled=False):
         mean, spread = _window_moments(windows, extent)
-        weight = layer.weight[:, 0].double()
+        weight = to_float64(layer.weight[:, 0])
         variance = ((weight @ spread) * weight).sum(dim=-1)
-        scale = norm.weight.double() * (variance + EPS).rsqrt()
-        folded = (weight * scale[..., None]).to(wide)
-        centred = windows.to(wide) - mean.to(wide)[:, None]
+        scale = to_float64(norm.weight) * (variance + EPS).rsqrt()
+        folded = (weight * scale[..., None]).to(wide).to(windows.device)
+        centred = windows.to(wide) - mean.to(wide).to(windows.device)[:, None]
     return _project_windows(centred, folded, norm.bias)
 
 
@@ -151,12 +152,13 @@ def _window_moments(
     windows: Float[Tensor, "b l k"], extent: Int64[Tensor, "b"] | None
 ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k k"]]:
     """Mean and covariance of the real windows."""
-    x = windows.double()
-    valid = valid_windows(extent, x, window=KERNELS[0], hop=STRIDES[0])
+    x = to_float64(windows)
+    valid = valid_windows(extent, windows, window=KERNELS[0], hop=STRIDES[0])
     if valid is None:
         mean = x.mean(dim=1)
         x = x - mean[:, None]
         return mean, x.mT @ x / x.shape[1]
+    valid = valid.to(x.device)
     count = valid.sum(dim=1).clamp_min(1)[:, None].double()
     mean = (x * valid[..., None]).sum(dim=1) / count
     x = (x - mean[:, None]) * valid[..., None]

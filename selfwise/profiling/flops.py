@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfwise.core.device import DTYPES, device_type
+from selfwise.core.device import DTYPES, device_type, wait_for_device
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.distributed.sharding import LocalBatch
 from selfwise.training.config import ResolvedTraining
@@ -26,7 +26,7 @@ COUNTED_STEPS, MAX_COUNTING_SECONDS = 3, 10.0
 
 def choose_matrix_side(device: str) -> int:
     """The side of the matrices that are multiplied on a device."""
-    return MATRIX_SIDES[device_type(device)]
+    return MATRIX_SIDES["cpu" if device_type(device) == "cpu" else "cuda"]
 
 
 def measure_matmul_rate(device: str, precision: str, side: int) -> float:
@@ -40,20 +40,14 @@ def measure_matmul_rate(device: str, precision: str, side: int) -> float:
     best, started = float("inf"), monotonic()
     torch.mm(a, b, out=out)
     for _ in range(MAX_PRODUCTS):
-        synchronize(device)
+        wait_for_device(device)
         start = perf_counter()
         torch.mm(a, b, out=out)
-        synchronize(device)
+        wait_for_device(device)
         best = min(best, perf_counter() - start)
         if monotonic() - started > MAX_SECONDS:
             break
     return 2 * side**3 / best
-
-
-def synchronize(device: str) -> None:
-    """Wait until the device has finished; a CPU always has."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
 
 
 def count_step_flops(

@@ -1,6 +1,5 @@
 """The steps that are measured: time, waiting, how much was read, memory."""
 
-import resource
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,13 +10,13 @@ from typing import NamedTuple
 
 import torch
 
+from selfwise.core.device import wait_for_device
 from selfwise.core.memory import keep_freed_memory
 from selfwise.core.process import explain_loader_death, limit_threads
 from selfwise.core.types import RATE, AudioBatch, Batch, Labelled, TextBatch, batch_size
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.distributed.sharding import LocalBatch
 from selfwise.methods.method import Method
-from selfwise.profiling.flops import synchronize
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Batches, load_batches
 from selfwise.training.step import TrainState, build_state, set_lr, train_step
@@ -105,10 +104,10 @@ def _time_steps(
         elif step + 1 >= warmup_steps or (
             step + 1 >= WARMUP_STEPS and step_ended - started > seconds
         ):
-            synchronize(device)
+            wait_for_device(device)
             started = perf_counter()
             marks.append(record_moment(device))
-    synchronize(device)
+    wait_for_device(device)
     seconds_taken = perf_counter() - started
     times = [elapsed_seconds(first, then) for first, then in pairwise(marks)]
     examples, content = (sum(numbers) for numbers in zip(*amounts))
@@ -155,5 +154,14 @@ def read_peak_memory(device: str) -> int:
     lines = status.read_text().splitlines() if status.is_file() else []
     for line in (one for one in lines if one.startswith("VmHWM")):
         return int(line.split()[1]) * 1024
+    return _read_peak_of_process()
+
+
+def _read_peak_of_process() -> int:
+    """As the system counts it; 0 on Windows, which has no such count in Python."""
+    try:
+        import resource
+    except ImportError:
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -7,7 +7,18 @@ from shlex import quote
 from selfwise.core.files import write_file
 from selfwise.report.page import page
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section
-from selfwise.report.sections import curves, embedding, glue, options, scores, summary, tasks
+from selfwise.report.sections import (
+    curves,
+    embedding,
+    glue,
+    next_steps,
+    options,
+    ranking,
+    scores,
+    summary,
+    tasks,
+    verdicts,
+)
 from selfwise.report.sections.examples import find_examples
 from selfwise.runs.open import Run, load
 from selfwise.training import checkpoint
@@ -46,6 +57,7 @@ def write_page(
         summary.write_title(folders),
         build_sections(folders, data=data, seed=seed),
         lead=summary.write_lead(folders),
+        statements=verdicts.list_statements(folders),
     )
     write_file(path, text)
     return path
@@ -58,8 +70,11 @@ def build_sections(folders: Sequence[Path], *, data: str, seed: int) -> list[Sec
     else:
         top, embedding_sections = summary.build_sections(folders), []
     details = [*curves.build_sections(folders), *options.build_sections(folders)]
-    score_sections = [*scores.build_sections(folders), *glue.build_sections(folders)]
-    return [*top, *score_sections, *embedding_sections, *details]
+    ranked = ranking.build_sections(folders)
+    builders = (scores, glue)
+    score_sections = [section for one in builders for section in one.build_sections(folders)]
+    last = next_steps.build_sections(folders)
+    return [*ranked, *top, *score_sections, *embedding_sections, *details, *last]
 
 
 def _build_run_sections(

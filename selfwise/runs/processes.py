@@ -151,6 +151,8 @@ def check_together(devices: int, device: str, data: object) -> None:
             f"--devices {devices} starts processes that open the data themselves: give a folder, "
             "a file or a name, or start the script with torchrun"
         )
+    if resolve_device(device) == "mps":
+        raise ValueError(f"--devices {devices} is for CPUs and CUDA; --device mps has one process")
     if resolve_device(device) == "cuda" and devices > torch.cuda.device_count():
         raise ValueError(
             f"--devices {devices} is more than the {torch.cuda.device_count()} GPUs of this machine"

@@ -6,7 +6,7 @@ from typing import Any
 
 from selfwise.core.rng import hash_keys
 from selfwise.evaluation.scores.bootstrap import describe_difference
-from selfwise.evaluation.scores.names import CHOSEN, PRETRAINED, RETRIEVAL
+from selfwise.evaluation.scores.names import CHOSEN, DEVIATION, PRETRAINED, RETRIEVAL
 from selfwise.evaluation.scores.probe_score import describe_neighbours, format_percent
 
 KINDS = {  # in the order in which they are shown
@@ -155,6 +155,11 @@ def format_row(row: Row) -> str:
     deviation = row["deviation"]
     same = row.get("per_class") == ALL and deviation is not None and deviation < ROUNDS_TO_ZERO
     return format_percent(row["mean"], None if same else deviation)
+
+
+def is_final_output(group: ScoreGroup) -> bool:
+    """Whether the encoder's own output was probed, and not one of its layers."""
+    return group["layer"] is None and group["pooling"] in (None, "", DEVIATION)
 
 
 def count_seeds(row: Row) -> int:

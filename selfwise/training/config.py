@@ -58,7 +58,7 @@ class TrainingConfig(Config):
     """Compile the encoder with torch.compile, each block of a transformer. The first step then
     takes a minute."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, or auto."""
+    """cpu, cuda, cuda:1, mps (Apple, not tested), or auto."""
     devices: Annotated[int, Ge(1)] = 1
     """Processes on this machine that train together, each on a GPU of its own or on its share of
     the cores. torchrun and SLURM set the number themselves."""

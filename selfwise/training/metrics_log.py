@@ -14,6 +14,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from selfwise.core.device import float64_device, to_float64
 from selfwise.core.types import Step, Term
 
 GRAD_NORM = "grad_norm"  # a metric: the norm of the gradient before it is clipped
@@ -28,7 +29,7 @@ class Meter:
     @torch.no_grad()
     def add_step(self, step: Step) -> None:
         for name, (total, count) in (step.terms | step.metrics).items():
-            total, count = total.detach().double(), count.detach().double()
+            total, count = to_float64(total.detach()), to_float64(count.detach())
             if name in self.terms:
                 before = self.terms[name]
                 self.terms[name] = Term(before.sum + total, before.count + count)
@@ -57,7 +58,7 @@ class Meter:
 
     def restore(self, state: dict[str, list[float]], device: torch.device | str) -> None:
         def number(value: float) -> Tensor:
-            return torch.tensor(value, dtype=torch.float64, device=device)
+            return torch.tensor(value, dtype=torch.float64, device=float64_device(device))
 
         self.terms = {n: Term(number(total), number(count)) for n, (total, count) in state.items()}
 

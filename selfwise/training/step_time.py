@@ -5,8 +5,7 @@ from math import inf
 from time import monotonic
 from typing import NamedTuple
 
-import torch
-
+from selfwise.core.device import wait_for_device
 from selfwise.core.memory import keep_freed_memory
 from selfwise.core.process import explain_loader_death, limit_threads
 from selfwise.distributed.collectives import local_only
@@ -68,7 +67,7 @@ def _measure_step(
     marks = [monotonic()]
     for step, batch in load_batches(batches, 0, options.replace(steps=MOST), env):
         train_step(state, batch, step, seed=seed, options=options)
-        _synchronize(options.device)
+        wait_for_device(options.device)
         marks.append(monotonic())
         if marks[-1] - marks[0] > patience:
             break
@@ -92,8 +91,3 @@ def mean_after_warm_up(marks: Sequence[float]) -> float:
     done = len(marks) - 1
     skipped = WARM_UP if done >= ENOUGH else min(1, done - 1)
     return (marks[-1] - marks[skipped]) / (done - skipped)
-
-
-def _synchronize(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)

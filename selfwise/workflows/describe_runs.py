@@ -102,6 +102,7 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
 
     step, progress = describe_progress(folder, record)
     lines = [f"{record.method} in {folder}", *_indent_lines(progress)]
+    lines += ["", "verdict", *_indent_lines(_describe_verdicts(folder, record))]
     log = logs_and_scores.read_metrics(folder)
     lines += _add_heading("last metrics", _list_last_metrics(log))
     if log.unreadable:
@@ -158,13 +159,37 @@ def _describe_several(folders: Sequence[Path], run_records: "Sequence[RunRecord]
         heads,
         [dict(_list_last_metrics(logs_and_scores.read_metrics(f))) for f in folders],
     )
+    lines += _warn_incomparable(dict(zip(heads, zip(folders, run_records))))
     groups = [_group_scores(f, step) for f, (step, _) in zip(folders, states)]
     lines += _compare_runs("scores, in %", heads, _list_scores(groups))
+    lines += ["", "verdicts"]
+    lines += [
+        f"  {head}: {text}"
+        for head, folder, record in zip(heads, folders, run_records)
+        for text in _describe_verdicts(folder, record)
+    ]
     for name in ("options", "found", "environment"):
         differ = find_differences([describe_group(one, name) for one in run_records])
         what = f"{name} that differ" if name == "options" else f"{name}, where it differs"
         lines += _compare_runs(what, heads, differ) or ["", f"{name}: nothing differs"]
     return lines
+
+
+def _warn_incomparable(runs: "Mapping[str, tuple[Path, RunRecord]]") -> list[str]:
+    """Which metrics of the runs cannot be compared, and what differs."""
+    from selfwise.runs.logs_and_scores import read_metrics
+    from selfwise.workflows.comparability import explain_differences, group_comparable
+
+    logged = {name: set(read_metrics(folder).names) for name, (folder, _) in runs.items()}
+    reasons: dict[str, list[str]] = {}
+    for metric in dict.fromkeys(one for names in logged.values() for one in sorted(names)):
+        records = {name: record for name, (_, record) in runs.items() if metric in logged[name]}
+        if len(group_comparable(records, metric)) > 1:
+            reasons.setdefault(explain_differences(records, metric), []).append(metric)
+    return [
+        f"  do not compare {', '.join(metrics)}: the runs differ in {reason}"
+        for reason, metrics in reasons.items()
+    ]
 
 
 def find_differences(values: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
@@ -182,6 +207,14 @@ def _list_last_metrics(log: "Logged") -> list[list[str]]:
         [name, f"{value:.6g}" + ("" if step == last else f" (step {step})")]
         for name, (step, value) in newest.items()
     ]
+
+
+def _describe_verdicts(folder: Path, record: "RunRecord") -> list[str]:
+    """Whether the run is worth having, a line for each task it was measured on."""
+    from selfwise.workflows.verdict import describe_verdict, read_verdicts
+
+    verdicts = read_verdicts(folder, record.modality)
+    return [describe_verdict(verdict, named=len(verdicts) > 1) for verdict in verdicts]
 
 
 def _group_scores(folder: Path, step: int) -> "list[ScoreGroup]":

@@ -79,7 +79,7 @@ def embed(
             windows, weighted by their tokens), or first (what is behind the first window is cut).
         field: of text: the column that holds it.
         skip_broken: leave out files that cannot be read.
-        device: cpu, cuda or auto.
+        device: cpu, cuda, mps (Apple, not tested) or auto.
         devices: processes on this machine that share the work; torchrun and SLURM say themselves
             how many there are.
     """

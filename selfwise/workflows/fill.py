@@ -78,7 +78,7 @@ def fill(
         run: a run or its folder; of bert, roberta or albert.
         text: with one [MASK] or more.
         top: how many candidates are given.
-        device: cpu, cuda or auto.
+        device: cpu, cuda, mps (Apple, not tested) or auto.
 
     Raises ValueError for a model without a masked head, and for a text without a gap or longer
     than the rows that the run was trained on.

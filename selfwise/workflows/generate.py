@@ -37,7 +37,7 @@ def generate(
         top_k: draw among the k most likely tokens; 0 for all.
         top_p: draw among the most likely tokens that have this probability together.
         seed: every draw is a function of it.
-        device: cpu, cuda or auto.
+        device: cpu, cuda, mps (Apple, not tested) or auto.
 
     Raises ValueError for a model that is not causal.
     """

@@ -45,7 +45,7 @@ def perplexity(
         field: the column that holds the text, in jsonl, csv, tsv and parquet.
         documents: what a document is in a txt file: file, blank or line.
         seed: of the masks.
-        device: cpu, cuda or auto.
+        device: cpu, cuda, mps (Apple, not tested) or auto.
     """
     run = run if isinstance(run, Run) else load(run)
     if (method := run.method).modality != "text":

@@ -22,7 +22,14 @@ from selfwise.evaluation.probes.frozen import PROBES
 from selfwise.evaluation.probes.label_checks import write_warnings
 from selfwise.evaluation.probes.label_curve import Competitor
 from selfwise.evaluation.probes.retrieval import measure_retrieval
-from selfwise.evaluation.scores.names import CHOSEN, PRETRAINED, RAW, RETRIEVAL, UNTRAINED
+from selfwise.evaluation.scores.names import (
+    CHOSEN,
+    PRETRAINED,
+    RAW,
+    RETRIEVAL,
+    SUPERVISED,
+    UNTRAINED,
+)
 from selfwise.evaluation.scores.probe_score import ProbeScore
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
 from selfwise.modalities.modality import Embed, FeatureOptions, ReadingOptions
@@ -94,7 +101,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         label: of text: the column that holds the label.
         scratch: add the encoder trained from scratch on these labels, its rate chosen on them.
         skip_broken: leave out files that cannot be read.
-        device: cpu, cuda or auto.
+        device: cpu, cuda, mps (Apple, not tested) or auto.
         quiet: print nothing while it works.
     """
     run = run if isinstance(run, Run) else load(run)
@@ -213,7 +220,7 @@ def _make_competitors(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]
     competitors = _make_frozen(job, pair)
     if job.supervised:
         train, test = _open_images(pair)
-        competitors["supervised"] = train_from_scratch(
+        competitors[SUPERVISED] = train_from_scratch(
             job.run, train, test, device=job.features.device
         )
     return competitors

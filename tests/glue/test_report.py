@@ -18,6 +18,7 @@ from selfwise.report.page.plots import choose_line_color
 from selfwise.report.sections import glue as section
 from selfwise.report.sections import label_curve, scores, summary
 from selfwise.runs import logs_and_scores
+from selfwise.workflows.verdict import read_verdicts
 from tests.helpers import show_cases as cases
 from tests.helpers.glue_cases import write_glue
 from tests.helpers.report_reading import cells, figures, parts, said
@@ -107,12 +108,14 @@ def test_tables_of_older_weights_say_so(tmp_path):
     assert found.title == "GLUE, frozen, step 60"
     assert found.about.startswith("Of step 60, and not of the newest, 0. ")
     assert section.write_lead(folder) == ""
-    assert [one.title for one in scores.build_sections([folder])] == ["What it is worth"]
+    (verdict,) = read_verdicts(folder, "text")
+    assert verdict.level == "not measured"
     left(folder, "frozen")
     assert scores.build_sections([folder]) == []
     said = "GLUE, frozen, mean of the 1 task here: 70.7 %; untrained 51.0 %; bag of words 55.0 %."
-    above = "Beyond the noise it is above the untrained encoder on 1 of 1 dev sets."
-    assert section.write_lead(folder) == summary.describe_best_score(folder) == f"{said} {above}"
+    assert section.write_lead(folder) == summary.describe_best_score(folder) == said
+    (verdict,) = read_verdicts(folder, "text")
+    assert "on 1 of 1 dev sets" in verdict.text
 
 
 def test_the_newest_table_of_a_mode_and_step_counts(tmp_path):

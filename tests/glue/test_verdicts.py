@@ -15,7 +15,8 @@ from selfwise.glue.scores import COMPETITORS, WORDS, GlueScores
 from selfwise.glue.task_results import compare_fits
 from selfwise.glue.task_splits import TaskSplits, _note_constant_labels
 from selfwise.glue.tasks import find_task
-from selfwise.report.sections.glue import _describe_verdicts
+from selfwise.workflows.verdict import RAW_NAMES
+from selfwise.workflows.verdict_glue import judge_glue_table
 
 TASK = find_task("rte")
 N = 400
@@ -81,12 +82,16 @@ def test_a_run_below_bags_of_words_is_named_wherever_it_is_above_its_twin():
     (said,) = [one for one in scores.sentences() if "is below bag of words: rte (-1" in one]
     table = scores.to_dict()
     assert said in table["sentences"]
-    assert _describe_verdicts(table)[1] == "It is below bag of words on rte."
+    level, text, _ = judge_glue_table(table, RAW_NAMES)
+    assert level == "no better"
+    assert text.endswith("on any of rte. It is below a bag of words on rte.")
     scores = GlueScores("frozen", [found(0.6)], {})
     assert scores.tasks[0]["comparisons"][0]["verdict"] == "above the noise"
-    assert not any(
-        "below bag" in one for one in [*scores.sentences(), *_describe_verdicts(scores.to_dict())]
-    )
+    assert not any("below bag" in one for one in scores.sentences())
+    level, text, _ = judge_glue_table(scores.to_dict(), RAW_NAMES)
+    assert level == "better"
+    rivals = "the untrained encoder and than a bag of words"
+    assert text == f"GLUE, frozen: better than {rivals}, beyond the noise, on 1 of 1 dev sets."
     assert any("excludes zero for every seed" in one for one in scores.sentences())
 
 

@@ -8,7 +8,7 @@ import pytest
 from selfwise.report.page import page
 from selfwise.report.page.parts import Command, Picture
 from selfwise.report.page.plots import GREY, choose_line_color, shorten_name, spread_labels
-from selfwise.report.sections import curves, options, scores, summary
+from selfwise.report.sections import curves, logged_runs, options, scores, summary
 from selfwise.runs.reproduce import format_reproduce_command
 from selfwise.runs.resume import resume
 from tests.helpers import show_cases as cases
@@ -163,7 +163,7 @@ def test_long_logs_are_thinned_and_keep_their_end(tmp_path, drawn):
     log = cases.lines(*({"step": i, "nt_xent": float(i)} for i in range(1, 2502)))
     found = curves.build_sections([cases.folder(tmp_path / "run", metrics=log)])
     ((steps, _),) = lines(titled(drawn, "NT-Xent loss, nats"))
-    assert len(steps) <= curves.MAX_POINTS + 1
+    assert len(steps) <= logged_runs.MAX_POINTS + 1
     assert (steps[0], steps[1], steps[-1]) == (1, 4, 2501)
     assert "Of 2,501 logged values, one in 3 is drawn." in said(found)
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from selfwise.report.page.parts import Command, Picture, Table
+from selfwise.report.page.parts import Picture, Table
 from selfwise.report.page.plots import choose_line_color
 from selfwise.report.sections import confusion, label_curve, scores
 from selfwise.runs.score_groups import format_row
@@ -124,15 +124,11 @@ def test_older_scores_are_shown(tmp_path, drawn):
     assert len(bars(titled(drawn, "accuracy, %"))) == 3
 
 
-def test_a_run_that_was_not_probed(tmp_path):
+def test_a_run_without_scores_has_no_section_of_them(tmp_path):
     run = cases.folder(tmp_path / "a run")
-    found = scores.build_sections([run])
-    assert [part.text for part in parts(found, Command)] == [
-        f"selfwise probe '{run}' --train PATH --test PATH"
-    ]
+    assert scores.build_sections([run]) == []
     both = scores.build_sections([run, cases.folder(tmp_path / "b", scores=[cases.score()])])
-    assert [section.title for section in both] == ["Linear probe", "Not probed yet"]
-    assert "This goes for a run." in said(both)
+    assert [section.title for section in both] == ["Linear probe"]
 
 
 @pytest.fixture(scope="module")

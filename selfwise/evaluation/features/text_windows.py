@@ -14,10 +14,10 @@ from selfwise.evaluation.features.text_rows import (
     build_text_row,
     find_special_tokens,
 )
+from selfwise.evaluation.scores.names import DEVIATION
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 WINDOWS = ("mean", "first")
-DEVIATION = "mean+deviation"
 
 
 class TextWindows(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from selfwise.core.device import to_float64
 from selfwise.core.rng import Rng, generator
 from selfwise.core.types import Batch, EpochPlan, Term, to_device
 from selfwise.evaluation.features.image import evaluation_mode
@@ -65,7 +66,7 @@ class HeldOutLoss:
                 rng = Rng(generator(self.seed, "held out", number), seed=self.seed)
                 step = method(method.view(to_device(self.read(number), device), rng))
                 for name, (total, count) in (step.terms | step.metrics).items():
-                    total, count = total.double(), count.double()
+                    total, count = to_float64(total), to_float64(count)
                     previous = sums.get(
                         name, Term(torch.zeros_like(total), torch.zeros_like(count))
                     )

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
+from selfwise.core.device import to_float64
 from selfwise.core.files import atomic_write
 from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import slice_batch, to_device
@@ -107,7 +108,8 @@ class ReconstructionMonitor(PictureMonitor):
             for x in self.iterate_views(device):
                 codes, reconstructed = tokenizer.codes(x).cpu(), tokenizer.reconstruct(x)
                 counts += torch.bincount(codes.flatten(), minlength=len(counts))
-                error += float((reconstructed - x).square().double().mean(dim=(1, 2, 3)).sum())
+                squares = to_float64((reconstructed - x).square())
+                error += float(squares.mean(dim=(1, 2, 3)).sum())
                 pictures = pictures or (x.cpu(), reconstructed.cpu())
         if self.folder is not None and pictures is not None:
             save_image_grid(pictures, self.folder / "reconstructions.png")
@@ -148,7 +150,7 @@ class ColorizationMonitor(PictureMonitor):
                 sums = torch.stack(
                     [*(torch.where(is_coloured, f, 0.0) for f in distances), is_coloured.float()]
                 )
-                error += sums.double().sum(dim=1).cpu()
+                error += to_float64(sums).sum(dim=1).cpu()
                 pictures = pictures or (gray.cpu(), colorized.cpu(), x.cpu())
         if self.folder is not None and pictures is not None:
             save_image_grid(pictures, self.folder / "colors.png")

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from scipy.sparse import issparse
 from torch import Tensor
 
+from selfwise.core.device import to_float64
 from selfwise.core.rng import shuffle_indices
 from selfwise.evaluation.probes.linear import Matrix, check_features, check_two_classes
 
@@ -126,6 +127,7 @@ def _vote(
     classes: int,
 ) -> Int64[Tensor, "m"]:
     # float64: on a GPU the order of the additions varies, and must not decide an election
-    weights = (similarities.double() / temperature).exp()
+    weights = (to_float64(similarities) / temperature).exp()
     votes = weights.new_zeros(len(similarities), classes)
-    return votes.scatter_add_(1, targets[neighbours], weights).argmax(dim=1)
+    elected = targets[neighbours].to(weights.device)
+    return votes.scatter_add_(1, elected, weights).argmax(dim=1)

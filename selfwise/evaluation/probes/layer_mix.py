@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from selfwise.core.device import float64_device
 from selfwise.evaluation.probes.linear import (
     ITERATIONS,
     PENALTIES,
@@ -86,6 +87,7 @@ class _LayerMixClassifier:
         from sklearn.preprocessing import StandardScaler
 
         self.names, class_numbers = np.unique(labels, return_inverse=True)
+        device = float64_device(device)
         self.device, self.tolerance = device, tolerance
         self.scale = StandardScaler().fit(_flatten_layers(x))
         self.x, self.y = self._scaled(x), torch.from_numpy(class_numbers).to(device)

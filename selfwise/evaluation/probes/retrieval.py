@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from selfwise.core.device import float64_device
 from selfwise.evaluation.probes.knn import iterate_cosines
 from selfwise.evaluation.probes.linear import Matrix, check_features_finite
 
@@ -138,6 +139,8 @@ def _measure_queries(
     ranks: Int64[Tensor, "m w"], num_others: Int64[Tensor, "m"], ks: Sequence[int]
 ) -> dict[str, Float[Tensor, "m"]]:
     """The measures of each query, from the ranks of its class and how many there are of it."""
+    home = float64_device(ranks.device)
+    ranks, num_others = ranks.to(home), num_others.to(home)
     is_inside = ranks <= num_others[:, None]
     # when the j-th of them is found at rank i, the precision at i is j / i
     precision = torch.arange(1, ranks.shape[1] + 1, device=ranks.device) / ranks.double()

@@ -19,6 +19,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from selfwise.core import make_once
+from selfwise.core.device import float64_device
 from selfwise.core.files import cache_dir, digest
 from selfwise.core.memory import keep_freed_memory
 from selfwise.core.progress import print_progress
@@ -68,7 +69,11 @@ def open_targets(
     if opening.folder is not None:
         return load_targets(opening.folder / FOLDER)
     return learn_targets(
-        trained, held_out, options, open_run=opening.open_run, device=opening.device
+        trained,
+        held_out,
+        options,
+        open_run=opening.open_run,
+        device=str(float64_device(opening.device)),
     )
 
 

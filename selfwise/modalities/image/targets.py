@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from selfwise.core import make_once
 from selfwise.core.config_class import drop_none
 from selfwise.core.data_info import ImageInfo
+from selfwise.core.device import float64_device
 from selfwise.core.files import atomic_write, cache_dir, digest
 from selfwise.core.memory import keep_freed_memory
 from selfwise.core.progress import print_progress
@@ -136,7 +137,7 @@ def open_targets(
         size=data.info.size,
         patch=find_patch(opening.encoder, data.info.size),
         decode=decode,
-        device=opening.device,
+        device=str(float64_device(opening.device)),
         open_run=opening.open_run,
     )
 

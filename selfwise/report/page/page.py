@@ -21,6 +21,7 @@ from PIL import Image
 
 from selfwise.report.page.parts import (
     Command,
+    Heading,
     Lines,
     Map,
     Paragraphs,
@@ -28,6 +29,7 @@ from selfwise.report.page.parts import (
     Picture,
     Section,
     Sheet,
+    Statement,
     Strip,
     Table,
     escape_all,
@@ -49,13 +51,20 @@ NUMBER = re.compile(  # 61.3 ± 0.4, 12 %
 TemplatePart = dict[str, object]  # what the template needs of a part; `kind` names its macro
 
 
-def render(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
+def render(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    lead: str = "",
+    statements: Sequence[Statement] = (),
+) -> str:
     """The page. The same sections give the same text, and all words in them are escaped.
 
     Args:
         title: of the page.
         sections: in their order.
-        lead: what stands below the title.
+        lead: the sentences below the statements.
+        statements: the conclusions, below the title.
     """
     figures = Figures()
     escaped = [escape_all(section) for section in sections]
@@ -69,6 +78,7 @@ def render(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
         .render(
             title=escape_invisible(title),
             lead=escape_invisible(lead),
+            statements=[_render_statement(escape_all(statement)) for statement in statements],
             sections=contents,
             style=Markup(style),  # ours, as are the script and the figures' markup
             script=Markup(script),
@@ -200,6 +210,14 @@ def _render_lines(part: Lines, figures: Figures) -> TemplatePart:
     return {"kind": "lines", "lines": part.lines, "caption": part.caption}
 
 
+def _render_statement(statement: Statement) -> TemplatePart:
+    return {**statement._asdict(), "words": re.split(r"(\s+)", statement.command)}
+
+
+def _render_heading(part: Heading, figures: Figures) -> TemplatePart:
+    return {"kind": "heading", "text": part.text}
+
+
 def _render_command(part: Command, figures: Figures) -> TemplatePart:
     # a word of a command stays whole: at its hyphens a browser would end lines
     return {"kind": "command", "words": re.split(r"(\s+)", part.text)}
@@ -211,6 +229,7 @@ def _render_map(part: Map, figures: Figures) -> TemplatePart:
 
 
 _RENDERERS: Mapping[type[Part], Callable[[Any, Figures], TemplatePart]] = {
+    Heading: _render_heading,
     Strip: _render_strip,
     Sheet: _render_sheet,
     Paragraphs: _render_paragraphs,

@@ -89,7 +89,23 @@ class Map(NamedTuple):
     caption: str = ""
 
 
-Part = Picture | Strip | Sheet | Paragraphs | Table | Lines | Command | Map
+class Statement(NamedTuple):
+    """What the page concludes, above everything else: of a run, or of a run and a task."""
+
+    text: str
+    level: Literal["good", "mixed", "bad", "unknown"] = "unknown"  # the color of its edge
+    head: str = ""  # what it is about, where there are several
+    basis: str = ""  # what it rests on
+    command: str = ""  # to type, where that is what the text asks for
+
+
+class Heading(NamedTuple):
+    """What the parts below it are about, inside a section."""
+
+    text: str
+
+
+Part = Heading | Picture | Strip | Sheet | Paragraphs | Table | Lines | Command | Map
 Tree = TypeVar("Tree")  # a part or section, or anything inside one
 
 

@@ -1,7 +1,6 @@
 """How training went: what the logs of one or several runs hold, step by step."""
 
-from collections.abc import Callable, Iterable, Sequence
-from math import isfinite
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,21 +16,21 @@ from selfwise.report.page.plots import (
     label_line_ends,
     set_step_axis,
 )
-from selfwise.report.sections import summary
-from selfwise.runs import logs_and_scores
+from selfwise.report.sections.logged_runs import (
+    LoggedRun,
+    describe_health,
+    describe_omissions,
+    describe_points,
+    get_metrics,
+    get_timing,
+    list_quantities,
+    read_logs,
+    select_runs_with,
+    thin_points,
+)
 from selfwise.runs.logs_and_scores import Logged
 from selfwise.runs.run_yaml import RunRecord, read_record
-
-MAX_POINTS = 1000  # points of a curve; a page for a phone has no more pixels
-
-
-class LoggedRun(NamedTuple):
-    """A run with its logs, of which only finite numbers are left."""
-
-    name: str
-    metrics: Logged
-    timing: Logged
-    nonfinite: dict[str, int]  # values that are infinite or no numbers: how many were left out
+from selfwise.workflows.comparability import explain_differences, group_comparable, join_names
 
 
 class Line(NamedTuple):
@@ -52,25 +51,27 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     """
     run_records = [read_record(folder) for folder in folders]
     runs = [
-        _read_logs(name, folder, record)
+        read_logs(name, folder, record)
         for name, folder, record in zip(shorten_folder_names(folders), folders, run_records)
     ]
-    names = _list_quantities(run.metrics for run in runs)
-    omissions = _describe_omissions(runs)
+    names = list_quantities(run.metrics for run in runs)
+    omissions = describe_omissions(runs)
     if not names:
         about = "Nothing is logged yet." if len(runs) == 1 else "None of the runs has a log."
         return [Section("Training", about, [Paragraphs(omissions)] if omissions else [])]
     health_names = (*quantities.HEALTH, *quantities.SETTINGS)
     training_names = [name for name in names if name not in health_names]
-    rates = _list_quantities(run.timing for run in runs)
-    rows = _collect_rows(runs, training_names) + _collect_rows(runs, rates, _get_timing)
+    rates = list_quantities(run.timing for run in runs)
+    rows = _collect_rows(runs, training_names) + _collect_rows(runs, rates, get_timing)
+    apart = _explain_separate_plots(runs, names)
     parts: list[Part] = [
-        *(_plot_quantities(runs, group) for group in _group_by_plot(runs, training_names)),
-        *(_plot_quantities(runs, [name], _get_timing, low=0.0) for name in rates),
+        *([Paragraphs(apart)] if apart else []),
+        *(p for group in _group_by_plot(runs, training_names) for p in _plot_apart(runs, group)),
+        *(_plot_quantities(runs, [name], get_timing, low=0.0) for name in rates),
         _tabulate(runs, rows),
         *([Paragraphs(omissions)] if omissions else []),
     ]
-    training = Section("Training", _describe_points(runs, run_records), parts)
+    training = Section("Training", describe_points(runs, run_records), parts)
     return [
         training,
         *_build_health_section(runs, [name for name in health_names if name in names]),
@@ -82,55 +83,9 @@ def _build_health_section(runs: Sequence[LoggedRun], names: Sequence[str]) -> li
     plotted = [name for name in names if name in quantities.HEALTH]
     if not plotted:
         return []
-    pictures = [_plot_quantities(runs, [name]) for name in plotted]
+    pictures = [picture for name in plotted for picture in _plot_apart(runs, [name])]
     table = _tabulate(runs, _collect_rows(runs, names))
-    return [Section("Health of the vectors", _describe_health(plotted), [*pictures, table])]
-
-
-def _read_logs(name: str, folder: Path, record: RunRecord) -> LoggedRun:
-    """The logs of a run, as far as they can be drawn."""
-    metrics = logs_and_scores.read_metrics(folder)
-    timing = _compute_rates(logs_and_scores.read_timing(folder), record)
-    nonfinite = {
-        name: count
-        for log in (metrics, timing)
-        for name in log.names
-        if (count := sum(not isfinite(number) for number in log.values(name)[1]))
-    }
-    return LoggedRun(name, _drop_nonfinite(metrics), _drop_nonfinite(timing), nonfinite)
-
-
-def _drop_nonfinite(log: Logged) -> Logged:
-    lines = [{n: v for n, v in line.items() if isfinite(v)} for line in log.lines]
-    return log._replace(lines=[line for line in lines if "step" in line])
-
-
-def _get_metrics(run: LoggedRun) -> Logged:
-    return run.metrics
-
-
-def _get_timing(run: LoggedRun) -> Logged:
-    return run.timing
-
-
-def _compute_rates(timing: Logged, record: RunRecord) -> Logged:
-    """What is shown of the times: examples a second, and the share of waiting."""
-    lines: list[dict[str, float]] = []
-    for line in timing.lines:
-        rates = {"step": line["step"]}
-        if "steps_per_second" in line:
-            rates["examples_per_second"] = line["steps_per_second"] * record.training.batch
-        if "waiting_for_data" in line:
-            rates["waiting_for_data"] = line["waiting_for_data"]
-        lines.append(rates)
-    return Logged(lines, timing.unreadable)
-
-
-def _list_quantities(logs: Iterable[Logged]) -> list[str]:
-    """Of all values but those that are twins of others, in the order in which they are logged."""
-    names = dict.fromkeys(name for log in logs for name in log.names)
-    bare = dict.fromkeys(name.removeprefix(quantities.HELD_OUT) for name in names)
-    return [name for name in bare if name != "lr"] + [name for name in bare if name == "lr"]
+    return [Section("Health of the vectors", describe_health(plotted), [*pictures, table])]
 
 
 def _group_by_plot(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[list[str]]:
@@ -149,28 +104,60 @@ def _group_by_plot(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[list
         part
         for group in groups.values()
         for part in (
-            [[name] for name in group] if len(_select_runs_with(runs, group)) > 1 else [group]
+            [[name] for name in group] if len(select_runs_with(runs, group)) > 1 else [group]
         )
     ]
     return sorted(parts, key=lambda part: names.index(part[0]))
 
 
-def _select_runs_with(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[LoggedRun]:
-    """The runs that have logged any of the values, in training or on what is held out."""
-    keys = {prefix + name for name in names for prefix in ("", quantities.HELD_OUT)}
-    return [run for run in runs if keys & {*run.metrics.names, *run.timing.names}]
+def _plot_apart(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[Picture]:
+    """A plot of the values for each group of runs whose values can be compared."""
+    groups = _group_runs(runs, names[0])
+    if len(groups) < 2:
+        return [_plot_quantities(runs, names)]
+    empty = Logged([])
+    return [
+        _plot_quantities(
+            [run if run.name in group else run._replace(metrics=empty) for run in runs], names
+        )
+        for group in groups
+    ]
+
+
+def _group_runs(runs: Sequence[LoggedRun], name: str) -> list[list[str]]:
+    """The names of the runs that have a value, in groups that can be compared in it."""
+    return group_comparable(_select_records(runs, name), name)
+
+
+def _select_records(runs: Sequence[LoggedRun], name: str) -> dict[str, RunRecord]:
+    return {run.name: run.record for run in select_runs_with(runs, [name])}
+
+
+def _explain_separate_plots(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[str]:
+    """Why values of some runs are not in one plot: a sentence for each reason."""
+    titles: dict[str, list[str]] = {}
+    for name in names:
+        if len(_group_runs(runs, name)) > 1:
+            reason = explain_differences(_select_records(runs, name), name)
+            title = quantities.plot_title([name])
+            titles.setdefault(reason, []).append(f'"{title.partition(", ")[0].partition(":")[0]}"')
+    return [
+        f"The plots of {join_names(several)} are separate, because these numbers cannot be "
+        f"compared between runs that differ in {reason}."
+        for reason, several in titles.items()
+    ]
 
 
 def _plot_quantities(
     runs: Sequence[LoggedRun],
     names: Sequence[str],
-    log: Callable[[LoggedRun], Logged] = _get_metrics,
+    log: Callable[[LoggedRun], Logged] = get_metrics,
     *,
     low: float | None = None,
 ) -> Picture:
     """A plot of values of all runs that have them; held-out twins are dashed."""
     scale = 100 if quantities.is_percent(names[0]) else 1
-    runs_with_any = _select_runs_with(runs, names)
+    runs_with_any = select_runs_with(runs, names)
     lines = _make_lines(runs, names, log, scale)
     title = quantities.plot_title(names)
     figure, axes = create_plot(f"{title}, %" if scale == 100 else title)
@@ -192,9 +179,10 @@ def _plot_quantities(
     if len(lines) > 1:
         ends = [LineEnd(d.steps[-1], d.values[-1], d.name, d.color) for d in lines if d.name]
         label_line_ends(figure, axes, ends)
-    about = "" if len(runs) == 1 or len(runs_with_any) > 1 else f"Of {runs_with_any[0].name} alone."
+    is_apart = len(runs_with_any) < len(runs)
+    about = f"Of {join_names([run.name for run in runs_with_any])} alone." if is_apart else ""
     if len(runs_with_any) > 1 and any(line.dashed for line in lines):
-        about = "Dashed: on examples held out of training."
+        about = f"{about} Dashed: on examples held out of training.".strip()
     last = ", ".join(f"{d.name} {d.values[-1]:.4g}" for d in lines[:12] if d.name)
     return render_svg(figure, alt=f"{title} by step; at the end: {last}", caption=about)
 
@@ -206,7 +194,7 @@ def _make_lines(
     scale: int,
 ) -> list[Line]:
     """A line for each value that was logged, thinned; colours are of runs, or of values."""
-    lines, several = [], len(_select_runs_with(runs, names)) > 1
+    lines, several = [], len(select_runs_with(runs, names)) > 1
     pairs = [(i, k, run, name) for i, run in enumerate(runs) for k, name in enumerate(names)]
     for i, k, run, name in pairs:
         # no colour of another run stands for a second value
@@ -243,17 +231,10 @@ def _name_line(name: str, prefix: str, *, alone: bool) -> str:
     return f"{title}, held out" if prefix else title
 
 
-def thin_points(count: int) -> list[int]:
-    """Which of so many points are drawn: every k-th, and the last."""
-    every = -(-count // MAX_POINTS)
-    indices = list(range(0, count, every))
-    return indices if not indices or indices[-1] == count - 1 else [*indices, count - 1]
-
-
 def _collect_rows(
     runs: Sequence[LoggedRun],
     names: Sequence[str],
-    log: Callable[[LoggedRun], Logged] = _get_metrics,
+    log: Callable[[LoggedRun], Logged] = get_metrics,
 ) -> list[list[str]]:
     """A line for each value of each run: what a figure shows, for those who do not see it."""
     rows = []
@@ -277,65 +258,3 @@ def _tabulate(runs: Sequence[LoggedRun], lines: Sequence[Sequence[str]]) -> Tabl
     return Table(
         [cell for cell in head if not single or cell != "run"], cells, "The same in numbers"
     )
-
-
-def _describe_omissions(runs: Sequence[LoggedRun]) -> list[str]:
-    """What a reader would otherwise not know: what is not drawn."""
-    sentences = []
-    longest = max(len(run.metrics.lines) for run in runs)
-    if longest > MAX_POINTS:
-        sentences.append(
-            f"Of {longest:,} logged values, one in {-(-longest // MAX_POINTS)} is drawn."
-        )
-    for run in runs:
-        whose = f" of {run.name}" if len(runs) > 1 else ""
-        for log, file in ((run.metrics, "metrics.jsonl"), (run.timing, "timing.jsonl")):
-            if log.unreadable:
-                lines = "line" if log.unreadable == 1 else "lines"
-                sentences.append(f"{log.unreadable} {lines} of {file}{whose} cannot be read.")
-        for name, count in run.nonfinite.items():
-            what = "value" if count == 1 else "values"
-            sentences.append(
-                f"Not drawn: {count} {what} of {name}{whose} that cannot be, infinite or NaN."
-            )
-        if len(runs) > 1 and not run.metrics.lines:
-            sentences.append(f"{run.name} has logged nothing yet.")
-    return sentences
-
-
-def _describe_points(runs: Sequence[LoggedRun], run_records: Sequence[RunRecord]) -> str:
-    # an imported run has no steps
-    trained = [record for record in run_records if not record.imported] or run_records
-    intervals = sorted({record.training.log_every for record in trained})
-    batches = dict(
-        sorted((record.training.batch, summary.describe_batch(record)) for record in trained)
-    )
-    steps = " or ".join(f"{n:,}" for n in intervals)
-    text = f"Each point is the mean over the {steps} steps before it"
-    if len(batches) > 1:
-        text += f"; a step is of {' or '.join(batches.values())} examples"
-    has_held_out = any(
-        name.startswith(quantities.HELD_OUT) for run in runs for name in run.metrics.names
-    )
-    more = " What is held out is measured without any training on it." if has_held_out else ""
-    return f"{text}.{more}"
-
-
-def _describe_health(names: Sequence[str]) -> str:
-    sentences = []
-    if "alignment" in names:
-        sentences.append(
-            "Alignment is the mean squared distance of two views of an example on the unit sphere: "
-            "0 is the same place, 4 the opposite one."
-        )
-    if "uniformity" in names:
-        sentences.append(
-            "Uniformity is 0 where all vectors are one point, and falls as they spread."
-        )
-    if "rank" in names:
-        sentences.append("The effective rank counts the directions that are used.")
-    if "online_knn" in names:
-        sentences.append(
-            "The nearest neighbours are looked for among labelled examples of the data."
-        )
-    return " ".join(sentences)

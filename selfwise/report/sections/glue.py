@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.core.errors import shorten_folder_names
-from selfwise.evaluation.scores.bootstrap import ABOVE
-from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.names import PRETRAINED
 from selfwise.evaluation.scores.probe_score import format_percent
 from selfwise.glue.published import format_published
-from selfwise.glue.scores import WORDS
 from selfwise.report.page.parts import Paragraphs, Part, Picture, Section, Table
 from selfwise.report.page.plots import choose_line_color
 from selfwise.report.sections.glue_dots import Place, Series, draw_dots
@@ -71,7 +69,7 @@ def find_newest_step(folder: Path) -> int:
 
 
 def write_lead(folder: Path) -> str:
-    """The mean of the tasks beside those of the baselines, and how many are above the noise."""
+    """The mean of the tasks beside those of the baselines."""
     sentences = []
     for table in read_newest_tables(folder):
         averages = table["averages"]
@@ -86,22 +84,7 @@ def write_lead(folder: Path) -> str:
             sentences.append(
                 f"GLUE, {table['mode']}, {names[-1]}: {'; '.join([score, *baselines])}."
             )
-            sentences += _describe_verdicts(table)
     return " ".join(sentences)
-
-
-def _describe_verdicts(table: GlueTable) -> list[str]:
-    rows = [row for row in table["rows"] if UNTRAINED in row["against"]]
-    if not rows:
-        return []
-    num_above = sum(row["against"][UNTRAINED]["verdict"].startswith(ABOVE) for row in rows)
-    sentences = [
-        f"Beyond the noise it is above the untrained encoder on {num_above} of {len(rows)} "
-        "dev sets."
-    ]
-    against = [(row["column"], row["against"].get(WORDS)) for row in rows]
-    below = [column for column, one in against if one and one["difference"] < 0]
-    return sentences + ([f"It is below {WORDS} on {', '.join(below)}."] if below else [])
 
 
 def _build_single_section(

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfwise.core.errors import shorten_folder_names
-from selfwise.evaluation.features.text_windows import DEVIATION
 from selfwise.evaluation.scores.names import PRETRAINED, RAW, UNTRAINED
 from selfwise.evaluation.scores.probe_score import format_percent
 from selfwise.report.page.parts import Section, Table
@@ -12,7 +11,7 @@ from selfwise.report.sections import glue
 from selfwise.runs import logs_and_scores, score_groups
 from selfwise.runs.open import Run
 from selfwise.runs.run_yaml import RunRecord, read_record
-from selfwise.runs.score_groups import ScoreGroup
+from selfwise.runs.score_groups import ScoreGroup, is_final_output
 from selfwise.training import checkpoint
 from selfwise.workflows.describe_runs import format_value
 
@@ -59,13 +58,9 @@ def write_title(folders: Sequence[Path]) -> str:
 
 
 def write_lead(folders: Sequence[Path]) -> str:
-    """The best score of each run beside its baselines; nothing where there is no score."""
-    sentences = [describe_best_score(folder) for folder in folders]
-    if len(folders) == 1:
-        return sentences[0]
-    return " ".join(
-        f"{name}: {text}" for name, text in zip(shorten_folder_names(folders), sentences) if text
-    )
+    """The best score of a run beside its baselines; "" without one, and for several runs, whose
+    scores are in the ranking."""
+    return describe_best_score(folders[0]) if len(folders) == 1 else ""
 
 
 def describe_best_score(folder: Path) -> str:
@@ -79,7 +74,7 @@ def describe_best_score(folder: Path) -> str:
     )
     newest = [score for score in scores if score.newest]
     final_scores = [
-        score for score in newest if score["kind"] in KIND_PHRASES and _is_final_output(score)
+        score for score in newest if score["kind"] in KIND_PHRASES and is_final_output(score)
     ]
     if final_scores:
         score = max(
@@ -88,11 +83,6 @@ def describe_best_score(folder: Path) -> str:
         return _describe_probe(score)
     retrieval = next((score for score in newest if (RECALL, PRETRAINED) in score.rows), None)
     return _describe_retrieval(retrieval) if retrieval else glue.write_lead(folder)
-
-
-def _is_final_output(score: ScoreGroup) -> bool:
-    """Whether the encoder's own output was probed."""
-    return score["layer"] is None and score["pooling"] in (None, "", DEVIATION)
 
 
 def _describe_probe(score: ScoreGroup) -> str:

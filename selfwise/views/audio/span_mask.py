@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from selfwise.core.device import to_float64
 from selfwise.core.rng import Rng
 from selfwise.core.types import HOP, WINDOW, AudioBatch, count_frames
 from selfwise.views.text.token_mask import sort_masked_first
@@ -52,7 +53,8 @@ class SpanMask(NamedTuple):
         numbers = rng.uniform(len(count), 1 + t).to(count.device, non_blocking=True)
         length = (count // 2).clamp(1, self.length)
         room = (count - length).clamp_min(0)
-        spans = (count.double() * self.share / self.length + numbers[:, 0]).floor().long()
+        wanted = to_float64(count) * self.share / self.length + to_float64(numbers[:, 0])
+        spans = wanted.floor().long().to(count.device)
         spans = torch.minimum(spans.clamp_min(MIN_SPANS), room)
         position = torch.arange(t, device=count.device)
         order = (

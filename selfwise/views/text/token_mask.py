@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from selfwise.core.device import to_float64
 from selfwise.core.types import TextBatch, Vocabulary
 
 MASKED, RANDOM = 0.8, 0.1  # BERT, section 3.1; the rest stays what it was
@@ -59,7 +60,8 @@ def num_to_mask(length: Int64[Tensor, "b"], share: float) -> Int64[Tensor, "b"]:
 
     Half goes to the even number, in Python and here; in float64, to round the same product.
     """
-    return (length.double() * share).round().long().clamp_min(1)
+    wanted = (to_float64(length) * share).round().long().clamp_min(1)
+    return wanted.to(length.device)
 
 
 def max_masked(n: int, share: float) -> int:

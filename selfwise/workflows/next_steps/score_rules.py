@@ -1,0 +1,120 @@
+"""What to do next, by the scores of a run."""
+
+import re
+from shlex import quote
+
+from selfwise.evaluation.scores.bootstrap import WITHIN
+from selfwise.evaluation.scores.names import RAW, RETRIEVAL, SUPERVISED, UNTRAINED
+from selfwise.runs.score_groups import ALL, count_seeds
+from selfwise.workflows.next_steps.situation import (
+    NextStep,
+    Situation,
+    format_pretrain_command,
+)
+from selfwise.workflows.verdict import format_probe_command
+
+MAX_TIMES = 10  # as many test examples as there are: a user may have so many
+LABEL_DRAWS = 5
+
+
+def measure(run: Situation) -> NextStep | None:
+    """Weights without a score."""
+    if run.verdicts[0].level != "not measured":
+        return None
+    text = (
+        f"Measure it: with labelled examples, a probe compares the encoder with {run.raw_name} and "
+        "with an untrained encoder."
+    )
+    return NextStep(text, run.verdicts[0].command or format_probe_command(run.folder))
+
+
+def add_test_examples(run: Situation) -> NextStep | None:
+    """A positive difference to a baseline that more test examples would show."""
+    score = run.main_score
+    rows = (
+        []
+        if score is None
+        else [score.rows.get((score.places[-1], n), {}) for n in (RAW, UNTRAINED)]
+    )
+    rows = [row for row in rows if row.get("verdict") == WITHIN and row["difference"] > 0]
+    if score is None or not rows:
+        return None
+    row = rows[0]
+    half = (row["high"] - row["low"]) / 2
+    needed = 1.1 * score["n_test"] * (half / row["difference"]) ** 2
+    if not 1 < needed / score["n_test"] <= MAX_TIMES:
+        return None
+    text = (
+        f"The test set is too small to tell: {score['n_test']:,} examples leave "
+        f"{100 * row['difference']:+.1f} points within the noise, and about {_round_up(needed):,} "
+        "would show a difference of that size:"
+    )
+    command = format_probe_command(run.folder, score)
+    return NextStep(text, re.sub(" --test .*", " --test LARGER_PATH", command))
+
+
+def draw_labels_again(run: Situation) -> NextStep | None:
+    """A few labels, drawn once."""
+    score = run.main_score
+    if score is None or score["kind"] == RETRIEVAL:
+        return None
+    drawn = [row for (place, _), row in score.rows.items() if place != ALL]
+    if not drawn or max(map(count_seeds, drawn)) > 1:
+        return None
+    budgets = ",".join(str(place) for place in score.places)
+    text = "The labels were drawn once, and another draw may give another score. Draw them again:"
+    options = f"--labels {budgets} --seeds {LABEL_DRAWS}"
+    return NextStep(text, format_probe_command(run.folder, score, options))
+
+
+def probe_another_layer(run: Situation) -> NextStep | None:
+    """A score that disappoints, of the last layer alone."""
+    score = run.main_score
+    layers = {group["layer"] for group in run.scores}
+    poolings = {group["pooling"] for group in run.scores}
+    if score is None or not run.disappoints or layers != {None} or "layers" in poolings:
+        return None
+    if score["kind"] in ("finetune", "weighted"):
+        return None
+    text = "The last layer turns to the pretext task; an earlier one may be the better encoder."
+    options = "--pooling layers" if run.record.modality == "text" else "--layer -2"
+    return NextStep(text, format_probe_command(run.folder, score, options))
+
+
+def export_encoder(run: Situation) -> NextStep | None:
+    """A score above both baselines."""
+    if run.verdicts[0].level != "better":
+        return None
+    form = "safetensors" if run.record.modality == "image" else "hf"
+    folder = quote(str(run.folder))
+    text = f"Use it: `selfwise embed {folder}` writes vectors of your files, and this the encoder:"
+    out = quote(f"{run.folder}-export")
+    return NextStep(text, f"selfwise export {folder} --to {form} --out {out}")
+
+
+def add_supervised_baseline(run: Situation) -> NextStep | None:
+    """A good score of images that was not compared with training on the labels alone."""
+    score = run.main_score
+    if score is None or run.record.modality != "image" or run.verdicts[0].level != "better":
+        return None
+    if score["kind"] == RETRIEVAL or any(SUPERVISED in g.competitors for g in run.scores):
+        return None
+    text = "Compare with the honest rival, the same encoder trained on the labels alone:"
+    return NextStep(text, format_probe_command(run.folder, score, "--scratch"))
+
+
+def repeat_with_seed(run: Situation) -> NextStep | None:
+    """One training run, and a score that is worth repeating."""
+    if run.verdicts[0].level not in ("better", "mixed") or run.record.imported:
+        return None
+    text = (
+        "This is one training run. Train it again with another seed to see how much of the score "
+        "is luck:"
+    )
+    return NextStep(text, format_pretrain_command(run, "again", seed=run.record.seed + 1))
+
+
+def _round_up(number: float) -> int:
+    """A number to two digits, rounded up."""
+    digits = 10 ** max(0, len(str(int(number))) - 2)
+    return int(-(-number // digits)) * digits

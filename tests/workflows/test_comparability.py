@@ -1,0 +1,71 @@
+"""Values of runs are compared where their numbers mean the same, and nowhere else."""
+
+from dataclasses import replace
+
+import pytest
+
+from selfwise import methods
+from selfwise.workflows.comparability import COUPLED, explain_differences, group_comparable
+from tests.helpers import show_cases as cases
+
+
+def compare(metric, one, two):
+    records = {"a": one, "b": two}
+    return len(group_comparable(records, metric)) == 1, explain_differences(records, metric)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": 0.1},
+        {"seed": 3},
+        {"steps": 90},
+        {"dim": 64},
+        {"encoder.channels": [8, 8, 8, 8]},
+        {"precision": "bf16"},
+        {"workers": 2},
+        {"start": "runs/x"},
+    ],
+)
+def test_what_leaves_the_task_alone(options):
+    assert compare("nt_xent", cases.settings(), cases.settings(**options)) == (True, "")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"temperature": 0.9}, "temperature (0.2 in a; 0.9 in b)"),
+        ({"batch": 256}, "batch (64 in a; 256 in b)"),
+        ({"crop": 0.3}, "crop (0.08 in a; 0.3 in b)"),
+    ],
+)
+def test_what_changes_the_task(options, why):
+    other = cases.settings(**options)
+    for metric in ("nt_xent", "partner_first", "alignment", "held_out/nt_xent"):
+        assert compare(metric, cases.settings(), other) == (False, why)
+    for metric in ("lr", "rank", "uniformity", "online_knn"):
+        assert compare(metric, cases.settings(), other) == (True, "")
+
+
+def test_the_batch_matters_where_its_examples_are_compared():
+    one, two = (cases.settings("rotation", batch=n) for n in (64, 256))
+    assert compare("rotation", one, two) == (True, "")
+    names = [name for name in methods.method_names() if methods.find_method(name).couples_batch]
+    assert sorted(names) == sorted(COUPLED)
+    outside = [replace(one, method="mine.py:Mine") for one in (one, two)]
+    assert not compare("mine", *outside)[0]
+
+
+def test_other_methods_data_tokenizers_and_targets():
+    bert, roberta = cases.settings("bert"), cases.settings("roberta")
+    assert compare("masked", bert, roberta) == (False, "method (bert in a; roberta in b)")
+    other = replace(bert, info=bert.info.replace(vocab=8192))
+    assert compare("masked", bert, other) == (False, "vocabulary (300 in a; 8192 in b)")
+    one, two = (cases.settings("bert", tokenizer=name) for name in ("bpe", "wordpiece"))
+    assert not compare("masked", one, two)[0]
+    one, two = (cases.settings("hubert", clusters=n) for n in (100, 500))
+    assert compare("masked", one, two) == (False, "clusters (100 in a; 500 in b)")
+    other = replace(bert, info=bert.info.replace(fingerprint="77"))
+    assert compare("masked", bert, other) == (False, "the data")
+    assert compare("online_knn", bert, other) == (False, "the data")
+    assert compare("rank", bert, other) == (True, "")
