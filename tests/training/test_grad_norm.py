@@ -32,7 +32,7 @@ def test_the_norm_is_that_of_all_gradients():
 
 
 def test_the_norm_is_logged_before_clipping():
-    logged, given = take_step(clip=1e-3)
+    logged, given = take_step(grad_clip=1e-3)
     assert given == pytest.approx(1e-3, rel=1e-4)
     assert logged == take_step()[0]
 
@@ -41,7 +41,7 @@ def test_micro_batches_have_the_norm_of_the_whole_batch():
     """Without batch norm, whose statistics are those of a micro-batch."""
     found = []
     for accumulate in (1, 4):
-        told = options(Supervised, accumulate=accumulate)
+        told = options(Supervised, grad_accum_steps=accumulate)
         state = build_state(cases.build("supervised"), told)
         state.method.eval()
         step = train_step(state, cases.batch(Supervised), 0, seed=0, options=told)
