@@ -87,9 +87,9 @@ def test_a_run_on_text_is_shown_without_its_extra(text_run, capsys):
 
 
 PLAIN = [
-    "pretrain simclr --data digits:train --out run --steps 2 --batch 64 --quiet true"
+    "pretrain simclr --data digits:train --out run --steps 2 --batch-size 64 --quiet true"
     " --encoder.layers [1,1,1,1] --encoder.channels [4,4,8,8]",
-    "probe run --train digits:train --test digits:test --seeds 1 --labels 10",
+    "probe run --train digits:train --test digits:test --seeds 1 --labels-per-class 10",
     "embed run --data digits:test --out vectors.parquet",
     "export run --to safetensors --out weights",
     "report run",
