@@ -111,7 +111,7 @@ def _make_checkpoint(
         notes=notes,
         info=ImageInfo(channels=reading["channels"], size=size),
         # files are kept a little larger than what is read of them, as 256 px are for 224
-        reading={**reading, "decode": max(256, round(size * 8 / 7))},
+        reading={**reading, "max_decode_size": max(256, round(size * 8 / 7))},
     )
 
 
