@@ -39,7 +39,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
     units = (
         len(imported.head["head.weight"]) if "head.weight" in imported.head else DEFAULT_NUM_UNITS
     )
-    reading = {"size": imported.size, "channels": imported.channels}
+    reading = {"image_size": imported.size, "channels": imported.channels}
     return ImportedCheckpoint(
         encoder=f"{family}-base",
         encoder_options=imported.options,

@@ -101,7 +101,7 @@ def _make_checkpoint(
     config = {} if published is None else published.to_dict()
     trunk, notes = _without_classifier(weights, config.get("classifier"))
     size = size or config.get("input_size", (3, 224, 224))[1]
-    reading = {"size": size, "channels": _count_channels(trunk, config.get("first_conv"))}
+    reading = {"image_size": size, "channels": _count_channels(trunk, config.get("first_conv"))}
     return ImportedCheckpoint(
         encoder=name,
         encoder_options={**args, "stem": "timm", "normalize": normalize},
