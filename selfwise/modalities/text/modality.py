@@ -101,8 +101,6 @@ class TextModality:
                 "tokens"
             )
         documents = open_documents(data, field=options.text_column, documents=options.documents)
-        if documents.left_out:
-            print_progress(documents.left_out, prefix="data: ")
         if opening.folder is not None:
             tokenizer = Tokenizer.load(opening.folder / FOLDER)
         else:
