@@ -229,6 +229,8 @@ class FeatureOptions:
     window: str = ""
     device: str = "auto"
     env: DistributedEnv = SINGLE_PROCESS
+    precision: str = ""
+    """float32 or bf16; by default that of training, as `core.device.choose_evaluation` has it."""
 
 
 Embed = Callable[[Any, Any], Shaped[np.ndarray, "n *d"]]  # (encoder, examples) -> features

@@ -175,7 +175,9 @@ class TextModality:
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         """The positions behind `length` were never trained, so longer texts are read in windows."""
-        device, precision = choose_evaluation(run.record.training, options.device)
+        device, precision = choose_evaluation(
+            run.record.training, options.device, options.precision
+        )
         facts = _text_facts(run)
         tokenizer, length = facts.tokenizer, facts.info.length
         reading.check_pooling(options.pooling)
