@@ -380,7 +380,8 @@ def test_one_process_writes_and_probes(whole):
     assert [line["step"] for line in logged(whole) if "uniformity" in line] == [90, 180, 240]
     said = [whole.with_suffix(f".{rank}").read_text() for rank in range(2)]
     assert said == [
-        f"Finished {whole}. Next: selfwise probe {whole}, selfwise embed {whole} or selfwise report {whole}\n",
+        f"Finished {whole}. Next: selfwise probe {whole}, selfwise embed {whole} or "
+        f"selfwise report {whole}\n",
         "",
     ]
 
