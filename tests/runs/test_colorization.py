@@ -169,7 +169,7 @@ def test_gray_images_are_refused(mode, tmp_path):
     if mode != "L":
         for file in folder.rglob("*.png"):
             Image.open(file).convert("RGB").save(file)
-    with pytest.raises(ValueError, match="none of 4 images has a colour"):
+    with pytest.raises(ValueError, match="all 4 images are gray"):
         pretrain("colorization", data=folder, out=tmp_path / "run", **TOLD)
 
 
