@@ -192,7 +192,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(selfwis
     code, lines = selfwise("resume", run, "--quiet")
     assert code == 0
     assert "step-00000004: model.safetensors is truncated" in lines[0]
-    assert "going on from step 2" in lines[0]
+    assert "resuming from step 2" in lines[0]
     assert selfwise("show", run)[0] == 0
     assert "step 4 of 4" in selfwise.out
 

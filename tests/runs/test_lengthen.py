@@ -170,7 +170,7 @@ def test_a_decay_of_another_schedule_is_refused():
     from selfwise.methods.simclr import SimCLR
 
     options = TrainingConfig(steps=10, decay_fraction=0.5)
-    with pytest.raises(ValueError, match="--decay-fraction is of --schedule wsd"):
+    with pytest.raises(ValueError, match="--decay-fraction is for --schedule wsd"):
         resolve_training(options, SimCLR, num_workers=0)
     options = TrainingConfig(steps=10, schedule="wsd", warmup=6, decay_fraction=0.5)
     resolved = resolve_training(options, SimCLR, num_workers=0)
