@@ -178,8 +178,8 @@ def test_what_cannot_be_typed_is_told():
     assert words[words.index("--steps") + 1] == "60"
     assert "--forgotten" not in words
     assert found.notes == [
-        "The data were given in Python: write them to files and name them as PATH.",
-        "It was told epochs 2, which came to 60 steps.",
+        "The data were passed in Python: write them to files and name them as PATH.",
+        "Its epochs of 2 gave 60 steps.",
         "Options of another version are left out: forgotten.",
     ]
 
@@ -272,7 +272,7 @@ def test_damaged_weights_are_named(home, tmp_path, capsys):
 def test_what_is_no_run(home, tmp_path, capsys):
     run = cases.folder(tmp_path / "run")
     assert "is not a run folder" in refused("show", tmp_path, capsys=capsys)
-    assert "no run at" in refused("show", run, tmp_path / "nowhere", capsys=capsys)
+    assert "nowhere does not exist" in refused("show", run, tmp_path / "nowhere", capsys=capsys)
     assert "named twice" in refused("show", run, tmp_path / "run", capsys=capsys)
     assert "usage: selfwise show RUN..." in refused("show", capsys=capsys)
     (run / "run.yaml").write_text("method: simclr\noptions: [1")
