@@ -281,7 +281,10 @@ def test_the_config_file_takes_the_same_names(selfwise, run, photos, tmp_path):
     (tmp_path / "wrong.yaml").write_text("temprature: 0.5")
     arguments = ["--config", tmp_path / "wrong.yaml", "--data", photos, "--out", tmp_path / "x"]
     refused(selfwise("pretrain", "simclr", *arguments), "temprature", "temperature")
-    refused(selfwise("pretrain", "simclr", "--config", tmp_path / "none.yaml"), "this file does not exist")
+    refused(
+        selfwise("pretrain", "simclr", "--config", tmp_path / "none.yaml"),
+        "this file does not exist",
+    )
     other = tmp_path / "other.yaml"
     other.write_text("method: rotation\nsteps: 2\n")
     arguments = ["--config", other, "--data", photos, "--out", tmp_path / "y"]

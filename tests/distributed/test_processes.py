@@ -599,5 +599,5 @@ def test_a_machine_that_does_not_see_the_run(tasks, refusal, monkeypatch, tmp_pa
     monkeypatch.setattr("selfwise.runs.processes.FOLDER_TIMEOUT", 0.0)
     told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
     said = refusal("pretrain", "simclr", *told)
-    assert f"{tmp_path / 'run'} is no run on" in said
-    assert "all machines of a run have to see the same folder" in said
+    assert f"{tmp_path / 'run'} is not a run on" in said
+    assert "all machines of a run must see one folder" in said
