@@ -55,7 +55,7 @@ def prepare(home: Path, sizes: list[str]) -> dict[str, Any]:
     from selfwise.data.text.corpus import open_corpus
     from selfwise.tokenizers.tokenizer import train_tokenizer
 
-    tokenizer = train_tokenizer("bpe", [one_text()], vocab=VOCAB, max_bytes=2**24)
+    tokenizer = train_tokenizer("bpe", [one_text()], vocab_size=VOCAB, max_bytes=2**24)
     (home / "tokenizer").mkdir()
     tokenizer.save(home / "tokenizer")
     took = {}
@@ -84,7 +84,9 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     shape: dict[str, Any] = {"batch": BATCH, "length": LENGTH, "data": str(place(home, size))}
     made = opened("gpt", ENCODER, tokenizer=str(home / "tokenizer"), **shape)
     ready = time.monotonic()
-    step = Training(made.method, made.source, Setting(threads=1), batch=BATCH, precision="float32")
+    step = Training(
+        made.method, made.source, Setting(threads=1), batch_size=BATCH, precision="float32"
+    )
     times = []
     for number in range(WARM_UP + STEPS):
         mark = now()

@@ -28,8 +28,8 @@ def prepare(home: Path, sizes: list[str]) -> dict[str, Any]:
 def values(number: int) -> tuple[dict[str, float], dict[str, float]]:
     """What a run logs: its loss and rate, and the three times."""
     step = number / 1000
-    times = {"seconds": step, "steps_per_second": 50 + step % 1, "waiting_for_data": step % 1}
-    return {"next_token": 3 + step % 1, "lr": 6e-4 - step * 1e-9}, times
+    times = {"seconds": step, "steps_per_second": 50 + step % 1, "data_wait": step % 1}
+    return {"lm_loss": 3 + step % 1, "lr": 6e-4 - step * 1e-9}, times
 
 
 def measure(home: Path, size: str, now: Clock) -> Found:
@@ -43,7 +43,7 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     out, before = home / "run", LINES[size]
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    options = resolve_training(TrainingConfig(steps=1, threads=1), GPT, workers=0)
+    options = resolve_training(TrainingConfig(steps=1, cpu_threads=1), GPT, num_workers=0)
     recorder = RunRecorder(options, out, log=MetricsLog(out, step=0, offset=0))
     taken: deque[float] = deque(maxlen=WINDOW)  # all would count as held
     offset, base = 0, 0

@@ -63,8 +63,10 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     out.mkdir()
     shape: dict[str, Any] = {"batch": BATCH, "length": LENGTH, "tokenizer": "chars"}
     made = opened("gpt", ENCODER, data=[one_text()[:TEXT]], **shape)
-    asked = TrainingConfig(steps=last + WINDOW + 2, batch=BATCH, threads=1, precision="float32")
-    options = resolve_training(asked, type(made.method), workers=0)
+    asked = TrainingConfig(
+        steps=last + WINDOW + 2, batch_size=BATCH, cpu_threads=1, precision="float32"
+    )
+    options = resolve_training(asked, type(made.method), num_workers=0)
     assert made.source.plan(0).size >= options.steps * BATCH, "a run has to end within an epoch"
     marked = Marked(made.source, now, last)
     fit(made.method, marked, options, seed=0, out=out, quiet=True)

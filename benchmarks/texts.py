@@ -45,7 +45,7 @@ def opened(
     `encoder`: its name, and its options where some are not the defaults, as `pretrain` is told.
     `vocab`: rows of the table of tokens, where that is more than the tokenizer has tokens.
     """
-    settings: dict[str, Any] = {"tokenizer": tokenizer, "length": length, "held_out": 0.0}
+    settings: dict[str, Any] = {"tokenizer": tokenizer, "max_length": length, "val_fraction": 0.0}
     settings |= {"steps": 1, "batch": batch, **options}
     settings |= {"encoder_options": encoder.get("encoder_options", {})}
     request = make_request(name, settings, data=data, encoder=encoder["encoder"])
@@ -57,4 +57,4 @@ def opened(
     run_data.info = run_data.info.replace(vocab=max(run_data.info.vocab, vocab))
     plan = MethodPlan(kind, config.method_options, request.modality, request.encoder, 0)
     method = plan.build(run_data, run_data.inputs)
-    return Opened(method, run_data.source(method, batch=batch, seed=0), run_data.tokenizer)
+    return Opened(method, run_data.source(method, batch_size=batch, seed=0), run_data.tokenizer)

@@ -23,16 +23,22 @@ class Training:
         batches: Any,
         setting: Setting,
         *,
-        batch: int,
-        workers: int = 0,
+        batch_size: int,
+        num_workers: int = 0,
         **told: Any,
     ) -> None:
         asked = TrainingConfig(
-            steps=1_000_000, batch=batch, threads=setting.threads, device=setting.device, **told
+            steps=1_000_000,
+            batch_size=batch_size,
+            cpu_threads=setting.threads,
+            device=setting.device,
+            **told,
         )
-        self.options: ResolvedTraining = resolve_training(asked, type(method), workers=workers)
+        self.options: ResolvedTraining = resolve_training(
+            asked, type(method), num_workers=num_workers
+        )
         self.parts: TrainState = build_state(method, self.options)
-        self.batches, self.units = batches, float(batch)
+        self.batches, self.units = batches, float(batch_size)
         self.pairs: Iterator[Any] | None = None
 
     def __call__(self, number: int) -> float:

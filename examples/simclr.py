@@ -36,7 +36,9 @@ def main() -> None:
     optimizer = torch.optim.AdamW([*encoder.parameters(), *head.parameters()], lr=2e-3)
     for step in range(STEPS):
         batch = train[torch.randperm(len(train))[:BATCH]]
-        first, second = views.simclr(batch, seed=step, crop=0.3, flip=0.0, strength=0.0)
+        first, second = views.simclr(
+            batch, seed=step, min_crop_scale=0.3, flip_prob=0.0, jitter_strength=0.0
+        )
         z = head(encoder(torch.cat([first, second])).pooled)
         loss = losses.nt_xent(z[:BATCH], z[BATCH:], 0.2)
         optimizer.zero_grad()

@@ -66,7 +66,7 @@ def rows_of(case: str, device: str) -> int:
 def tokenizer() -> "TemporaryDirectory[str]":
     """WordPiece, learnt once from all of the text; the folder lives as long as the process."""
     folder = TemporaryDirectory()
-    made = train_tokenizer("wordpiece", [one_text()], vocab=VOCAB)
+    made = train_tokenizer("wordpiece", [one_text()], vocab_size=VOCAB)
     made.library.save(f"{folder.name}/tokenizer.json")
     return folder
 
@@ -82,12 +82,12 @@ def made(case: str, batch: int, *, data: Any = None, **dropout: float) -> Opened
 def with_sentences(case: str, batch: int) -> Opened:
     """BERT as published, on pairs out of the documents of the text."""
     told: dict[str, Any] = {"tokenizer": tokenizer().name, "vocab": VOCAB, "mask_share": SHARE}
-    told |= {"whole_words": False}
+    told |= {"whole_word_mask": False}
     return opened("bert", {"encoder": f"bert-{case}"}, batch=batch, length=LENGTH, **told)
 
 
 def training(ours: Opened, setting: Setting, batch: int, **told: Any) -> Training:
-    return Training(ours.method, ours.source, setting, batch=batch, clip=CLIP, **told)
+    return Training(ours.method, ours.source, setting, batch_size=batch, grad_clip=CLIP, **told)
 
 
 class Peer(NamedTuple):

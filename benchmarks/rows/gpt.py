@@ -132,7 +132,7 @@ def same_losses(case: str, setting: Setting) -> str:
     """Both from the same weights, five steps on the same rows without dropout."""
     batch = SHAPES[case][0]
     ours = made(case, dropout=0.0, attention_dropout=0.0)
-    step = Training(ours.method, ours.source, setting, batch=batch, precision="float32")
+    step = Training(ours.method, ours.source, setting, batch_size=batch, precision="float32")
     side = peer(ours, setting.device, step.options.lr)
     weights = from_hf(side.model.config.to_dict(), side.model.state_dict()).encoder
     ours.method.encoder.load_state_dict(weights)
@@ -157,7 +157,7 @@ def prepare(case: str, setting: Setting) -> Prepared:
     for name, options in told.items():
         ours = made(case)
         sides[name] = counting(
-            tokens, Training(ours.method, ours.source, setting, batch=batch, **options)
+            tokens, Training(ours.method, ours.source, setting, batch_size=batch, **options)
         )
     corpus = torch.from_numpy(ours.source.corpus.tokens[:].astype("int64"))
     rows, device = Rows(corpus, length + 1), setting.device

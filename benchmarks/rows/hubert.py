@@ -78,7 +78,7 @@ def clips_of(case: str, device: str) -> int:
 def method_of(case: str, **told: Any) -> Any:
     with init_seed(0, "method"):
         encoder = speech.build_speech_encoder(f"hubert-{case}", **told)
-        return HuBERT(encoder, clusters=CLUSTERS[case])
+        return HuBERT(encoder, num_clusters=CLUSTERS[case])
 
 
 def published_logits(hidden: Tensor, codes: Tensor, target: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ def same_losses(case: str, setting: Setting) -> str:
     count = 2
     none = dict.fromkeys(("dropout", "attention_dropout", "input_dropout", "layerdrop"), 0.0)
     method, clips = method_of(case, **none), Clips(count, CLUSTERS[case])
-    step = Training(method, clips, setting, batch=count, precision="float32")
+    step = Training(method, clips, setting, batch_size=count, precision="float32")
     peer = Peer(method, setting, lr=step.options.lr)
     take_weights(method, peer.model)
     found = []

@@ -213,7 +213,7 @@ def prepare(case: str, setting: Setting) -> Prepared:
     images, device = squares(BATCH[size], STORED[size]), setting.device
     sides: Sides
     if task == "jigsaw":
-        jigsaw = Jigsaw(Nothing(), size=size, repeats=1, gray=GRAY).to(device)
+        jigsaw = Jigsaw(Nothing(), size=size, repeats=1, grayscale_prob=GRAY).to(device)
         sides = {
             OURS: lambda x: batched(jigsaw, x, device),
             THEIRS: lambda x: single_jigsaw(x, size, jigsaw.tile, device),

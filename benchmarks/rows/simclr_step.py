@@ -128,8 +128,8 @@ def ours(folder: Path, batch: int, size: int, setting: Setting, precision: str) 
     opening = Opening(request.kind, request.encoder, open_newest)
     data = modality_of(request.kind).open_data(str(folder), request.config.reading, opening)
     method = model(size)
-    source = data.source(method, batch=batch, seed=0)
-    return Training(method, source, setting, batch=batch, workers=data.workers,
+    source = data.source(method, batch_size=batch, seed=0)
+    return Training(method, source, setting, batch_size=batch, num_workers=data.workers,
                     precision=precision, **SGD)  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def same_losses(size: int, setting: Setting) -> str:
     x = torch.randint(256, (8, 3, size, size), dtype=torch.uint8)
     batch = ImageBatch(x, torch.arange(8))
     slow = SGD | {"lr": RATE / 100}  # so few images at the full rate multiply what is rounded
-    step = Training(method, None, setting, batch=8, precision="float32", **slow)
+    step = Training(method, None, setting, batch_size=8, precision="float32", **slow)
     peer.train().to(setting.device)
     sgd, found = their_optimizer(peer, RATE / 100), []
     for number in range(3):

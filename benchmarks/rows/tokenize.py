@@ -149,7 +149,9 @@ def prepare(case: str, setting: Setting) -> Prepared:
     atexit.register(shutil.rmtree, home)
     small = written(home, SMALL)
     text = small if setting.quick else written(home, FULL)
-    tokenizer = train_tokenizer("wordpiece", [one_text()], vocab=VOCAB, lower=True, max_bytes=2**24)
+    tokenizer = train_tokenizer(
+        "wordpiece", [one_text()], vocab_size=VOCAB, lower=True, max_bytes=2**24
+    )
     tokenizer.save(home)
     ours = Ours(home, tokenizer)
     theirs = Theirs(home, list(dict.fromkeys([small, text])))

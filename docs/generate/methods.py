@@ -27,7 +27,6 @@ ABOUT_PAPER = {
     "lr": "peak learning rate, at the base batch",
     "base_batch": "base batch: the batch that this rate is for",
     "scaling": "how the rate grows with the batch",
-    "batch": "examples in a step, unless an option says otherwise",
     "batch_size": "examples in a step, unless an option says otherwise",
     "weight_decay": "weight decay, on matrices",
     "warmup": "warm-up, as a share of all steps",

@@ -23,4 +23,4 @@ def load_function() -> Callable[..., Any]:
 
 def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object]) -> str:
     """Format what is printed at the end."""
-    return f"{result.folder} is a run; selfwise embed, probe and pretrain --start take it"
+    return f"{result.folder} is a run; selfwise embed, probe and pretrain --init-from take it"

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from selfwise.core.errors import did_you_mean
 from selfwise.core.option_types import describe_bounds, get_hint, list_choices
 
-Spell = Callable[[str], str]  # how the user writes an option: --batch for batch
+Spell = Callable[[str], str]  # how the user writes an option: --batch-size for batch
 Values = Mapping[str, object]
 Documented = Callable[..., object]
 

@@ -63,7 +63,7 @@ def explain_worker_death() -> Iterator[None]:
     except BrokenProcessPool as error:
         raise ChildProcessError(
             "a process that was reading the data was killed, perhaps because the memory of the "
-            "machine ran out: give the command again, or with fewer processes (--workers 0)"
+            "machine ran out: give the command again, or with fewer processes (--num-workers 0)"
         ) from error
 
 

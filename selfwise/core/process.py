@@ -30,7 +30,7 @@ def check_temporary_folder(workers: int) -> None:
         raise ValueError(
             f"the temporary folder {folder} has a path of {length} bytes, and loader processes "
             f"need one of at most {MAX_PATH_BYTES}: set TMPDIR to a shorter one, or read with "
-            "--workers 0"
+            "--num-workers 0"
         )
 
 
@@ -92,7 +92,7 @@ def explain_loader_death() -> Iterator[None]:
             raise
         raise ChildProcessError(
             "a loader process was killed, perhaps because the memory of the machine ran out: "
-            "resume the run, or take fewer --workers or a smaller --batch"
+            "resume the run, or take fewer --num-workers or a smaller --batch-size"
         ) from error
 
 

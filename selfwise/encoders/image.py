@@ -21,7 +21,7 @@ from selfwise.nn.strided_conv import guard_small_maps
 from selfwise.views.image.color_space import lightness
 
 STEMS = ("auto", "timm", "cifar", "half")
-NORMALISE = ("auto", "unit", "timm")
+NORMALIZE = ("auto", "unit", "timm")
 SEES = ("color", "lightness")
 
 _FILES = "timm is given no files; weights of your own come from an earlier run"
@@ -53,11 +53,12 @@ class TimmEncoder(nn.Module):
             `timm`: as it is. `auto`: cifar up to 64 px where the model is a ResNet whose weights
             are not published ones.
         pretrained: start from timm's published weights, which are downloaded once.
-        normalise: `unit`: the values stay in [0, 1]; `timm`: they are brought to the mean and
+        normalize: `unit`: the values stay in [0, 1]; `timm`: they are brought to the mean and
             standard deviation that the published weights expect. `auto`: timm if pretrained. Or
             these themselves, as imported weights have them: two lists, a number for each channel.
-        sees: `color`: the channels as they are; `lightness`: only L of Lab, as 0 to 1, whatever the
-            channels of the images. A method that is trained to guess colours asks for it.
+        color_space: `color`: the channels as they are; `lightness`: only L of Lab, as 0 to 1,
+            whatever the channels of the images. A method that is trained to guess colours asks for
+            it.
         options: what the timm model takes besides, such as layers, channels, drop_path_rate.
 
     Raises ValueError with one sentence for a model that cannot be built or does not fit the
@@ -75,26 +76,31 @@ class TimmEncoder(nn.Module):
         size: int = 224,
         stem: str = "auto",
         pretrained: bool = False,
-        normalise: str | Sequence[Sequence[float]] = "auto",
-        sees: str = "color",
+        normalize: str | Sequence[Sequence[float]] = "auto",
+        color_space: str = "color",
         **options: Any,
     ):
         super().__init__()
         _check_options(
-            name, options, stem=stem, pretrained=pretrained, normalise=normalise, sees=sees
+            name,
+            options,
+            stem=stem,
+            pretrained=pretrained,
+            normalize=normalize,
+            color_space=color_space,
         )
         timm_options = options | ({"pretrained": True} if pretrained else {})
         with _explain_errors(name, in_channels, size, timm_options):
-            channels = 1 if sees == "lightness" else in_channels
+            channels = 1 if color_space == "lightness" else in_channels
             self.model: Any = _create_model(name, channels, size, timm_options)
-        self.name, self.sees, self.stem = (
+        self.name, self.color_space, self.stem = (
             name,
-            sees,
+            color_space,
             _resolve_stem(stem, self.model, size, pretrained),
         )
         _replace_stem(self.model, name, self.stem)
         guard_small_maps(self.model)
-        mean, std = _channel_statistics(self.model, normalise, pretrained, channels)
+        mean, std = _channel_statistics(self.model, normalize, pretrained, channels)
         # constants of the model's name, so they are not saved with the weights
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -118,7 +124,7 @@ class TimmEncoder(nn.Module):
         return [_from_map(m) for m in maps]
 
     def _normalise_images(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b seen h w"]:
-        x = lightness(x) / 100 if self.sees == "lightness" else x
+        x = lightness(x) / 100 if self.color_space == "lightness" else x
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
 
 
@@ -152,7 +158,7 @@ def without_pretrained_weights(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     untrained = {name: option for name, option in options.items() if name != "pretrained"}
     if options.get("pretrained"):
-        names = ("stem", "normalise")
+        names = ("stem", "normalize")
         untrained |= {n: "timm" for n in names if untrained.get(n, "auto") == "auto"}
     return untrained
 
@@ -163,18 +169,18 @@ def _check_options(
     *,
     stem: str,
     pretrained: bool,
-    normalise: str | Sequence[Sequence[float]],
-    sees: str,
+    normalize: str | Sequence[Sequence[float]],
+    color_space: str,
 ) -> None:
     """Raises ValueError for errors that show without building the encoder."""
     if not timm.is_model(name):
         raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, timm.list_models())}")
     _check_choice("stem", stem, STEMS)
-    if isinstance(normalise, str):
-        _check_choice("normalise", normalise, NORMALISE)
+    if isinstance(normalize, str):
+        _check_choice("normalize", normalize, NORMALIZE)
     else:
-        _check_statistics(normalise)
-    _check_choice("sees", sees, SEES)
+        _check_statistics(normalize)
+    _check_choice("color_space", color_space, SEES)
     if not isinstance(pretrained, bool):
         raise ValueError(f"pretrained must be true or false, not {pretrained!r}")
     for option in REFUSED.keys() & options.keys():
@@ -189,24 +195,24 @@ def _check_choice(option: str, choice: str, allowed: Sequence[str]) -> None:
         )
 
 
-def _check_statistics(normalise: Sequence[Sequence[float]]) -> None:
+def _check_statistics(normalize: Sequence[Sequence[float]]) -> None:
     """Raises ValueError unless these are the means and the deviations of the same channels."""
-    numbers = isinstance(normalise, Sequence) and all(
+    numbers = isinstance(normalize, Sequence) and all(
         isinstance(part, Sequence) and all(type(number) in (int, float) for number in part)
-        for part in normalise
+        for part in normalize
     )
     if (
         not numbers
-        or len(normalise) != 2
-        or len(normalise[0]) != len(normalise[1])
-        or not len(normalise[0])
+        or len(normalize) != 2
+        or len(normalize[0]) != len(normalize[1])
+        or not len(normalize[0])
     ):
         raise ValueError(
-            f"normalise must be {', '.join(NORMALISE)} or two lists of numbers, the mean and the "
-            f"deviation of each channel, not {normalise!r}"
+            f"normalize must be {', '.join(NORMALIZE)} or two lists of numbers, the mean and the "
+            f"deviation of each channel, not {normalize!r}"
         )
-    if not all(deviation > 0 for deviation in normalise[1]):
-        raise ValueError(f"normalise: deviations must be above 0, not {list(normalise[1])}")
+    if not all(deviation > 0 for deviation in normalize[1]):
+        raise ValueError(f"normalize: deviations must be above 0, not {list(normalize[1])}")
 
 
 def _create_model(name: str, channels: int, size: int, options: Mapping[str, Any]) -> nn.Module:
@@ -276,13 +282,13 @@ def _replace_stem(model: nn.Module, name: str, stem: str) -> None:
 
 
 def _channel_statistics(
-    model: nn.Module, normalise: str | Sequence[Sequence[float]], pretrained: bool, channels: int
+    model: nn.Module, normalize: str | Sequence[Sequence[float]], pretrained: bool, channels: int
 ) -> tuple[Float[Tensor, "c 1 1"] | None, Float[Tensor, "c 1 1"] | None]:
     """Of the images that the weights were trained on, or None; for gray images, the average."""
-    if normalise == "unit" or (normalise == "auto" and not pretrained):
+    if normalize == "unit" or (normalize == "auto" and not pretrained):
         return None, None
     config: Any = model.pretrained_cfg
-    numbers = (config["mean"], config["std"]) if isinstance(normalise, str) else normalise
+    numbers = (config["mean"], config["std"]) if isinstance(normalize, str) else normalize
     mean, std = (torch.tensor(part, dtype=torch.float32) for part in numbers)
     if len(mean) != channels:
         mean, std = mean.mean().expand(channels), std.mean().expand(channels)

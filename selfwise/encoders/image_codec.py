@@ -109,7 +109,7 @@ def _check_fits(name: str, size: int, patch: int) -> None:
         near = max(patch, round(size / patch) * patch)
         raise ValueError(
             f"encoder {name}: images of {size} px are not made of whole patches of {patch} px; "
-            f"--size {near} or another --encoder.patch would be right"
+            f"--image-size {near} or another --encoder.patch would be right"
         )
 
 

@@ -39,7 +39,7 @@ def run_glue(
     poolings: str = "",
     recipe: Literal["fixed", "albert", "bert", "roberta", "small"] | None = None,
     precision: Literal["float32", "bf16"] | None = None,
-    start: Literal["mnli"] | None = None,
+    init_from: Literal["mnli"] | None = None,
     wnli: Literal["majority", "probe"] = "majority",
     device: str = "auto",
     quiet: bool = False,
@@ -64,13 +64,13 @@ def run_glue(
         recipe: of finetune: fixed (the default: one setting for all tasks), albert, or bert,
             roberta, small, which search rates with the first seed.
         precision: of finetune: float32 (the default) or bf16.
-        start: of finetune: mnli lets rte, mrpc and stsb start from mnli's model of that seed.
+        init_from: of finetune: mnli lets rte, mrpc and stsb start from mnli's model of that seed.
         wnli: majority answers with the class that is more frequent in train, as papers do, since
             what is learned there is wrong on dev; probe is as in other tasks.
         device: cpu, cuda, mps (Apple, not tested) or auto.
         quiet: print nothing while it works.
     """
-    choices = (recipe or "", precision or "", start or "")
+    choices = (recipe or "", precision or "", init_from or "")
     config = GlueConfig(mode, seeds, limit, device, wnli, (), *choices)
     requested = parse_tasks(tasks)
     run = run if isinstance(run, Run) else load(run)

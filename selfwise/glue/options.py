@@ -30,23 +30,27 @@ class GlueConfig(NamedTuple):
     # finetune:
     recipe: str = ""
     precision: str = ""
-    start: str = ""  # a task from whose encoder others start
+    init_from: str = ""  # a task from whose encoder others start
 
     def transfers_weights(self, name: str) -> bool:
         """Whether this task starts from another one's encoder, or others start from its."""
-        return bool(self.start) and name in (self.start, *TRANSFER_TASKS)
+        return bool(self.init_from) and name in (self.init_from, *TRANSFER_TASKS)
 
     def order_tasks(self, names: Sequence[str]) -> list[str]:
         """Tasks, the one first from which others start.
 
         Raises ValueError if it is not among them.
         """
-        if self.start and self.start not in names:
+        if self.init_from and self.init_from not in names:
             raise ValueError(
-                f"--start {self.start}: {', '.join(TRANSFER_TASKS)} start from the model of "
-                f"{self.start}, which is not among the tasks"
+                f"--init-from {self.init_from}: {', '.join(TRANSFER_TASKS)} start from the model "
+                f"of {self.init_from}, which is not among the tasks"
             )
-        return sorted(names, key=lambda name: name != self.start) if self.start else list(names)
+        return (
+            sorted(names, key=lambda name: name != self.init_from)
+            if self.init_from
+            else list(names)
+        )
 
 
 def parse_tasks(tasks: str) -> list[GlueTask]:
@@ -75,7 +79,7 @@ def complete_config(run: Run, config: GlueConfig, layers: str, poolings: str) ->
             f"GLUE is text, and {subject}: it takes a run of bert, roberta, albert or gpt"
         )
     if config.mode == FROZEN:
-        for name in ("recipe", "precision", "start"):
+        for name in ("recipe", "precision", "init_from"):
             if getattr(config, name):
                 raise ValueError(f"--{name} goes with --mode finetune: a probe has none")
         return config._replace(
@@ -143,5 +147,5 @@ def select_result_options(run: Run, config: GlueConfig, name: str) -> dict[str, 
         options["precision"] = choose_evaluation(run.record.training, config.device)[1]
         options["settings"] = [f"{layer}:{pooling}" for layer, pooling in layers]
     if config.transfers_weights(name):
-        options["start"] = config.start
+        options["init_from"] = config.init_from
     return options | ({"wnli": config.wnli} if name == "wnli" else {})

@@ -62,8 +62,8 @@ def build_finetuned(
                 )
 
             result = _train_with_first_setting(train, recipe, results, name)
-            if config.start == splits.task.name:
-                path = _weights_path(results, config.start, name, seed)
+            if config.init_from == splits.task.name:
+                path = _weights_path(results, config.init_from, name, seed)
                 write_file(path, save(_copy_contiguous(result.encoder)))
             tried = [(setting._asdict(), value) for setting, value in result.tried]
             chosen = _chosen_values(result)
@@ -110,9 +110,9 @@ def _load_start_weights(
     config: GlueConfig, results: TaskResults, name: str, seed: int
 ) -> dict[str, Tensor] | None:
     """The encoder that the other task's model of this seed ended with, if this task takes one."""
-    if not config.start or results.record["task"] not in TRANSFER_TASKS:
+    if not config.init_from or results.record["task"] not in TRANSFER_TASKS:
         return None
-    path = _weights_path(results, config.start, name, seed)
+    path = _weights_path(results, config.init_from, name, seed)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

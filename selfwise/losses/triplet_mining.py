@@ -205,7 +205,7 @@ def triplet_step(
     count = cost.new_full((), len(cost))
     active = Term((cost.detach() > 0).sum().to(cost.dtype), count)
     measures = _measure_pairs(distance.detach(), identity, partner)
-    return Step({"triplet": Term(cost.sum(), count)}, {"active": active} | measures)
+    return Step({"triplet_loss": Term(cost.sum(), count)}, {"active_triplets": active} | measures)
 
 
 def mine_triplets(
@@ -254,7 +254,7 @@ def _measure_pairs(
     pairs = real.sum().to(near.dtype)
     first = near < _nearest_other(distance, identity)[0]
     return {
-        "partner_first": Term((first & real).sum().to(near.dtype), pairs),
+        "contrastive_top1": Term((first & real).sum().to(near.dtype), pairs),
         "positive_distance": Term(torch.where(real, near, 0).sum(), pairs),
         "negative_distance": Term(
             distance.masked_fill(same, 0).sum(), (~same).sum().to(near.dtype)

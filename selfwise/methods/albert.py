@@ -39,8 +39,8 @@ class ALBERT(Method):
     Args:
         encoder: a text encoder that sees both sides, with a pooler and two segments.
         vocab: of the tokenizer.
-        mask_share: share of a row's tokens, special ones counted, that is chosen at most.
-        longest: words of the longest n-gram; 1 for single words.
+        mask_prob: share of a row's tokens, special ones counted, that is chosen at most.
+        max_ngram: words of the longest n-gram; 1 for single words.
     """
 
     modality = "text"
@@ -58,7 +58,7 @@ class ALBERT(Method):
         warmup=0.025,
         schedule="linear",
         eps=1e-6,
-        clip=1.0,
+        grad_clip=1.0,
     )
 
     mask: int
@@ -71,15 +71,15 @@ class ALBERT(Method):
         encoder: TextEncoder,
         *,
         vocab: Vocabulary,
-        mask_share: ProperShare = 0.15,
-        longest: Annotated[int, Ge(1), Le(10)] = 3,
+        mask_prob: ProperShare = 0.15,
+        max_ngram: Annotated[int, Ge(1), Le(10)] = 3,
     ):
         super().__init__()
         check_text("albert", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("albert", encoder)
         check_pairs("albert", encoder)
         assert vocab.mask is not None
-        self.mask_share, self.longest = mask_share, longest
+        self.mask_prob, self.max_ngram = mask_prob, max_ngram
         self.mask, self.size = vocab.mask, vocab.size
         self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)
         self.register_buffer("starts", vocab.starts, persistent=False)
@@ -100,7 +100,7 @@ class ALBERT(Method):
 
     def view(self, batch: TextBatch, rng: Rng) -> MaskedTokens:
         (b, n), device = batch.ids.shape, batch.ids.device
-        k = mask.max_masked(n, self.mask_share)
+        k = mask.max_masked(n, self.mask_prob)
         score, draw = rng.uniform(b, 2, n).to(device, non_blocking=True).unbind(dim=1)
         candidate = mask.maskable_positions(batch, self.special)
         covered = choose_ngrams(
@@ -108,8 +108,8 @@ class ALBERT(Method):
             candidate,
             score=score,
             draw=draw,
-            budget=mask.num_to_mask(mask.count_valid_tokens(batch), self.mask_share),
-            longest=self.longest,
+            budget=mask.num_to_mask(mask.count_valid_tokens(batch), self.mask_prob),
+            longest=self.max_ngram,
         )
         where, chosen = mask.sort_masked_first(covered, k)
         kind = rng.uniform(b, k).to(device, non_blocking=True)
@@ -118,13 +118,13 @@ class ALBERT(Method):
 
     def counts(self, view: MaskedTokens) -> dict[str, Tensor]:
         chosen = view.chosen.sum().float()
-        return {"masked": chosen, "sentence_order": chosen.new_full((), len(view.chosen))}
+        return {"mlm_loss": chosen, "sop_loss": chosen.new_full((), len(view.chosen))}
 
     def forward(self, view: MaskedTokens) -> Step:
         assert view.batch.pair is not None, "rows of pairs have labels"
         logits, answer = self._scores(view)
-        words = cross_entropy_step("masked", logits, view.target.flatten(), view.chosen.flatten())
-        texts = cross_entropy_step("sentence_order", answer, view.batch.pair)
+        words = cross_entropy_step("mlm", logits, view.target.flatten(), view.chosen.flatten())
+        texts = cross_entropy_step("sop", answer, view.batch.pair)
         return Step(words.terms | texts.terms, words.metrics | texts.metrics)
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:

@@ -38,15 +38,16 @@ class BEiT(Method):
     Args:
         encoder: an image encoder that can be masked between its patches and its layers.
         size: side of the views in pixels.
-        units: kinds of patches, such as k-means found; not trained.
-        mask_share: share of the patches that is hidden (75 of 196 in the authors' code).
-        crop: smallest share of the image's area that a crop may show.
-        flip: probability of a horizontal flip; 0 for images where left and right matter.
-        jitter: of brightness, contrast and saturation, whose factors are 1 - jitter to 1 + jitter.
+        targets: kinds of patches, such as k-means found; not trained.
+        mask_ratio: share of the patches that is hidden (75 of 196 in the authors' code).
+        min_crop_scale: smallest share of the image's area that a crop may show.
+        flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
+        jitter_strength: of brightness, contrast and saturation, whose factors are 1 - jitter to 1 +
+            jitter.
     """
 
     modality = "image"
-    needs = MappingProxyType({"size": IMAGE_SIZE, "units": PatchTargetNeed()})
+    needs = MappingProxyType({"size": IMAGE_SIZE, "targets": PatchTargetNeed()})
     default_encoder = "beit-mini"
     carried = ("mask_embedding",)  # which takes part in the encoder, and goes on with it
     # Appendix G and the authors' README: 1.5e-3 at 2048, warm-up for 10 of 800 epochs; longer
@@ -56,7 +57,7 @@ class BEiT(Method):
         base_batch=2048,
         scaling="linear",
         weight_decay=0.05,
-        clip=3.0,
+        grad_clip=3.0,
     )
 
     @check_ranges
@@ -65,43 +66,45 @@ class BEiT(Method):
         encoder: PatchEncoder,
         *,
         size: int,
-        units: Units,
-        mask_share: ProperShare = MASK_SHARE,
-        crop: PositiveShare = 0.08,
-        flip: Probability = 0.5,
-        jitter: Probability = 0.4,
+        targets: Units,
+        mask_ratio: ProperShare = MASK_SHARE,
+        min_crop_scale: PositiveShare = 0.08,
+        flip_prob: Probability = 0.5,
+        jitter_strength: Probability = 0.4,
     ):
         super().__init__()
-        self.crop = Crop(size, scale=(crop, 1.0), flip=flip, jitter=jitter)
+        self.crop = Crop(size, scale=(min_crop_scale, 1.0), flip=flip_prob, jitter=jitter_strength)
         check_block_grid(encoder.grid)
-        _check_units(units, encoder.grid, size)
-        self.encoder, self.mask_share = encoder, mask_share
-        self._units = (units,)  # in a tuple, which hides it from torch: neither trained nor saved
+        _check_units(targets, encoder.grid, size)
+        self.encoder, self.mask_ratio = encoder, mask_ratio
+        self._targets = (
+            targets,
+        )  # in a tuple, which hides it from torch: neither trained nor saved
         self.mask_embedding = nn.Parameter(torch.empty(encoder.dim))
-        self.head = nn.Linear(encoder.dim, units.size)
+        self.head = nn.Linear(encoder.dim, targets.size)
         for weight in (self.mask_embedding, self.head.weight):
             nn.init.trunc_normal_(weight, std=0.02, a=-0.02, b=0.02)  # cut off there: their code
         nn.init.zeros_(self.head.bias)
 
     @property
-    def units(self) -> Units:
+    def targets(self) -> Units:
         """What says which unit a patch is."""
-        return self._units[0]
+        return self._targets[0]
 
     def view(self, batch: ImageBatch, rng: Rng) -> MaskedImages:
         x = self.crop(batch, rng)
-        drawn = draw_block_masks(len(x), self.encoder.grid, rng, share=self.mask_share)
+        drawn = draw_block_masks(len(x), self.encoder.grid, rng, share=self.mask_ratio)
         covered, where, chosen = (part.to(x.device, non_blocking=True) for part in drawn)
         target = self._units_of(x, covered.shape[1])
         return MaskedImages(x, covered, where, chosen, target.gather(1, where))
 
     def counts(self, view: MaskedImages) -> dict[str, Tensor]:
-        return {"masked": view.chosen.sum().float()}
+        return {"mim_loss": view.chosen.sum().float()}
 
     def forward(self, view: MaskedImages) -> Step:
         hidden = self._hidden(view).flatten(0, 1)
         return cross_entropy_step(
-            "masked", self.head(hidden), view.target.flatten(), view.chosen.flatten()
+            "mim", self.head(hidden), view.target.flatten(), view.chosen.flatten()
         )
 
     def inspect(self, view: MaskedImages) -> ImageGrid:
@@ -113,7 +116,7 @@ class BEiT(Method):
         captions = [f"{r} of {n} right" for r, n in zip(right, view.chosen.sum(dim=1).tolist())]
         cover = self._spread(view.covered[:, None].float(), view.x)
         seen = view.x * (1 - cover) + 0.5 * cover
-        decode = getattr(self.units, "decode", None)
+        decode = getattr(self.targets, "decode", None)
         if decode is None:
             pictures = [draw_codes(units, self.encoder.grid) for units in (guess, true)]
             how = "shown as colours that mean nothing by themselves"
@@ -123,7 +126,7 @@ class BEiT(Method):
             how = "shown as what they look like"
         about = (
             "Blocks of patches are hidden, gray here, and the encoder has to tell the unit of "
-            f"each hidden patch, one of {self.units.size}. Units are {how}."
+            f"each hidden patch, one of {self.targets.size}. Units are {how}."
         )
         return ImageGrid(
             about,
@@ -149,7 +152,7 @@ class BEiT(Method):
 
     @torch.no_grad()
     def _units_of(self, x: Float[Tensor, "b c s s"], n: int) -> Int64[Tensor, "b n"]:
-        units = self.units
+        units = self.targets
         if isinstance(units, nn.Module):
             units.to(x.device)  # nothing happens if it is there
         targets: Tensor = units(x)

@@ -38,8 +38,8 @@ class BERT(Method):
     Args:
         encoder: a text encoder that sees both sides, with a pooler and two segments.
         vocab: of the tokenizer.
-        mask_share: share of a row's tokens, special ones counted, that is chosen.
-        whole_words: choose all tokens of a word or none, as the authors' later models do.
+        mask_prob: share of a row's tokens, special ones counted, that is chosen.
+        whole_word_mask: choose all tokens of a word or none, as the authors' later models do.
     """
 
     modality = "text"
@@ -57,7 +57,7 @@ class BERT(Method):
         warmup=0.01,
         schedule="linear",
         eps=1e-6,
-        clip=1.0,
+        grad_clip=1.0,
     )
 
     mask: int
@@ -70,15 +70,15 @@ class BERT(Method):
         encoder: TextEncoder,
         *,
         vocab: Vocabulary,
-        mask_share: ProperShare = 0.15,
-        whole_words: bool = False,
+        mask_prob: ProperShare = 0.15,
+        whole_word_mask: bool = False,
     ):
         super().__init__()
         check_text("bert", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("bert", encoder)
         check_pairs("bert", encoder)
         assert vocab.mask is not None
-        self.mask_share, self.whole_words = mask_share, whole_words
+        self.mask_prob, self.whole_word_mask = mask_prob, whole_word_mask
         self.mask, self.size = vocab.mask, vocab.size
         self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)
         self.register_buffer("starts", vocab.starts, persistent=False)
@@ -99,11 +99,11 @@ class BERT(Method):
 
     def view(self, batch: TextBatch, rng: Rng) -> MaskedTokens:
         (b, n), device = batch.ids.shape, batch.ids.device
-        k = mask.max_masked(n, self.mask_share)
+        k = mask.max_masked(n, self.mask_prob)
         candidate = mask.maskable_positions(batch, self.special)
-        count = mask.num_to_mask(mask.count_valid_tokens(batch), self.mask_share)
+        count = mask.num_to_mask(mask.count_valid_tokens(batch), self.mask_prob)
         score = rng.uniform(b, n).to(device, non_blocking=True)
-        if self.whole_words:
+        if self.whole_word_mask:
             words = group_words(batch.ids, candidate, self.starts)
             covered = choose_ngrams(words, candidate, score=score, draw=score, budget=count)
             where, chosen = mask.sort_masked_first(covered, k)
@@ -115,13 +115,13 @@ class BERT(Method):
 
     def counts(self, view: MaskedTokens) -> dict[str, Tensor]:
         chosen = view.chosen.sum().float()
-        return {"masked": chosen, "next_sentence": chosen.new_full((), len(view.chosen))}
+        return {"mlm_loss": chosen, "nsp_loss": chosen.new_full((), len(view.chosen))}
 
     def forward(self, view: MaskedTokens) -> Step:
         assert view.batch.pair is not None, "rows of pairs have labels"
         logits, answer = self._scores(view)
-        words = cross_entropy_step("masked", logits, view.target.flatten(), view.chosen.flatten())
-        texts = cross_entropy_step("next_sentence", answer, view.batch.pair)
+        words = cross_entropy_step("mlm", logits, view.target.flatten(), view.chosen.flatten())
+        texts = cross_entropy_step("nsp", answer, view.batch.pair)
         return Step(words.terms | texts.terms, words.metrics | texts.metrics)
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:

@@ -94,19 +94,19 @@ class Colorization(Method):
         encoder: any image encoder with a map of positions, that sees lightness.
         size: side of the views in pixels.
         prior: how often each bin occurs, 313 numbers; not trained.
-        neighbours: bins that a colour is shared out to; 5 in the paper, 10 in the authors' code.
-        uniform: share of the uniform distribution in the prior that rarity is measured by; 1 for
-            no rebalancing.
+        num_neighbors: bins that a colour is shared out to; 5 in the paper, 10 in the authors' code.
+        uniform_weight: share of the uniform distribution in the prior that rarity is measured by; 1
+            for no rebalancing.
         stages: how many of the encoder's last maps the head reads.
-        width: channels of the head.
-        crop: smallest share of the image's area that a crop may show; the authors' crops have 0.47,
-            176 of 256 px.
-        flip: probability of a horizontal flip; 0 for images where left and right matter.
+        head_dim: channels of the head.
+        min_crop_scale: smallest share of the image's area that a crop may show; the authors' crops
+            have 0.47, 176 of 256 px.
+        flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
     """
 
     modality = "image"
     needs = MappingProxyType({"size": IMAGE_SIZE, "prior": FromData(color_prior, PriorOptions)})
-    encoder_options = MappingProxyType({"sees": "lightness"})
+    encoder_options = MappingProxyType({"color_space": "lightness"})
     # The authors' solver: Adam with 0.9 and 0.99, weight decay 1e-3 (there a part of the gradient),
     # 3e-5 at 40 images for half a million steps, of a network without residuals. The rate is ours:
     # 1e-3 at 256 images, as AdamW is used on small ResNets, for runs of thousands of steps.
@@ -119,22 +119,22 @@ class Colorization(Method):
         *,
         size: int,
         prior: Float[Tensor, "q"],
-        neighbours: Annotated[int, Ge(1), Le(BINS)] = 5,
-        uniform: Probability = 0.5,
+        num_neighbors: Annotated[int, Ge(1), Le(BINS)] = 5,
+        uniform_weight: Probability = 0.5,
         stages: PositiveInt = 1,
-        width: PositiveInt = 256,
-        crop: PositiveShare = 0.08,
-        flip: Probability = 0.5,
+        head_dim: PositiveInt = 256,
+        min_crop_scale: PositiveShare = 0.08,
+        flip_prob: Probability = 0.5,
     ):
         super().__init__()
-        self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
-        self.encoder, self.neighbours, self.stages = encoder, neighbours, stages
-        self.register_buffer("rarity", rarity_weights(prior, uniform), persistent=False)
+        self.crop = Crop(size, scale=(min_crop_scale, 1.0), flip=flip_prob)
+        self.encoder, self.num_neighbors, self.stages = encoder, num_neighbors, stages
+        self.register_buffer("rarity", rarity_weights(prior, uniform_weight), persistent=False)
         blank = torch.zeros(1, 3, size, size)
         rows, columns = subsample_pixels(blank).shape[2:]
         maps = self._check_maps(blank)
         widths = [part.tokens.shape[2] for part in maps if part.tokens is not None]
-        self.head = DenseHead(widths, BINS, grid=(rows, columns), width=width)
+        self.head = DenseHead(widths, BINS, grid=(rows, columns), width=head_dim)
 
     rarity: Tensor
 
@@ -145,12 +145,12 @@ class Colorization(Method):
             )
         x = self.crop(batch, rng)
         ab = rgb_to_lab(subsample_pixels(x))[:, 1:]
-        bins, share = soft_encode(ab.permute(0, 2, 3, 1), self.neighbours)
+        bins, share = soft_encode(ab.permute(0, 2, 3, 1), self.num_neighbors)
         weight = self.rarity.index_select(0, bins[..., 0].flatten()).view(bins.shape[:3])
         return ColorizationView(x, bins, share, weight, has_color(ab))
 
     def counts(self, view: ColorizationView) -> dict[str, Tensor]:
-        return {"colorization": self._count(view)}
+        return {"colorization_loss": self._count(view)}
 
     def forward(self, view: ColorizationView) -> Step:
         logits = self.head(self._maps(view.x)).flatten(0, 2)
@@ -166,7 +166,7 @@ class Colorization(Method):
             "color_nats": Term(nats.detach().sum(), count),
             "color_accuracy": Term(hits, count),
         }
-        return Step({"colorization": Term(loss, count)}, metrics)
+        return Step({"colorization_loss": Term(loss, count)}, metrics)
 
     def colors(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """The images of that lightness in the colours that are guessed (section 2.3)."""
@@ -200,10 +200,10 @@ class Colorization(Method):
     @torch.no_grad()
     def _check_maps(self, blank: Float[Tensor, "1 3 h w"]) -> Sequence[Features]:
         """The maps of an image. Raises ValueError for an encoder that will not do."""
-        if getattr(self.encoder, "sees", "color") != "lightness":
+        if getattr(self.encoder, "color_space", "color") != "lightness":
             raise ValueError(
                 "colorization needs an encoder that sees lightness alone, and this one sees the "
-                "colours that it should guess: --encoder.sees lightness"
+                "colours that it should guess: --encoder.color-space lightness"
             )
         modes = [(part, part.training) for part in self.encoder.modules()]
         self.encoder.eval()

@@ -50,19 +50,22 @@ class DVAE(Method):
     Args:
         encoder: one that is made for it, such as codec-small.
         size: side of the views in pixels.
-        codebook: how many codes there are; 8192 suit a million images, 512 some 50,000 small ones.
-        dim: width of the code vectors.
-        anneal: steps in which the temperature falls from 1, and the weight of the KL term rises.
+        codebook_size: how many codes there are; 8192 suit a million images, 512 some 50,000 small
+            ones.
+        code_dim: width of the code vectors.
+        anneal_steps: steps in which the temperature falls from 1, and the weight of the KL term
+            rises.
         temperature: the last.
-        kl: weight of the KL term, in nats a patch, against the mean squared error of the pixels.
-        crop: smallest share of the image's area that a crop may show.
-        flip: probability of a horizontal flip; 0 for images where left and right matter.
+        kl_weight: weight of the KL term, in nats a patch, against the mean squared error of the
+            pixels.
+        min_crop_scale: smallest share of the image's area that a crop may show.
+        flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
     """
 
     modality = "image"
     needs = MappingProxyType({"size": IMAGE_SIZE})
     default_encoder = "codec-small"
-    paper = PaperDefaults(lr=5e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
+    paper = PaperDefaults(lr=5e-3, base_batch=128, batch_size=128, warmup=0.05, grad_clip=1.0)
 
     step: Tensor
 
@@ -72,21 +75,25 @@ class DVAE(Method):
         encoder: Encoder[Tensor],
         *,
         size: int,
-        codebook: Annotated[int, Ge(2), Le(2**16)] = 512,
-        dim: PositiveInt = 128,
-        anneal: PositiveInt = 1000,
+        codebook_size: Annotated[int, Ge(2), Le(2**16)] = 512,
+        code_dim: PositiveInt = 128,
+        anneal_steps: PositiveInt = 1000,
         temperature: PositiveShare = 1 / 16,
-        kl: NonNegativeFloat = 3e-4,
-        crop: PositiveShare = 0.5,
-        flip: Probability = 0.5,
+        kl_weight: NonNegativeFloat = 3e-4,
+        min_crop_scale: PositiveShare = 0.5,
+        flip_prob: Probability = 0.5,
     ):
         super().__init__()
-        self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
-        self.decoder = build_decoder(encoder, dim, size=size, name="dvae")
+        self.crop = Crop(size, scale=(min_crop_scale, 1.0), flip=flip_prob)
+        self.decoder = build_decoder(encoder, code_dim, size=size, name="dvae")
         self.encoder = encoder
-        self.scores = _scores(encoder.dim, codebook)
-        self.table = nn.Embedding(codebook, dim)
-        self.anneal, self.last_temperature, self.kl = anneal, temperature, kl
+        self.scores = _scores(encoder.dim, codebook_size)
+        self.table = nn.Embedding(codebook_size, code_dim)
+        self.anneal_steps, self.last_temperature, self.kl_weight = (
+            anneal_steps,
+            temperature,
+            kl_weight,
+        )
         # how many steps were made: part of what is saved, so that a resumed run goes on with it
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
@@ -121,7 +128,7 @@ class DVAE(Method):
         share = scores.log_softmax(dim=2)
         kl = (share.exp() * share).sum(dim=2).mean(dim=1) + log(self.units)
         count = error.new_full((), len(error))
-        terms = {"mse": error, "kl": self.kl * self._annealed * kl}
+        terms = {"mse": error, "kl": self.kl_weight * self._annealed * kl}
         kinds = count_distinct_codes(scores.argmax(dim=2)).sum()
         return Step(
             {name: Term(each.sum(), count) for name, each in terms.items()},
@@ -147,7 +154,7 @@ class DVAE(Method):
 
     @property
     def _annealed(self) -> Float[Tensor, ""]:
-        return (self.step / self.anneal).clamp_max(1)
+        return (self.step / self.anneal_steps).clamp_max(1)
 
     def _scores_of(self, x: Tensor) -> Float[Tensor, "b n k"]:
         tokens = self.encoder(x).tokens

@@ -35,14 +35,14 @@ class FSQ(Method):
         size: side of the views in pixels.
         levels: of each number, with commas between; their product is the number of codes. The
             paper has 8,6,5 for 240 and 8,5,5,5 for 1000 codes.
-        crop: smallest share of the image's area that a crop may show.
-        flip: probability of a horizontal flip; 0 for images where left and right matter.
+        min_crop_scale: smallest share of the image's area that a crop may show.
+        flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
     """
 
     modality = "image"
     needs = MappingProxyType({"size": IMAGE_SIZE})
     default_encoder = "codec-small"
-    paper = PaperDefaults(lr=5e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
+    paper = PaperDefaults(lr=5e-3, base_batch=128, batch_size=128, warmup=0.05, grad_clip=1.0)
 
     @check_ranges
     def __init__(
@@ -51,11 +51,11 @@ class FSQ(Method):
         *,
         size: int,
         levels: str | Sequence[int] = "8,8,8",
-        crop: PositiveShare = 0.5,
-        flip: Probability = 0.5,
+        min_crop_scale: PositiveShare = 0.5,
+        flip_prob: Probability = 0.5,
     ):
         super().__init__()
-        self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
+        self.crop = Crop(size, scale=(min_crop_scale, 1.0), flip=flip_prob)
         self.levels = FiniteScalarQuantizer(_parse_levels(levels))
         self.decoder = build_decoder(encoder, self.levels.dim, size=size, name="fsq")
         self.encoder = encoder

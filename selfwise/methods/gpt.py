@@ -48,12 +48,12 @@ class GPT(Method):
     paper = PaperDefaults(
         lr=6e-4,
         base_batch=480,
-        batch=64,
+        batch_size=64,
         weight_decay=0.1,
         warmup=0.01,
         schedule="cosine",
         betas=(0.9, 0.95),
-        clip=1.0,
+        grad_clip=1.0,
     )
 
     def __init__(self, encoder: TextEncoder, *, vocab: Vocabulary):
@@ -87,13 +87,11 @@ class GPT(Method):
         return NextTokens(inputs, where, target, chosen)
 
     def counts(self, view: NextTokens) -> dict[str, Tensor]:
-        return {"next_token": view.chosen.sum().float()}
+        return {"lm_loss": view.chosen.sum().float()}
 
     def forward(self, view: NextTokens) -> Step:
         logits = self._scores(view)
-        return cross_entropy_step(
-            "next_token", logits, view.target.flatten(), view.chosen.flatten()
-        )
+        return cross_entropy_step("lm", logits, view.target.flatten(), view.chosen.flatten())
 
     def inspect(self, view: NextTokens) -> NextTokenExamples:
         """Every token with what was expected in its place."""

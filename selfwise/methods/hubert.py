@@ -41,19 +41,20 @@ class HuBERT(Method):
 
     Args:
         encoder: a speech encoder.
-        clusters: kinds of units.
-        mask_share: spans times their length as a share of the frames; 0.8 hides about 0.57 of
+        num_clusters: kinds of units.
+        mask_prob: spans times their length as a share of the frames; 0.8 hides about 0.57 of
             them, because spans overlap.
         mask_length: frames of 20 ms in a span. 10 suits speech; less may suit clips under a second.
         temperature: of the cosines.
-        alpha: weight of the mean loss on frames that are not hidden; 0 (paper: best) leaves it out.
-        penalty: weight of the mean square of the stem's output; 0 leaves it out, which changes
-            nothing but the number where the stem is not trained, as the log-mel one.
-        code_dim: width of the codes; by default 256, and the encoder's if that is less.
+        unmasked_weight: weight of the mean loss on frames that are not hidden; 0 (paper: best)
+            leaves it out.
+        feature_penalty: weight of the mean square of the stem's output; 0 leaves it out, which
+            changes nothing but the number where the stem is not trained, as the log-mel one.
+        proj_dim: width of the codes; by default 256, and the encoder's if that is less.
     """
 
     modality = "audio"
-    needs = MappingProxyType({"clusters": FrameTargetNeed()})
+    needs = MappingProxyType({"num_clusters": FrameTargetNeed()})
     carried = ("mask_embedding",)
     default_encoder = "hubert-mini"
     # Section IV-C and fairseq's hubert_base_librispeech.yaml: 32,000 of 400,000 steps of warm-up,
@@ -66,7 +67,7 @@ class HuBERT(Method):
         schedule="linear",
         betas=(0.9, 0.98),
         eps=1e-6,
-        clip=10.0,
+        grad_clip=10.0,
     )
 
     @check_ranges
@@ -74,23 +75,23 @@ class HuBERT(Method):
         self,
         encoder: Encoder[AudioBatch],
         *,
-        clusters: Annotated[int, Ge(2)],
-        mask_share: PositiveShare = 0.8,
+        num_clusters: Annotated[int, Ge(2)],
+        mask_prob: PositiveShare = 0.8,
         mask_length: PositiveInt = 10,
         temperature: PositiveFloat = 0.1,
-        alpha: NonNegativeFloat = 0.0,
-        penalty: NonNegativeFloat = 10.0,
-        code_dim: PositiveInt | None = None,
+        unmasked_weight: NonNegativeFloat = 0.0,
+        feature_penalty: NonNegativeFloat = 10.0,
+        proj_dim: PositiveInt | None = None,
     ):
         super().__init__()
         _check_encoder(encoder)
-        self.spans = SpanMask(mask_share, mask_length)
-        self.encoder, self.clusters, self.temperature = encoder, clusters, temperature
-        self.alpha, self.penalty = alpha, penalty
-        width = min(256, encoder.dim) if code_dim is None else code_dim
+        self.spans = SpanMask(mask_prob, mask_length)
+        self.encoder, self.num_clusters, self.temperature = encoder, num_clusters, temperature
+        self.unmasked_weight, self.feature_penalty = unmasked_weight, feature_penalty
+        width = min(256, encoder.dim) if proj_dim is None else proj_dim
         # both uniform in 0..1, as in fairseq (models/hubert/hubert.py); the paper does not say
         self.mask_embedding = nn.Parameter(torch.rand(encoder.dim))
-        self.code_embeddings = nn.Parameter(torch.rand(clusters, width))
+        self.code_embeddings = nn.Parameter(torch.rand(num_clusters, width))
         self.final_projection = nn.Linear(encoder.dim, width)
 
     def view(self, batch: AudioBatch, rng: Rng) -> MaskedFrames:
@@ -98,18 +99,18 @@ class HuBERT(Method):
 
     def counts(self, view: MaskedFrames) -> dict[str, Tensor]:
         masked, real = view.mask.sum().float(), count_valid_frames(view.batch).sum().float()
-        unmasked = {"unmasked": real - masked} if self.alpha else {}
-        power = {"power": real} if self.penalty else {}
-        return {"masked": masked, **unmasked, **power}
+        unmasked = {"unmasked_loss": real - masked} if self.unmasked_weight else {}
+        power = {"feature_penalty": real} if self.feature_penalty else {}
+        return {"masked_loss": masked, **unmasked, **power}
 
     def forward(self, view: MaskedFrames) -> Step:
         tokens, valid, power = self._seen(view)
-        guess = self._all if self.alpha else self._masked
+        guess = self._all if self.unmasked_weight else self._masked
         step = guess(view, tokens, valid)
         real = valid.sum().float()
-        if self.penalty:
+        if self.feature_penalty:
             # fairseq: 10 * mean square * frames in the loss, all divided by the frames in the loss
-            step.terms["power"] = Term(self.penalty * power.mean * real, real)
+            step.terms["feature_penalty"] = Term(self.feature_penalty * power.mean * real, real)
         step.metrics["masked_share"] = Term(view.mask.sum().float(), real)
         return step
 
@@ -118,8 +119,8 @@ class HuBERT(Method):
         tokens, valid, _ = self._seen(view)
         scores = self._scores(self.encoder.forward_at(tokens, valid, view.where))
         about = (
-            f"Frames of 20 ms have one of {self.clusters} units each; spans of frames are hidden, "
-            "and the encoder names the units that were there."
+            f"Frames of 20 ms have one of {self.num_clusters} units each; spans of frames are "
+            "hidden, and the encoder names the units that were there."
         )
         predictions = rank_predictions(scores, view.where, view.chosen, view.target)
         return MaskedAudioExamples(about, view.batch, view.mask, predictions)
@@ -148,8 +149,8 @@ class HuBERT(Method):
         target = torch.where(valid, view.batch.units, 0).flatten()
         step = cross_entropy_step("masked", scores, target, view.mask.flatten())
         other = cross_entropy_step("unmasked", scores, target, (valid & ~view.mask).flatten())
-        term = other.terms["unmasked"]
-        step.terms["unmasked"] = Term(self.alpha * term.sum, term.count)
+        term = other.terms["unmasked_loss"]
+        step.terms["unmasked_loss"] = Term(self.unmasked_weight * term.sum, term.count)
         step.metrics.update(other.metrics)
         return step
 

@@ -53,19 +53,19 @@ class Jigsaw(Method):
         encoder: an image encoder that takes images of the tiles' size too.
         size: side of the views in pixels.
         grid: tiles in a row and in a column, 2 or 3.
-        tile: side of a tile in pixels; by default 64/75 of its cell, which is `size` / `grid`.
-        permutations: how many there are to tell apart; by default 100, and 24 for 2 x 2.
-        rule: permutations are chosen for the largest distance on average (`mean`), or from the
-            nearest one chosen already (`min`).
+        tile_size: side of a tile in pixels; by default 64/75 of its cell, which is `size` / `grid`.
+        num_permutations: how many there are to tell apart; by default 100, and 24 for 2 x 2.
+        permutation_rule: permutations are chosen for the largest distance on average (`mean`), or
+            from the nearest one chosen already (`min`).
         repeats: in how many orders each image is read in a step.
-        embed: outputs of the layer that each tile goes through by itself.
-        crop: least side of the random square that the tiles are cut from, as a share of the
-            image's shorter side; by default 0.88 (225 of 256), and 0.6 up to 64 px.
-        flip: probability of a horizontal flip; 0 for images where left and right matter.
-        gray: probability that an image loses its colours, against shortcuts by chromatic
+        embed_dim: outputs of the layer that each tile goes through by itself.
+        min_crop_side: least side of the random square that the tiles are cut from, as a share of
+            the image's shorter side; by default 0.88 (225 of 256), and 0.6 up to 64 px.
+        flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
+        grayscale_prob: probability that an image loses its colours, against shortcuts by chromatic
             aberration.
-        shift: most pixels by which the colour channels of a tile are moved against each other;
-            by default 2 in cells of 75 px, and less in smaller ones.
+        max_channel_shift: most pixels by which the colour channels of a tile are moved against each
+            other; by default 2 in cells of 75 px, and less in smaller ones.
     """
 
     modality = "image"
@@ -86,37 +86,42 @@ class Jigsaw(Method):
         *,
         size: int,
         grid: Annotated[int, Ge(2), Le(3)] = 3,
-        tile: PositiveInt | None = None,
-        permutations: int | None = None,
-        rule: str = "mean",
+        tile_size: PositiveInt | None = None,
+        num_permutations: int | None = None,
+        permutation_rule: str = "mean",
         repeats: PositiveInt = 8,
-        embed: PositiveInt = 1000,
-        crop: PositiveShare | None = None,
-        flip: Probability = 0.5,
-        gray: Probability = 0.3,
-        shift: NonNegativeInt | None = None,
+        embed_dim: PositiveInt = 1000,
+        min_crop_side: PositiveShare | None = None,
+        flip_prob: Probability = 0.5,
+        grayscale_prob: Probability = 0.3,
+        max_channel_shift: NonNegativeInt | None = None,
     ):
         super().__init__()
-        min_crop = (0.6 if size <= 64 else 225 / 256) if crop is None else crop
-        self.window = Window(size, min_crop, flip)
+        min_crop = (0.6 if size <= 64 else 225 / 256) if min_crop_side is None else min_crop_side
+        self.window = Window(size, min_crop, flip_prob)
         assert isinstance(encoder, nn.Module), "encoders are modules"
-        self.grid, self.tile = grid, _choose_tile_side(size, grid, tile, _find_patch_size(encoder))
+        self.grid, self.tile = (
+            grid,
+            _choose_tile_side(size, grid, tile_size, _find_patch_size(encoder)),
+        )
         _check_encoder_takes(encoder, self.tile)
         cell = size // grid
         self.room = cell - self.tile
-        self.shift = min(round(SHIFT_SHARE * cell) if shift is None else shift, self.room)
-        self.gray, self.repeats = gray, repeats
-        if permutations is None:
-            permutations = min(100, factorial(grid**2))
-        chosen = permutation_set(grid**2, permutations, rule=rule)
+        self.shift = min(
+            round(SHIFT_SHARE * cell) if max_channel_shift is None else max_channel_shift, self.room
+        )
+        self.grayscale_prob, self.repeats = grayscale_prob, repeats
+        if num_permutations is None:
+            num_permutations = min(100, factorial(grid**2))
+        chosen = permutation_set(grid**2, num_permutations, rule=permutation_rule)
         self._distances = hamming_distances(chosen)
         # saved with the weights: the head's outputs mean these
         self.register_buffer("table", torch.from_numpy(chosen.astype(np.uint8)))
         self.encoder = encoder
         self.embed = nn.Sequential(
-            nn.Linear(encoder.dim, embed), nn.BatchNorm1d(embed), nn.ReLU(inplace=True)
+            nn.Linear(encoder.dim, embed_dim), nn.BatchNorm1d(embed_dim), nn.ReLU(inplace=True)
         )
-        self.head = nn.Linear(grid**2 * embed, len(chosen))
+        self.head = nn.Linear(grid**2 * embed_dim, len(chosen))
 
     @property
     def about(self) -> dict[str, float]:
@@ -130,8 +135,8 @@ class Jigsaw(Method):
     def view(self, batch: ImageBatch, rng: Rng) -> PuzzleTiles:
         x = self.window(batch, rng)
         n, channels = x.shape[:2]
-        gray = rng.uniform(n) < self.gray
-        if self.gray and channels == 3:
+        gray = rng.uniform(n) < self.grayscale_prob
+        if self.grayscale_prob and channels == 3:
             gray_rows = gray.nonzero()[:, 0].to(x.device, non_blocking=True)
             x.index_copy_(0, gray_rows, to_grayscale(x.index_select(0, gray_rows)))
         corner = draw_corners(n, channels, rng, grid=self.grid, room=self.room, shift=self.shift)
@@ -143,7 +148,7 @@ class Jigsaw(Method):
         return PuzzleTiles(standardize_tiles(cut), self.table[label].long(), label)
 
     def counts(self, view: PuzzleTiles) -> dict[str, Tensor]:
-        return {"jigsaw": view.x.new_full((), view.label.numel())}
+        return {"jigsaw_loss": view.x.new_full((), view.label.numel())}
 
     def forward(self, view: PuzzleTiles) -> Step:
         return cross_entropy_step("jigsaw", self._scores(view.x, view.order), view.label.flatten())
@@ -218,7 +223,7 @@ def _choose_tile_side(size: int, grid: int, tile: int | None, patch: int | None)
         need = grid * max(min_tile + 1, floor((min_tile - 1) / TILE_SHARE) + 1)
         raise ValueError(
             f"images of {size} px are too small for {grid} x {grid} tiles of {min_tile} px or more "
-            f"with gaps between them; --size {need} or larger would be right"
+            f"with gaps between them; --image-size {need} or larger would be right"
             + (", or --grid 2" if grid > 2 and size >= need / grid * 2 else "")
         )
     return side

@@ -26,13 +26,13 @@ class PaperDefaults(NamedTuple):
     lr: float = 1e-3  # at `base_batch` examples; see `scaling`
     base_batch: int = 256
     scaling: str = "none"  # how lr grows with the batch: "none", "linear" or "sqrt"
-    batch: int = 256
+    batch_size: int = 256
     weight_decay: float = 0.0
     warmup: float = 0.1  # share of all steps in which lr rises from 0
     schedule: ScheduleName = "cosine"  # a function of training/schedules.py
     betas: tuple[float, float] = (0.9, 0.999)  # of adamw and lamb
     eps: float = 1e-8  # of adamw and lamb
-    clip: float = 0.0  # largest norm of the gradient; 0 for no limit
+    grad_clip: float = 0.0  # largest norm of the gradient; 0 for no limit
 
 
 class Method(nn.Module):
@@ -117,13 +117,13 @@ def cross_entropy_step(
     target: Int64[Tensor, "m"],
     chosen: Bool[Tensor, "m"] | None = None,
 ) -> Step:
-    """Cross-entropy as the term `name`, and how often the highest score is right, over the rows
-    that are chosen; without `chosen`, over all."""
+    """Cross-entropy as the term NAME_loss and the share of right answers as the metric
+    NAME_accuracy, over the chosen rows; without `chosen`, over all rows."""
     if chosen is None:
         chosen = torch.ones_like(target, dtype=torch.bool)
     count = chosen.sum().float()
     loss, hits = (f(logits, target, chosen) for f in (masked_cross_entropy, count_correct))
-    return Step({name: Term(loss, count)}, {f"{name}_accuracy": Term(hits, count)})
+    return Step({f"{name}_loss": Term(loss, count)}, {f"{name}_accuracy": Term(hits, count)})
 
 
 def check_text(

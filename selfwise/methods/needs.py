@@ -88,12 +88,12 @@ class FromData:
 class PatchTargetOptions(Config):
     """Discrete targets of images."""
 
-    units: Annotated[str, AbsolutePath("patches")] = "patches"
+    targets: Annotated[str, AbsolutePath("patches")] = "patches"
     """What is predicted: patches, clusters of normalised patches; or the folder of an earlier run:
     the codes of an image tokenizer, or clusters of what another encoder has learned."""
-    clusters: Annotated[int, Ge(1)] = 512
+    num_clusters: Annotated[int, Ge(1)] = 512
     """How many units there are; a tokenizer has its own number."""
-    units_layer: int = -1
+    target_layer: int = -1
     """Of the earlier run, whose layer is clustered, counted from 0; negative counts from the
     last."""
 
@@ -101,12 +101,12 @@ class PatchTargetOptions(Config):
 class FrameTargetOptions(Config):
     """Discrete targets of the frames of speech."""
 
-    units: Annotated[str, AbsolutePath("mfcc")] = "mfcc"
+    targets: Annotated[str, AbsolutePath("mfcc")] = "mfcc"
     """What is predicted: mfcc, clusters of MFCC; or the folder of an earlier run, clusters of what
     it has learned."""
-    clusters: Annotated[int, Ge(1)] = 100
+    num_clusters: Annotated[int, Ge(1)] = 100
     """How many units there are."""
-    units_layer: int = -1
+    target_layer: int = -1
     """Of the earlier run, whose layer is clustered, counted from 0; negative counts from the
     last."""
 

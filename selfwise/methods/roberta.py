@@ -43,7 +43,7 @@ class RoBERTa(Method):
     Args:
         encoder: a text encoder that sees both sides.
         vocab: of the tokenizer.
-        mask_share: share of a row's tokens, special ones counted, that is chosen.
+        mask_prob: share of a row's tokens, special ones counted, that is chosen.
         packing: full_sentences (paper), or best_fit: documents are cut and packed so that hardly
             any place stays empty; no sentences are looked for.
     """
@@ -75,14 +75,14 @@ class RoBERTa(Method):
         encoder: TextEncoder,
         *,
         vocab: Vocabulary,
-        mask_share: ProperShare = 0.15,
+        mask_prob: ProperShare = 0.15,
         packing: str = "full_sentences",
     ):
         super().__init__()
         check_text("roberta", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("roberta", encoder)
         assert vocab.mask is not None
-        self.encoder, self.mask_share, self.mask = encoder, mask_share, vocab.mask
+        self.encoder, self.mask_prob, self.mask = encoder, mask_prob, vocab.mask
         self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)
         self.register_buffer("plain", mask.text_ids(vocab), persistent=False)
         self.draw = _choose_sampler(packing)
@@ -96,14 +96,14 @@ class RoBERTa(Method):
 
     def view(self, batch: TextBatch, rng: Rng) -> MaskedTokens:
         n = batch.ids.shape[1]
-        k = min(n, int(n * self.mask_share) + 1)
+        k = min(n, int(n * self.mask_prob) + 1)
         epoch = torch.zeros_like(batch.index) if batch.epoch is None else batch.epoch
         keys = torch.stack([epoch, batch.index], dim=1)
         # the first number of a row for the count, then three for each position
         drawn = rng.keyed(keys, 1 + 3 * n)
         score, kind, other = drawn[:, 1:].unflatten(1, (n, 3)).unbind(dim=2)
         length = to_float64(mask.count_valid_tokens(batch))
-        count = (length * self.mask_share + to_float64(drawn[:, 0])).floor().long().to(drawn.device)
+        count = (length * self.mask_prob + to_float64(drawn[:, 0])).floor().long().to(drawn.device)
         candidate = mask.maskable_positions(batch, self.special)
         where, chosen = mask.choose_positions(candidate, score, count, k)
         pool = self.plain
@@ -112,11 +112,11 @@ class RoBERTa(Method):
         return mask.apply_mask(batch, where, chosen, kind=kind, other=random, mask=self.mask)
 
     def counts(self, view: MaskedTokens) -> dict[str, Tensor]:
-        return {"masked": view.chosen.sum().float()}
+        return {"mlm_loss": view.chosen.sum().float()}
 
     def forward(self, view: MaskedTokens) -> Step:
         return cross_entropy_step(
-            "masked", self._scores(view), view.target.flatten(), view.chosen.flatten()
+            "mlm", self._scores(view), view.target.flatten(), view.chosen.flatten()
         )
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:

@@ -35,10 +35,10 @@ class Rotation(Method):
     Args:
         encoder: any image encoder.
         size: side of the views in pixels.
-        crop: smallest share of the image's area that a random crop may show. By default 0.08, and
-            up to 64 px no crop: a shift by up to an eighth of the side, as in the authors' code
-            for CIFAR.
-        flip: probability of a horizontal flip, before the rotation.
+        min_crop_scale: smallest share of the image's area that a random crop may show. By default
+            0.08, and up to 64 px no crop: a shift by up to an eighth of the side, as in the
+            authors' code for CIFAR.
+        flip_prob: probability of a horizontal flip, before the rotation.
     """
 
     modality = "image"
@@ -52,7 +52,7 @@ class Rotation(Method):
         lr=0.1,
         base_batch=128,
         scaling="linear",
-        batch=128,
+        batch_size=128,
         weight_decay=5e-4,
         warmup=0.05,
     )
@@ -63,14 +63,18 @@ class Rotation(Method):
         encoder: Encoder[Tensor],
         *,
         size: int,
-        crop: PositiveShare | None = None,
-        flip: Probability = 0.5,
+        min_crop_scale: PositiveShare | None = None,
+        flip_prob: Probability = 0.5,
     ):
         super().__init__()
         self.upright: Shift | Crop = (
-            Shift(size, size // 8, flip)
-            if crop is None and size <= MAX_SHIFTED_SIZE
-            else Crop(size, scale=(0.08 if crop is None else crop, 1.0), flip=flip)
+            Shift(size, size // 8, flip_prob)
+            if min_crop_scale is None and size <= MAX_SHIFTED_SIZE
+            else Crop(
+                size,
+                scale=(0.08 if min_crop_scale is None else min_crop_scale, 1.0),
+                flip=flip_prob,
+            )
         )
         self.encoder, self.head = encoder, nn.Linear(encoder.dim, TURNS)
 
@@ -79,7 +83,7 @@ class Rotation(Method):
         return RotatedImages(*rotate_four_ways(self.upright(batch, rng)))
 
     def counts(self, view: RotatedImages) -> dict[str, Tensor]:
-        return {"rotation": view.x.new_full((), view.label.numel())}
+        return {"rotation_loss": view.x.new_full((), view.label.numel())}
 
     def forward(self, view: RotatedImages) -> Step:
         logits = self.head(self.encoder(view.x.flatten(0, 1)).pooled)

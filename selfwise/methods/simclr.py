@@ -46,13 +46,13 @@ class SimCLR(Method):
     Args:
         encoder: any image encoder.
         size: side of the views in pixels.
-        dim: width of z, where the loss is taken.
-        layers: layers of the projection head, 2 (paper) or 3 (later code of the authors).
+        proj_dim: width of z, where the loss is taken.
+        proj_layers: layers of the projection head, 2 (paper) or 3 (later code of the authors).
         temperature: of NT-Xent. 0.5 suits small batches and CIFAR (appendix B.9), 0.1 ImageNet.
-        crop: smallest share of the image's area that a crop may show.
-        flip: probability of a horizontal flip; 0 for images where left and right matter.
-        strength: of the colour jitter; by default 1, and 0.5 up to 64 px (appendix B.9).
-        blur: probability of Gaussian blur; by default 0.5, and 0 up to 64 px (appendix B.9).
+        min_crop_scale: smallest share of the image's area that a crop may show.
+        flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
+        jitter_strength: of the colour jitter; by default 1, and 0.5 up to 64 px (appendix B.9).
+        blur_prob: probability of Gaussian blur; by default 0.5, and 0 up to 64 px (appendix B.9).
     """
 
     modality = "image"
@@ -69,20 +69,24 @@ class SimCLR(Method):
         encoder: Encoder[Tensor],
         *,
         size: int,
-        dim: PositiveInt = 128,
-        layers: Annotated[int, Ge(2), Le(3)] = 2,
+        proj_dim: PositiveInt = 128,
+        proj_layers: Annotated[int, Ge(2), Le(3)] = 2,
         temperature: PositiveFloat = 0.5,
-        crop: PositiveShare = 0.08,
-        flip: Probability = 0.5,
-        strength: NonNegativeFloat | None = None,
-        blur: Probability | None = None,
+        min_crop_scale: PositiveShare = 0.08,
+        flip_prob: Probability = 0.5,
+        jitter_strength: NonNegativeFloat | None = None,
+        blur_prob: Probability | None = None,
     ):
         super().__init__()
         self.augment = build_simclr_augment(
-            size, crop=crop, flip=flip, strength=strength, blur=blur
+            size,
+            min_crop_scale=min_crop_scale,
+            flip_prob=flip_prob,
+            jitter_strength=jitter_strength,
+            blur_prob=blur_prob,
         )
         self.encoder, self.temperature = encoder, temperature
-        self.projection = ProjectionHead(encoder.dim, dim=dim, layers=layers)
+        self.projection = ProjectionHead(encoder.dim, dim=proj_dim, layers=proj_layers)
 
     def view(self, batch: ImageBatch, rng: Rng) -> TwoViews:
         return TwoViews(self.augment(batch, rng), self.augment(batch, rng))
@@ -98,7 +102,7 @@ class SimCLR(Method):
         own, other = _cosines(gather_rows(a.detach()), gather_rows(b.detach()))
         first = (own > other).float().mean()
         terms = {"nt_xent": mean_over(loss, len(z))}
-        return Step(terms, {"partner_first": mean_over(first, len(a))})
+        return Step(terms, {"contrastive_top1": mean_over(first, len(a))})
 
     def inspect(self, view: TwoViews) -> ImageGrid:
         """Both views, and whether they find each other among those of all images."""

@@ -31,10 +31,10 @@ class Supervised(Method):
         encoder: any image encoder.
         size: side of the views in pixels.
         classes: number of classes.
-        crop: smallest share of the image's area that a crop may show.
-        flip: probability of a horizontal flip.
-        strength: of the colour jitter, 0 for none; the grayscale that goes with it too.
-        blur: probability of Gaussian blur.
+        min_crop_scale: smallest share of the image's area that a crop may show.
+        flip_prob: probability of a horizontal flip.
+        jitter_strength: of the colour jitter, 0 for none; the grayscale that goes with it too.
+        blur_prob: probability of Gaussian blur.
     """
 
     modality = "image"
@@ -53,10 +53,10 @@ class Supervised(Method):
         *,
         size: int,
         classes: int,
-        crop: PositiveShare = 0.2,
-        flip: Probability = 0.5,
-        strength: NonNegativeFloat = 0.0,
-        blur: Probability = 0.0,
+        min_crop_scale: PositiveShare = 0.2,
+        flip_prob: Probability = 0.5,
+        jitter_strength: NonNegativeFloat = 0.0,
+        blur_prob: Probability = 0.0,
     ):
         super().__init__()
         if classes < 2:
@@ -65,7 +65,11 @@ class Supervised(Method):
                 "the accuracy 100 %, whatever the encoder does"
             )
         self.augment = build_supervised_augment(
-            size, crop=crop, flip=flip, strength=strength, blur=blur
+            size,
+            min_crop_scale=min_crop_scale,
+            flip_prob=flip_prob,
+            jitter_strength=jitter_strength,
+            blur_prob=blur_prob,
         )
         self.encoder, self.head = encoder, nn.Linear(encoder.dim, classes)
 

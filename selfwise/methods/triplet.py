@@ -49,15 +49,15 @@ class Triplet(Method):
     Args:
         encoder: any image encoder.
         size: side of the views in pixels.
-        dim: width of the embedding, where the loss is taken.
-        layers: layers of the projection head, 2 or 3.
+        proj_dim: width of the embedding, where the loss is taken.
+        proj_layers: layers of the projection head, 2 or 3.
         margin: by how much a negative must be farther, in squared distance on the unit sphere.
         mining: which negative: semihard, the nearest that is farther than the positive and within
             the margin; hard, the nearest; random.
-        crop: smallest share of the image's area that a crop may show.
-        flip: probability of a horizontal flip; 0 for images where left and right matter.
-        strength: of the colour jitter; by default 1, and 0.5 up to 64 px.
-        blur: probability of Gaussian blur; by default 0.5, and 0 up to 64 px.
+        min_crop_scale: smallest share of the image's area that a crop may show.
+        flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
+        jitter_strength: of the colour jitter; by default 1, and 0.5 up to 64 px.
+        blur_prob: probability of Gaussian blur; by default 0.5, and 0 up to 64 px.
     """
 
     modality = "image"
@@ -74,22 +74,26 @@ class Triplet(Method):
         encoder: Encoder[Tensor],
         *,
         size: int,
-        dim: PositiveInt = 128,
-        layers: Annotated[int, Ge(2), Le(3)] = 2,
+        proj_dim: PositiveInt = 128,
+        proj_layers: Annotated[int, Ge(2), Le(3)] = 2,
         margin: PositiveFloat = 0.2,
         mining: str = "semihard",
-        crop: PositiveShare = 0.08,
-        flip: Probability = 0.5,
-        strength: NonNegativeFloat | None = None,
-        blur: Probability | None = None,
+        min_crop_scale: PositiveShare = 0.08,
+        flip_prob: Probability = 0.5,
+        jitter_strength: NonNegativeFloat | None = None,
+        blur_prob: Probability | None = None,
     ):
         super().__init__()
         ways.check_mining(mining, margin, ways.VIEW_RULES)
         self.augment = build_simclr_augment(
-            size, crop=crop, flip=flip, strength=strength, blur=blur
+            size,
+            min_crop_scale=min_crop_scale,
+            flip_prob=flip_prob,
+            jitter_strength=jitter_strength,
+            blur_prob=blur_prob,
         )
         self.encoder, self.margin, self.mining = encoder, margin, mining
-        self.projection = ProjectionHead(encoder.dim, dim=dim, layers=layers)
+        self.projection = ProjectionHead(encoder.dim, dim=proj_dim, layers=proj_layers)
 
     def view(self, batch: ImageBatch, rng: Rng) -> ImagePairs:
         a, b = self.augment(batch, rng), self.augment(batch, rng)
@@ -99,7 +103,7 @@ class Triplet(Method):
 
     def counts(self, view: ImagePairs) -> dict[str, Tensor]:
         rows = 2 * len(view.a)
-        return {"triplet": view.a.new_full((), ways.count_mined_pairs(self.mining, rows, 1))}
+        return {"triplet_loss": view.a.new_full((), ways.count_mined_pairs(self.mining, rows, 1))}
 
     def forward(self, view: ImagePairs) -> Step:
         z, image, partner, draw = self._embed_views(view)

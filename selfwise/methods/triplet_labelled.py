@@ -44,16 +44,16 @@ class TripletLabelled(Method):
     Args:
         encoder: any image encoder.
         size: side of the views in pixels.
-        dim: width of the embedding, where the loss is taken.
+        proj_dim: width of the embedding, where the loss is taken.
         margin: by how much a negative must be farther, in squared distance on the unit sphere.
         mining: which negative: semihard, the nearest that is farther than the positive and within
             the margin; hard, the nearest; random; batch_hard, the nearest with the farthest
             positive alone.
-        per_identity: images of each identity in a batch, K; the batch is a multiple of it.
-        crop: smallest share of the image's area that a crop may show.
-        flip: probability of a horizontal flip.
-        strength: of the colour jitter, 0 for none; the grayscale that goes with it too.
-        blur: probability of Gaussian blur.
+        images_per_identity: images of each identity in a batch, K; the batch is a multiple of it.
+        min_crop_scale: smallest share of the image's area that a crop may show.
+        flip_prob: probability of a horizontal flip.
+        jitter_strength: of the colour jitter, 0 for none; the grayscale that goes with it too.
+        blur_prob: probability of Gaussian blur.
     """
 
     modality = "image"
@@ -69,35 +69,39 @@ class TripletLabelled(Method):
         encoder: Encoder[Tensor],
         *,
         size: int,
-        dim: PositiveInt = 128,
+        proj_dim: PositiveInt = 128,
         margin: PositiveFloat = 0.2,
         mining: str = "semihard",
-        per_identity: Annotated[int, Ge(2)] = 4,
-        crop: PositiveShare = 0.2,
-        flip: Probability = 0.5,
-        strength: NonNegativeFloat = 0.0,
-        blur: Probability = 0.0,
+        images_per_identity: Annotated[int, Ge(2)] = 4,
+        min_crop_scale: PositiveShare = 0.2,
+        flip_prob: Probability = 0.5,
+        jitter_strength: NonNegativeFloat = 0.0,
+        blur_prob: Probability = 0.0,
     ):
         super().__init__()
         ways.check_mining(mining, margin, ways.LABEL_RULES)
         self.augment = build_supervised_augment(
-            size, crop=crop, flip=flip, strength=strength, blur=blur
+            size,
+            min_crop_scale=min_crop_scale,
+            flip_prob=flip_prob,
+            jitter_strength=jitter_strength,
+            blur_prob=blur_prob,
         )
         self.encoder, self.margin, self.mining = encoder, margin, mining
-        self.per_identity = per_identity
-        self.draw = partial(PKSampler, per_identity=per_identity)
-        self.embedding = nn.Linear(encoder.dim, dim)
+        self.images_per_identity = images_per_identity
+        self.draw = partial(PKSampler, images_per_identity=images_per_identity)
+        self.embedding = nn.Linear(encoder.dim, proj_dim)
 
     def view(self, batch: Labelled, rng: Rng) -> LabelledTriplets:
         x = self.augment(batch.batch, rng)
         if self.mining != "random":
             return LabelledTriplets(x, batch.label)
-        draw = rng.uniform(len(x), self.per_identity - 1)
+        draw = rng.uniform(len(x), self.images_per_identity - 1)
         return LabelledTriplets(x, batch.label, draw.to(x.device, non_blocking=True))
 
     def counts(self, view: LabelledTriplets) -> dict[str, Tensor]:
-        pairs = ways.count_mined_pairs(self.mining, len(view.x), self.per_identity - 1)
-        return {"triplet": view.x.new_full((), pairs)}
+        pairs = ways.count_mined_pairs(self.mining, len(view.x), self.images_per_identity - 1)
+        return {"triplet_loss": view.x.new_full((), pairs)}
 
     def forward(self, view: LabelledTriplets) -> Step:
         z, identity, partner, draw = self._embed_images(view)
@@ -135,6 +139,6 @@ class TripletLabelled(Method):
             gather_rows(self.embedding(self.encoder(view.x).pooled)),
             gather_rows(view.identity),
         )
-        partner = ways.find_positives_grouped(identity, self.per_identity)
+        partner = ways.find_positives_grouped(identity, self.images_per_identity)
         draw = None if view.draw is None else gather_rows(view.draw)
         return z, identity, partner, draw

@@ -145,7 +145,7 @@ class OpenData(Facts, Protocol):
         """Take over from an earlier run what its weights depend on."""
         ...
 
-    def source(self, method: Method, *, batch: int, seed: int) -> Steps:
+    def source(self, method: Method, *, batch_size: int, seed: int) -> Steps:
         """The batches that the loop reads; `info` is complete afterwards.
 
         Raises ValueError if the data make none.
@@ -206,9 +206,9 @@ class ReadingOptions:
 
     labelled: bool = False
     skip_broken: bool = False
-    field: str = ""
+    text_column: str = ""
     """Of text: the column that holds it."""
-    label: str = ""
+    label_column: str = ""
     """Of text: the column that holds the label."""
 
 

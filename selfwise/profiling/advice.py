@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
+from selfwise.core.config_class import format_flag
+
 MIN_WAITING = 0.10  # share of the time from which on waiting for data is worth a change
 MIN_BF16_SPEEDUP = 1.3  # how much faster bf16 has to multiply here
 MIN_GAIN = 1.05  # ratio from which on a trial counts as faster: less is the noise of a few seconds
@@ -21,14 +23,14 @@ class StepProfile:
     device: str
     precision: str
     compile: bool
-    threads: int
-    workers: int
+    cpu_threads: int
+    num_workers: int
     cores: int  # for each process
-    batch: int
+    batch_size: int
     examples: int  # that there are
     bf16: float = 0.0  # how much faster than float32 matrices are multiplied here; 0: not measured
     memory: float = 1.0  # share of the device's memory that was needed
-    budget: str = ""  # the option that decides on the batch where --batch does not
+    budget: str = ""  # the option that decides on the batch where --batch-size does not
     couples: str = ""  # why another batch is another loss, if it is
 
     @property
@@ -38,7 +40,7 @@ class StepProfile:
     @property
     def spare(self) -> int:
         """Cores that have nothing to do; beside a GPU one thread is busy, whatever it may use."""
-        return self.cores - self.workers - (1 if self.on_gpu else self.threads)
+        return self.cores - self.num_workers - (1 if self.on_gpu else self.cpu_threads)
 
 
 class OptionTrial(NamedTuple):
@@ -69,7 +71,7 @@ def _try_more_workers(numbers: StepProfile) -> list[OptionTrial]:
     """More readers, where they are waited for and there are no more of them than cores."""
     if numbers.waiting <= MIN_WAITING:
         return []
-    share, workers = numbers.waiting, numbers.workers
+    share, workers = numbers.waiting, numbers.num_workers
     reason = f"{_format_percent(share)} of the time is spent waiting for data"
     # with none, reading takes share / (1 - share) as long as computing, and has to go on beside it
     num_needed = ceil(workers / (1 - share)) if workers else ceil(share / (1 - share))
@@ -77,11 +79,12 @@ def _try_more_workers(numbers: StepProfile) -> list[OptionTrial]:
         idle = "1 core is" if numbers.spare == 1 else f"{numbers.spare} cores are"
         return [
             OptionTrial(
-                f"{reason}, and {idle} idle", {"workers": min(num_needed, workers + numbers.spare)}
+                f"{reason}, and {idle} idle",
+                {"num_workers": min(num_needed, workers + numbers.spare)},
             )
         ]
-    if numbers.spare == 0 and numbers.threads > 1 and not numbers.on_gpu:
-        options = {"workers": workers + 1, "threads": numbers.threads - 1}
+    if numbers.spare == 0 and numbers.cpu_threads > 1 and not numbers.on_gpu:
+        options = {"num_workers": workers + 1, "cpu_threads": numbers.cpu_threads - 1}
         return [
             OptionTrial(f"{reason}, and no core is idle, but one that computes could read", options)
         ]
@@ -90,16 +93,16 @@ def _try_more_workers(numbers: StepProfile) -> list[OptionTrial]:
 
 def _try_fewer_workers(numbers: StepProfile) -> list[OptionTrial]:
     """Readers and threads that take turns on the cores."""
-    if numbers.on_gpu or not numbers.workers or numbers.spare >= 0:
+    if numbers.on_gpu or not numbers.num_workers or numbers.spare >= 0:
         return []
-    workers = min(numbers.workers, max(1, numbers.cores // 2))
+    workers = min(numbers.num_workers, max(1, numbers.cores // 2))
     threads = max(1, numbers.cores - workers)
     workers = workers if numbers.cores > 1 else 0
     reason = (
-        f"{format_count(numbers.threads, 'thread')} and "
-        f"{format_count(numbers.workers, 'worker')} share {format_count(numbers.cores, 'core')}"
+        f"{format_count(numbers.cpu_threads, 'thread')} and "
+        f"{format_count(numbers.num_workers, 'worker')} share {format_count(numbers.cores, 'core')}"
     )
-    return [OptionTrial(reason, {"workers": workers, "threads": threads})]
+    return [OptionTrial(reason, {"num_workers": workers, "cpu_threads": threads})]
 
 
 def _try_bf16(numbers: StepProfile) -> list[OptionTrial]:
@@ -111,14 +114,14 @@ def _try_bf16(numbers: StepProfile) -> list[OptionTrial]:
 
 def _try_larger_batch(numbers: StepProfile) -> list[OptionTrial]:
     low = numbers.utilisation < LOW_UTILISATION and numbers.memory < LOW_MEMORY
-    if not numbers.on_gpu or not low or numbers.budget or 2 * numbers.batch > numbers.examples:
+    if not numbers.on_gpu or not low or numbers.budget or 2 * numbers.batch_size > numbers.examples:
         return []
     reason = (
         f"the GPU is at {_format_percent(numbers.utilisation)} of its matrix product and at "
         f"{_format_percent(numbers.memory)} of its memory"
     )
     also = f" (another loss, since {numbers.couples})" if numbers.couples else ""
-    return [OptionTrial(reason + also, {"batch": 2 * numbers.batch})]
+    return [OptionTrial(reason + also, {"batch_size": 2 * numbers.batch_size})]
 
 
 def write_advice(numbers: StepProfile, outcomes: Sequence[TrialOutcome]) -> list[str]:
@@ -166,7 +169,7 @@ def _describe_untried(numbers: StepProfile) -> list[str]:
 
 def format_flags(options: Mapping[str, object]) -> str:
     """Options as a user types them."""
-    return " ".join(f"--{name} {value}" for name, value in options.items())
+    return " ".join(f"{format_flag(name)} {value}" for name, value in options.items())
 
 
 def _format_percent(share: float) -> str:

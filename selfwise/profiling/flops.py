@@ -58,7 +58,7 @@ def count_step_flops(
     Views, optimiser, and what is no product are not counted: they are not of the model. A method
     that is compiled cannot be counted.
     """
-    options = options.replace(workers=0, steps=COUNTED_STEPS)
+    options = options.replace(num_workers=0, steps=COUNTED_STEPS)
     counts, started = [], monotonic()
     for step, batch in load_batches(batches, 0, options, DistributedEnv(size=options.devices)):
         local_batch = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)

@@ -70,7 +70,7 @@ def time_steps(
     Before that come three steps, and those that empty what reading had put by. Nothing is
     written. Of several processes the first measures its part of a step, alone.
     """
-    with limit_threads(options.threads), keep_freed_memory(), explain_loader_death():
+    with limit_threads(options.cpu_threads), keep_freed_memory(), explain_loader_death():
         return _time_steps(
             build_state(method(), options), batches, options, seed=seed, seconds=seconds
         )
@@ -82,7 +82,7 @@ def _time_steps(
     endless, env = options.replace(steps=ENDLESS_STEPS), DistributedEnv(size=options.devices)
     device, warmup_steps, started = (
         options.device,
-        WARMUP_STEPS + 2 * options.workers,
+        WARMUP_STEPS + 2 * options.num_workers,
         perf_counter(),
     )
     marks: list[Moment] = []

@@ -20,11 +20,11 @@ from selfwise.runs.resume import pretrain_or_resume
 
 UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
 NUM_LABELS = 10_000  # of the training images, for the probes
-pretrain_codec = partial(pretrain_or_resume, encoder="codec-tiny", workers=0, log_every=250)
+pretrain_codec = partial(pretrain_or_resume, encoder="codec-tiny", num_workers=0, log_every=250)
 # each decides on its own number of units
 TOKENIZERS: Mapping[str, Callable[..., Run]] = {
     "fsq": partial(pretrain_codec, "fsq", levels="8,8,8"),
-    "dvae": partial(pretrain_codec, "dvae", codebook=512),
+    "dvae": partial(pretrain_codec, "dvae", codebook_size=512),
 }
 # a small encoder sees more images in the same time; no drop path and a milder crop, for short runs
 pretrain_beit = partial(
@@ -32,12 +32,12 @@ pretrain_beit = partial(
     "beit",
     encoder="beit-mini",
     encoder_options={"depth": 6, "dim": 128, "heads": 4},
-    crop=0.3,
-    batch=128,
+    min_crop_scale=0.3,
+    batch_size=128,
     lr=1.5e-3,
     weight_decay=0.05,
-    workers=0,
-    health_every=1_000,
+    num_workers=0,
+    monitor_every=1_000,
     save_every=500,
     log_every=200,
 )
@@ -50,14 +50,14 @@ def beit_cifar10_cpu(
     out: str = "",
     steps: int = 2_400,
     tokenizer_steps: int = 1_500,
-    threads: int = 0,
+    cpu_threads: int = 0,
     seed: int = 0,
 ) -> dict[str, float]:
     """48 % on CIFAR-10 with a linear probe of a small BEiT, where the untrained encoder has 31 %.
 
-    `selfwise run beit_cifar10_cpu --data CIFAR-10-images --units fsq` trains an image tokenizer,
+    `selfwise run beit_cifar10_cpu --data CIFAR-10-images --targets fsq` trains an image tokenizer,
     then predicts its codes, and gave that in 26 minutes on one thread (docs/results.md); without
-    `--units` clusters of patches are predicted.
+    `--targets` clusters of patches are predicted.
 
     Args:
         data: folder with train/CLASS/ and test/CLASS/.
@@ -65,21 +65,30 @@ def beit_cifar10_cpu(
         out: folder of the runs; unfinished ones there are gone on with.
         steps: of 128 images.
         tokenizer_steps: of 128 images, where a tokenizer is trained.
-        threads: of the CPU; 0 for all.
+        cpu_threads: of the CPU; 0 for all.
         seed: every random draw is a function of it.
     """
     home, images = Path(out or f"runs/beit_cifar10_{units}"), Path(data)
     train = images / "train"
     train_beit = partial(
-        pretrain_beit, data=train, out=home / "beit", steps=steps, threads=threads, seed=seed
+        pretrain_beit,
+        data=train,
+        out=home / "beit",
+        steps=steps,
+        cpu_threads=cpu_threads,
+        seed=seed,
     )
     if units in TOKENIZERS:
         tokenizer = TOKENIZERS[units](
-            data=train, out=home / "tokenizer", steps=tokenizer_steps, threads=threads, seed=seed
+            data=train,
+            out=home / "tokenizer",
+            steps=tokenizer_steps,
+            cpu_threads=cpu_threads,
+            seed=seed,
         )
-        run = train_beit(units=str(tokenizer.folder))
+        run = train_beit(targets=str(tokenizer.folder))
     else:
-        run = train_beit(units=units, clusters=512)
+        run = train_beit(targets=units, num_clusters=512)
     train_images = open_images(train, labelled=True)
     rows = shuffle_indices(len(train_images), 0, "labels")[:NUM_LABELS]
     test_images = open_images(images / "test", labelled=True)

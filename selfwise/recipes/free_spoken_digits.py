@@ -33,12 +33,12 @@ iterate_hubert = partial(
     "hubert",
     encoder="hubert-mini",
     encoder_options={"stem": "logmel", "dim": 192, "heads": 3, "input_dropout": 0.0},
-    clusters=64,
+    num_clusters=64,
     mask_length=5,
-    penalty=0.0,
-    seconds=20.0,
+    feature_penalty=0.0,
+    batch_seconds=20.0,
     lr=1e-3,
-    health_every=500,
+    monitor_every=500,
     save_every=500,
     log_every=200,
 )
@@ -85,10 +85,10 @@ def free_spoken_digits(
     exclude: str = "",
     steps: int = 2_300,
     next_steps: int = 1_300,
-    next_layer: int = 1,
-    next_clusters: int = 100,
+    next_target_layer: int = 1,
+    next_num_clusters: int = 100,
     warm: bool = True,
-    threads: int = 1,
+    cpu_threads: int = 1,
     seed: int = 0,
 ) -> dict[str, float]:
     """75 % of digits by speakers that the probe has not heard (MFCC 67 %), 72 % with 5 labels (58).
@@ -103,10 +103,10 @@ def free_spoken_digits(
             tested on.
         steps: of the first iteration, of 20 seconds of sound.
         next_steps: of the second one; more of them learn these recordings by heart.
-        next_layer: the layer that the second iteration's units are made of.
-        next_clusters: units of the second iteration.
+        next_target_layer: the layer that the second iteration's units are made of.
+        next_num_clusters: units of the second iteration.
         warm: the second iteration starts from the weights of the first.
-        threads: of the CPU; with so small a model one is as fast as two.
+        cpu_threads: of the CPU; with so small a model one is as fast as two.
         seed: every random draw is a function of it.
     """
     excluded = [name for name in exclude.split(",") if name]
@@ -116,10 +116,10 @@ def free_spoken_digits(
         exclude=",".join(f"*_{name}_*" for name in excluded),
         steps=steps,
         next_steps=next_steps,
-        next_layer=next_layer,
-        next_clusters=next_clusters,
+        next_target_layer=next_target_layer,
+        next_num_clusters=next_num_clusters,
         warm=warm,
-        threads=threads,
+        cpu_threads=cpu_threads,
         seed=seed,
     )
     recordings = open_recordings(data)
@@ -131,7 +131,7 @@ def free_spoken_digits(
         console.print(f"PNMI of the units of iteration {number}: {pnmi:.3f}")
     test_speakers = digits.find_speakers(excluded)
     results = _probe_digits(_extract_features(runs, recordings), digits, test_speakers)
-    console.print(*_make_tables(results, digits, test_speakers, f"layer {next_layer}"))
+    console.print(*_make_tables(results, digits, test_speakers, f"layer {next_target_layer}"))
     for name, result in results.other_speakers.items():
         metrics[f"{name}: other speakers"] = _mean_accuracy(result, digits.speaker, test_speakers)
         metrics[f"{name}: 5 labels"] = results.few_labels[name].mean

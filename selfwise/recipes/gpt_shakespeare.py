@@ -32,17 +32,17 @@ def gpt_shakespeare(
         tokenizer="chars",
         encoder=ENCODER,
         encoder_options=ENCODER_OPTIONS,
-        length=64,
-        held_out=0.1,
+        max_length=64,
+        val_fraction=0.1,
         seed=seed,
-        batch=12,
+        batch_size=12,
         steps=steps,
         lr=4e-3,  # chosen on the last tenth of the training part; docs/log.md
         weight_decay=0.1,
         warmup=0.05,
-        beta2=0.99,  # few tokens a step
-        clip=1.0,
-        threads=1,  # 768 tokens a step: a second thread waits more than it works
+        adam_beta2=0.99,  # few tokens a step
+        grad_clip=1.0,
+        cpu_threads=1,  # 768 tokens a step: a second thread waits more than it works
         precision="float32",
     )
     values = perplexity(run)

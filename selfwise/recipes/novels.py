@@ -15,17 +15,17 @@ from selfwise.workflows.perplexity import describe_perplexity, perplexity
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
 pretrain_small = partial(
     pretrain_or_resume,
-    length=64,
-    held_out=0.05,
-    batch=32,
+    max_length=64,
+    val_fraction=0.05,
+    batch_size=32,
     optimizer="adamw",
     lr=7e-4,
     weight_decay=0.01,
     warmup=0.06,
-    beta2=0.98,  # RoBERTa's; with 0.999 the loss stays near the unigram entropy far longer
+    adam_beta2=0.98,  # RoBERTa's; with 0.999 the loss stays near the unigram entropy far longer
     schedule="linear",
-    clip=1.0,
-    health_every=500,
+    grad_clip=1.0,
+    monitor_every=500,
     save_every=500,
     log_every=100,
 )
@@ -53,7 +53,7 @@ def novels(
     method: Literal["bert", "roberta", "albert", "gpt"] = "bert",
     steps: int = 14_000,
     minutes: float = 0.0,
-    threads: int = 0,
+    cpu_threads: int = 0,
     train: str = "",
     test: str = "",
     out: str = "",
@@ -71,7 +71,7 @@ def novels(
         method: bert, roberta, albert or gpt.
         steps: of 32 rows of 64 tokens.
         minutes: of training, instead of steps.
-        threads: of the CPU; 0 for all.
+        cpu_threads: of the CPU; 0 for all.
         train: labelled texts to fit a probe on.
         test: labelled texts to score it on.
         out: folder of the run; an unfinished run there is gone on with.
@@ -81,11 +81,11 @@ def novels(
         method,
         data=data,
         out=Path(out or f"runs/novels_{method}"),
-        lower=method != "gpt",
+        lowercase=method != "gpt",
         seed=seed,
         steps=None if minutes else steps,
         minutes=minutes or None,
-        threads=threads,
+        cpu_threads=cpu_threads,
         tokenizer=MODELS[method].tokenizer,
         encoder=MODELS[method].encoder,
         encoder_options=MODELS[method].encoder_options,

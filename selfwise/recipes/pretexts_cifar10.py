@@ -33,12 +33,12 @@ ENCODER_OPTIONS = {"stem": "half", "layers": [1, 1, 1, 1], "channels": [48, 96, 
 pretrain_lars = partial(pretrain_or_resume, optimizer="lars", lr=4.0, weight_decay=1e-6)
 # chosen on 5,000 held-out training images; docs/log.md has all that were tried
 METHODS: Mapping[str, Callable[..., Run]] = {
-    "rotation": partial(pretrain_lars, "rotation", batch=128),
-    "jigsaw": partial(pretrain_lars, "jigsaw", batch=256, grid=2),
-    "colorization": partial(pretrain_lars, "colorization", batch=128, crop=0.47),
-    "triplet": partial(pretrain_lars, "triplet", batch=256, crop=0.2, margin=1.0),
-    "simclr": partial(pretrain_lars, "simclr", batch=256, crop=0.2, temperature=0.2),
-    "supervised": partial(pretrain_or_resume, "supervised", batch=256, lr=0.4),
+    "rotation": partial(pretrain_lars, "rotation", batch_size=128),
+    "jigsaw": partial(pretrain_lars, "jigsaw", batch_size=256, grid=2),
+    "colorization": partial(pretrain_lars, "colorization", batch_size=128, min_crop_scale=0.47),
+    "triplet": partial(pretrain_lars, "triplet", batch_size=256, min_crop_scale=0.2, margin=1.0),
+    "simclr": partial(pretrain_lars, "simclr", batch_size=256, min_crop_scale=0.2, temperature=0.2),
+    "supervised": partial(pretrain_or_resume, "supervised", batch_size=256, lr=0.4),
 }
 VIEWS = {"rotation": 4, "triplet": 2, "simclr": 2}  # of each image that pass the encoder; else 1
 # labels of each class for the small probe, and how often they are drawn
@@ -67,7 +67,7 @@ def pretexts_cifar10(
     seed: int = 0,
     encoder: str = "",
     held_out: bool = False,
-    threads: int = 0,
+    cpu_threads: int = 0,
 ) -> dict[str, list[EncoderScores]]:
     """Rotation, jigsaw, colorization, triplet, SimCLR and supervised, ten minutes each.
 
@@ -86,7 +86,7 @@ def pretexts_cifar10(
         encoder: another image model, such as resnet18 on a GPU.
         held_out: train on 45,000 of the training images and measure on the other 5,000, as the
             settings were chosen.
-        threads: of the CPU; 0 for all.
+        cpu_threads: of the CPU; 0 for all.
     """
     names = methods.split(",")
     for name in names:
@@ -107,9 +107,9 @@ def pretexts_cifar10(
             seed=seed,
             steps=steps or None,
             minutes=None if steps else minutes,
-            workers=0,
-            threads=threads,
-            health_every=500,
+            num_workers=0,
+            cpu_threads=cpu_threads,
+            monitor_every=500,
         )
         for name in names
     }
@@ -170,7 +170,7 @@ def score_table(
     for name, seeds in scores.items():
         training, gain = ["", "", ""], ""
         if name in runs:
-            num_images = runs[name].step * runs[name].record.training.batch
+            num_images = runs[name].step * runs[name].record.training.batch_size
             num_views = num_images * VIEWS.get(name, 1)
             training = [f"{num_images:,}", f"{num_views:,}", _score_own_task(runs[name], test)]
             twins = np.mean([twin.correct for twin in scores[_choose_baseline(name)]], axis=0)

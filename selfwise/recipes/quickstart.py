@@ -35,16 +35,19 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
         encoder=ENCODER,
         encoder_options=ENCODER_OPTIONS,
         steps=300,
-        batch=256,
+        batch_size=256,
         lr=4.0,  # chosen on 300 held-out training digits; docs/log.md has what was tried
-        crop=0.3,
-        flip=0.0,  # a mirrored digit is another sign
-        threads=1,  # 8 x 8 pixels: a second thread would wait more than it works
+        min_crop_scale=0.3,
+        flip_prob=0.0,  # a mirrored digit is another sign
+        cpu_threads=1,  # 8 x 8 pixels: a second thread would wait more than it works
         precision="float32",
     )
     print("2. What are the features worth? Accuracy on 500 other digits, against labels used")
     measure = partial(probing.probe, run, train="digits:train", test="digits:test", seeds=seeds)
-    few, many = measure(labels="10", scratch=True), measure(labels="50,all")
+    few, many = (
+        measure(labels_per_class="10", supervised_baseline=True),
+        measure(labels_per_class="50,all"),
+    )
     score = join_scores(few, many)
     Console().print(score.table())
     print(f"Verdict: {judge_result(score, run.record.modality)}")

@@ -42,7 +42,7 @@ def rotation_cifar10(
         encoder="resnet18",
         encoder_options={"stem": "cifar"},
         seed=seed,
-        batch=batch,
+        batch_size=batch,
         steps=steps or None,
         epochs=None if steps else epochs,
     )

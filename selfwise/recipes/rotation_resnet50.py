@@ -41,11 +41,11 @@ def rotation_resnet50(
         out=folder,
         encoder="resnet50",
         seed=seed,
-        batch=batch,
+        batch_size=batch,
         lr=0.1 * batch / 256,
         weight_decay=1e-4,
         warmup=0.05,
-        size=size,
+        image_size=size,
         steps=steps or None,
         epochs=None if steps else epochs,
     )

@@ -41,7 +41,7 @@ def simclr_cifar10(
         encoder="resnet18",
         encoder_options={"stem": "cifar"},
         seed=seed,
-        batch=batch,
+        batch_size=batch,
         lr=batch / 256,
         weight_decay=1e-4,
         steps=steps or None,

@@ -38,11 +38,11 @@ def simclr_cifar10_cpu(
         encoder_options=ENCODER_OPTIONS,
         seed=seed,
         steps=steps,
-        batch=256,
+        batch_size=256,
         lr=4.0,  # LARS; the paper's 1.2 for this batch gave 46.0 after 300 steps, 4.0 gave 48.1
         temperature=0.2,
-        crop=0.2,  # with it and T = 0.2: 51.8; docs/log.md has all that were tried
-        workers=0,
+        min_crop_scale=0.2,  # with it and T = 0.2: 51.8; docs/log.md has all that were tried
+        num_workers=0,
         save_every=600,
         log_every=100,
     )

@@ -45,7 +45,7 @@ def pretrain(
     data: object,
     out: str | Path,
     encoder: str | EncoderFactory | nn.Module = "",
-    start: str | Path = "",
+    init_from: str | Path = "",
     seed: int = 0,
     quiet: bool = False,
     callbacks: Sequence[Callback] = (),
@@ -59,10 +59,10 @@ def pretrain(
         data: where the examples are: a folder, a file, a name; in Python also the examples.
         out: folder of the run, which must not exist yet or be empty.
         encoder: name of an encoder, MODULE:NAME or FILE.py:NAME of a function that makes one; in
-            Python also the function, or a torch module; by default that of `start`, or else one
+            Python also the function, or a torch module; by default that of `init_from`, or else one
             that suits the method and a small machine.
-        start: folder of an earlier run whose encoder's weights are the start; of the same method
-            on text, its heads and its tokenizer too.
+        init_from: folder of an earlier run whose encoder's weights are the start; of the same
+            method on text, its heads and its tokenizer too.
         seed: every random draw is a function of it.
         quiet: print nothing.
         callbacks: functions of (step, values), called at each log line by the first process;
@@ -75,7 +75,7 @@ def pretrain(
     """
     out = Path(out)
     check_callbacks(callbacks)
-    request = request_run(method, data, encoder, start, seed, options)
+    request = request_run(method, data, encoder, init_from, seed, options)
     if (env := detect_env()) is not None and env.rank:
         device = request.config.training.device
         join_run(
@@ -96,13 +96,13 @@ def request_run(
     method: str | type[Method],
     data: object,
     encoder: str | EncoderFactory | nn.Module,
-    start: str | Path,
+    init_from: str | Path,
     seed: int,
     options: Mapping[str, Any],
 ) -> RunRequest:
     """The run that a call of `pretrain` describes, with every option checked."""
     values: dict[str, object] = {**options, **({"seed": seed} if seed else {})}
-    request = make_request(method, values, data=data, encoder=encoder, start=start)
+    request = make_request(method, values, data=data, encoder=encoder, init_from=init_from)
     training = request.config.training
     devices = count_processes(training.devices if "devices" in training.model_fields_set else None)
     return request if devices == training.devices else request.with_devices(devices)
@@ -126,9 +126,9 @@ def train_prepared(
     data, method, source, seed = prepared.data, prepared.method, prepared.source, prepared.seed
     probes = data.probes(method, prepared.training, seed=seed)
     training = plan_steps(prepared, probes, quiet=quiet).fix_warmup()
-    if training.health_every != prepared.training.health_every:
+    if training.monitor_every != prepared.training.monitor_every:
         probes = data.probes(method, training, seed=seed)
-    if training.best:
+    if training.keep_best:
         check_best(partial(deepcopy, method), source, training, seed=seed, probes=probes)
     record = complete_record(prepared.record, training)
     _make_folder(out, record, data)

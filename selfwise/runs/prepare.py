@@ -56,14 +56,14 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
         device=resolve_device(config.training.device),
         needs=config.needs_options,
     )
-    with limit_threads(config.training.threads):
+    with limit_threads(config.training.cpu_threads):
         run_data = request.modality.open_data(data, config.reading, opening)
     if request.earlier is not None:
         run_data.adopt(request.earlier)
     training, sources = _resolve(request, run_data)
     plan = MethodPlan(kind, config.method_options, request.modality, request.encoder, config.seed)
-    method = build_started(plan, run_data, run_data.inputs, start=config.start)
-    source = run_data.source(method, batch=training.batch, seed=config.seed)
+    method = build_started(plan, run_data, run_data.inputs, start=config.init_from)
+    source = run_data.source(method, batch_size=training.batch_size, seed=config.seed)
     about = dict(method.about)
     if about and not quiet:
         text = ", ".join(f"{name} {value:g}" for name, value in about.items())
@@ -112,7 +112,7 @@ def complete_record(record: RunRecord, training: ResolvedTraining) -> RunRecord:
     for name, value in training:
         source = resolved[name].source if resolved[name].value == value else "budget"
         resolved[name] = Choice(value, source)
-    environment = describe_environment(training.threads, training.device)
+    environment = describe_environment(training.cpu_threads, training.device)
     return replace(record, resolved=resolved, environment=environment)
 
 
@@ -129,10 +129,12 @@ def _digest_outside(request: RunRequest) -> dict[str, str]:
 def _resolve(request: RunRequest, data: OpenData) -> tuple[ResolvedTraining, dict[str, str]]:
     """The options of training with nothing left open, and where each value is from."""
     requested = request.config.training
-    if data.batch and requested.batch is not None:
+    if data.batch and requested.batch_size is not None:
         raise ValueError(
-            "--batch does not go with --batch-tokens or, for speech, --seconds, which decide how "
-            "many examples are in a step: leave one of them out"
+            "--batch-size does not go with --batch-tokens or, for speech, --batch-seconds, which "
+            "decide how many examples are in a step: leave one of them out"
         )
-    training = resolve_training(requested, request.kind, workers=data.workers, batch=data.batch)
+    training = resolve_training(
+        requested, request.kind, num_workers=data.workers, batch_size=data.batch
+    )
     return training, name_sources(requested, training)

@@ -55,7 +55,7 @@ class PretrainConfig(Config):
     encoder: str = ""
     """Name of an encoder, MODULE:NAME or FILE.py:NAME of one from outside; by default that of
     `start`, or else one that suits the method and a small machine."""
-    start: Annotated[str, AbsolutePath()] = ""
+    init_from: Annotated[str, AbsolutePath()] = ""
     """Folder of an earlier run whose encoder's weights are the start; of the same method on text,
     its heads and its tokenizer too."""
     seed: int = 0
@@ -163,7 +163,7 @@ def make_request(
     *,
     data: object,
     encoder: str | EncoderFactory | nn.Module = "",
-    start: str | Path = "",
+    init_from: str | Path = "",
     spell: Callable[[str], str] = spell_option,
 ) -> RunRequest:
     """A run as the user describes it, with every option checked.
@@ -173,7 +173,7 @@ def make_request(
         values: the other options, flat or nested.
         data: where the examples are, or the examples.
         encoder: name or place of an encoder, a factory, or a module.
-        start: folder of the run whose weights are the start.
+        init_from: folder of the run whose weights are the start.
         spell: how the user writes an option.
 
     Raises ValueError with one sentence for anything that cannot be.
@@ -181,16 +181,16 @@ def make_request(
     method_name, kind, is_outside = name_method(method)
     modality = modality_of(kind)
     check_modality(modality.name)
-    user = {"data": name_data(data), "start": str(start), **values}
+    user = {"data": name_data(data), "init_from": str(init_from), **values}
     earlier, below = None, dict[str, object]()
-    if start:
-        earlier = read_record(Path(start))
-        below = _options_from_start(modality, Path(start), earlier, encoder)
+    if init_from:
+        earlier = read_record(Path(init_from))
+        below = _options_from_start(modality, Path(init_from), earlier, encoder)
     if encoder != "":
         name, factory = name_encoder(encoder)
         user["encoder"] = name
     elif earlier is not None:
-        name, factory = earlier.encoder_name, find_recorded_encoder(Path(start), earlier)
+        name, factory = earlier.encoder_name, find_recorded_encoder(Path(init_from), earlier)
     else:
         name, factory = name_encoder(kind.default_encoder)
     kind_of = _config_class(kind, modality, encoder_class(modality, name, factory))
@@ -211,14 +211,19 @@ def make_request(
         modality=modality,
         encoder=choose_encoder(kind, config, name, factory),
         requested={option: value for option, value in requested.items() if value not in (None, "")},
-        sources=dict.fromkeys(below, "start"),
+        sources=dict.fromkeys(below, "init_from"),
         earlier=earlier,
         is_outside=is_outside,
     )
 
 
 # what a run gives the encoder, and the option that sets it
-SUPPLIED = {"name": "encoder", "in_channels": "channels", "size": "size", "vocab": "tokenizer"}
+SUPPLIED = {
+    "name": "encoder",
+    "in_channels": "channels",
+    "size": "image_size",
+    "vocab": "tokenizer",
+}
 SUPPLIED |= {"seed": "seed"}
 
 

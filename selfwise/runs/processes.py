@@ -88,7 +88,7 @@ def reopen_run(
     if record.data == IMPORTED:
         raise ValueError(
             f"{folder} was imported, so there is nothing to go on with; to train it further: "
-            f"selfwise pretrain {record.method} --start {folder} --data PATH --out RUN"
+            f"selfwise pretrain {record.method} --init-from {folder} --data PATH --out RUN"
         )
     code = code or find_code(folder, record)
     check_code(folder, record, code, quiet=quiet)
@@ -100,10 +100,10 @@ def reopen_run(
         check_data_exist(folder, record.data)
     run_data = _reopen_data(folder, record, code, examples)
     plan = make_recorded_plan(record, code, pretrained=saved is None)
-    start = record.option("start") if saved is None else ""
+    start = record.option("init_from") if saved is None else ""
     method = build_started(plan, run_data, run_data.inputs, start=start)
     training = record.training
-    source = run_data.source(method, batch=training.batch, seed=record.seed)
+    source = run_data.source(method, batch_size=training.batch_size, seed=record.seed)
     if run_data.info.fingerprint != record.info.fingerprint:
         raise ValueError(
             f"the data at {name_data(examples)} are not those that {folder} was started with "
@@ -135,7 +135,7 @@ def _reopen_data(folder: Path, record: RunRecord, code: RunCode, data: object) -
         needs=record.needs_options(needs_class(code.method)),
     )
     run_data = modality.open_data(data, record.reading, opening)
-    if record.option("start"):  # its weights may need more than these data
+    if record.option("init_from"):  # its weights may need more than these data
         run_data.adopt(record)
     return run_data
 
@@ -186,7 +186,7 @@ def lead_run(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEn
         command,
         training.devices,
         device_type=device_type(training.device),
-        threads=training.threads,
+        threads=training.cpu_threads,
         resume_hint=_format_resume_hint(folder),
     ) as env:
         yield env

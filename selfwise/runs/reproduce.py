@@ -23,7 +23,7 @@ from selfwise.runs.run_yaml import RunRecord
 from selfwise.training.config import MACHINE, PAPER
 from selfwise.training.optimizers import scale_lr
 
-MACHINE_OPTIONS = (*MACHINE, "workers")  # chosen by the machine unless given
+MACHINE_OPTIONS = (*MACHINE, "num_workers")  # chosen by the machine unless given
 LENGTH_OPTIONS = ("epochs", "minutes")
 LINE_WIDTH = 88  # characters of a line of the command
 
@@ -51,7 +51,7 @@ def list_changes(record: RunRecord) -> dict[str, Change]:
     return {
         name: Change(value, defaults.get(name))
         for name, (value, source) in record.resolved.items()
-        if (source in ("user", "start") or name == "steps")
+        if (source in ("user", "init_from") or name == "steps")
         and name not in (*MACHINE_OPTIONS, *LENGTH_OPTIONS)
         and value not in (None, "")
         and value != defaults.get(name)
@@ -149,7 +149,7 @@ def _list_defaults(record: RunRecord) -> dict[str, object]:
     }
     defaults |= {name: getattr(kind.paper, name) for name in PAPER}
     if record.get("optimizer") == kind.paper.optimizer:  # the rate is that of its optimiser
-        defaults["lr"] = scale_lr(kind.paper, int(record.option("batch")))
+        defaults["lr"] = scale_lr(kind.paper, int(record.option("batch_size")))
     if record.modality == "text":
         defaults["tokenizer"] = kind.default_tokenizer
     defaults |= {f"{ENCODER_PREFIX}{name}": value for name, value in kind.encoder_options.items()}

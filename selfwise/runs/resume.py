@@ -37,9 +37,9 @@ def resume(
     data: object = None,
     steps: Annotated[int, Ge(1)] | None = None,
     device: str | None = None,
-    workers: Annotated[int, Ge(0)] | None = None,
+    num_workers: Annotated[int, Ge(0)] | None = None,
     save_every: Annotated[int, Ge(1)] | None = None,
-    keep: Annotated[int, Ge(1)] | None = None,
+    keep_last: Annotated[int, Ge(1)] | None = None,
     logger: str | list[str] | None = None,
     logger_project: str | None = None,
     plugins: Sequence[str] = (),
@@ -57,9 +57,9 @@ def resume(
         steps: new total number of steps. A run with --schedule wsd or constant becomes the longer
             run exactly; with any other schedule it is another run from there on.
         device: cpu, cuda, cuda:1, or auto; by default that of the run.
-        workers: processes that read the data; by default as before.
+        num_workers: processes that read the data; by default as before.
         save_every: steps between two checkpoints; by default as before.
-        keep: number of checkpoints kept, the last ones; by default as before.
+        keep_last: number of checkpoints kept, the last ones; by default as before.
         logger: loggers as for pretrain, or none; by default those of the run.
         logger_project: project of the loggers; by default as before.
         plugins: modules and .py files outside of selfwise that the run may import.
@@ -79,7 +79,7 @@ def resume(
     code = resolve_code(folder, old, method=method, encoder=encoder)
     given = {
         "device": None if device is None else resolve_device(device),
-        **{"workers": workers, "save_every": save_every, "keep": keep},
+        **{"num_workers": num_workers, "save_every": save_every, "keep_last": keep_last},
         **{"logger": logger, "logger_project": logger_project},
     }
     record = _change_options(old, given, data)
@@ -117,7 +117,7 @@ def _train(
     prepared: PreparedRun, folder: Path, callbacks: Sequence[Callback], *, quiet: bool
 ) -> None:
     record, training = prepared.record, prepared.training
-    now = describe_environment(training.threads, resolve_device(training.device))
+    now = describe_environment(training.cpu_threads, resolve_device(training.device))
     for difference in list_differences(record.environment, now):
         text = f"warning: {difference}: the result may differ in the last bits"
         print_progress(text, quiet=quiet)
@@ -144,7 +144,7 @@ def pretrain_or_resume(
     data: object,
     out: str | Path,
     encoder: str | EncoderFactory | nn.Module = "",
-    start: str | Path = "",
+    init_from: str | Path = "",
     seed: int = 0,
     quiet: bool = False,
     **options: Any,
@@ -160,13 +160,13 @@ def pretrain_or_resume(
             data=data,
             out=folder,
             encoder=encoder,
-            start=start,
+            init_from=init_from,
             seed=seed,
             quiet=quiet,
             **options,
         )
     record = read_record(folder)
-    requested = _normalise_request(record, method, options, data, encoder, start, seed)
+    requested = _normalise_request(record, method, options, data, encoder, init_from, seed)
     for name, value in requested.items():
         before = record.config.get(name, record.get(name))
         if value != before:
@@ -183,7 +183,7 @@ def _normalise_request(
     options: Mapping[str, Any],
     data: object,
     encoder: str | EncoderFactory | nn.Module,
-    start: str | Path,
+    init_from: str | Path,
     seed: int,
 ) -> dict[str, object]:
     """What the user asks for now, by option, as the record has it.
@@ -191,7 +191,7 @@ def _normalise_request(
     The runs that it names may be gone since.
     """
     values = {**options, "seed": seed}
-    gone = {"start": start, "units": options.get("units", "")}
+    gone = {"init_from": init_from, "targets": options.get("targets", "")}
     gone = {n: str(Path(v).resolve()) for n, v in gone.items() if v and not Path(v).exists()}
     same = {n: path for n, path in gone.items() if record.get(n) == path}
     values = {n: value for n, value in values.items() if n not in same}
@@ -199,8 +199,8 @@ def _normalise_request(
         method,
         values,
         data=data,
-        encoder=encoder or (record.encoder_name if "start" in same else ""),
-        start="" if "start" in same else start,
+        encoder=encoder or (record.encoder_name if "init_from" in same else ""),
+        init_from="" if "init_from" in same else init_from,
     )
     requested = {"method": request.method, **request.requested, **same}
     if not encoder:

@@ -13,11 +13,11 @@ from selfwise.training.checkpoint import Checkpoint, hash_file_hex
 
 # options that change where and how a run is computed and saved, and not what
 MAY_CHANGE = (
-    *("data", "start", "device", "workers", "keep", "save_every"),
+    *("data", "init_from", "device", "num_workers", "keep_last", "save_every"),
     *("logger", "logger_project"),
 )
 # what the modalities write into a run folder
-SAVED_FILES = ("tokenizer", "units", "needs.safetensors")
+SAVED_FILES = ("tokenizer", "targets", "needs.safetensors")
 FILE_PREFIX = "./"  # in front of the names of files, which options may have too
 SETTINGS_KEY = "settled"  # in the state of a checkpoint
 

@@ -43,11 +43,11 @@ def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -
     )
     if (
         training.minutes is not None
-        and training.health_every
+        and training.monitor_every
         and max(pace.looks) > MAX_PROBE_SHARE * budget
     ):
         print_progress(_describe_dropped_probes(training, max(pace.looks)), quiet=quiet)
-        training, pace, probes = training.replace(health_every=0), Pace(pace.step, []), []
+        training, pace, probes = training.replace(monitor_every=0), Pace(pace.step, []), []
     if training.minutes is not None:
         steps = pace.count_steps(budget - (monotonic() - started), probes)
         if steps < MIN_USEFUL_STEPS:
@@ -64,12 +64,12 @@ def _describe_few_steps(training: ResolvedTraining, steps: int, seconds: float) 
     count = "1 step" if steps == 1 else f"{steps} steps"
     return (
         f"warning: --minutes {training.minutes:g} buys {count} of {seconds:.2g} s each, too few to "
-        "learn much from: give more minutes, or take a smaller --batch, encoder or input"
+        "learn much from: give more minutes, or take a smaller --batch-size, encoder or input"
     )
 
 
 def _describe_dropped_probes(training: ResolvedTraining, seconds: float) -> str:
     return (
         f"--minutes {training.minutes:g}: a look at the representation would take about "
-        f"{seconds:.0f} s, so there is none (--health-every 0)"
+        f"{seconds:.0f} s, so there is none (--monitor-every 0)"
     )

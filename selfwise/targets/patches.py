@@ -24,7 +24,7 @@ EPS = 1e-4
 class PatchTargets:
     """Units of images: the nearest of the codebook's patches."""
 
-    def __init__(self, codebook: Codebook, *, patch: int, normalise: bool = True):
+    def __init__(self, codebook: Codebook, *, patch: int, normalize: bool = True):
         """`patch`: side in pixels. Raises ValueError if the codebook is not of such patches."""
         per = patch * patch
         if codebook.dim not in (per, 3 * per):
@@ -32,7 +32,7 @@ class PatchTargets:
                 f"a codebook of width {codebook.dim} is not of patches of {patch} px, which are "
                 f"{per} wide, or {3 * per} in colour"
             )
-        self.codebook, self.patch, self.normalise = codebook, patch, normalise
+        self.codebook, self.patch, self.normalize = codebook, patch, normalize
         self.channels = codebook.dim // per
 
     @property
@@ -42,7 +42,7 @@ class PatchTargets:
 
     @staticmethod
     def features(
-        x: Float[Tensor, "b c h w"], patch: int, normalise: bool = True
+        x: Float[Tensor, "b c h w"], patch: int, normalize: bool = True
     ) -> Float[Tensor, "m d"]:
         """All patches of some images in 0..1, what the codebook is learned from.
 
@@ -50,7 +50,7 @@ class PatchTargets:
         raster order. Raises ValueError if the images are not made of whole patches.
         """
         patches = cut_patches(x, patch).flatten(0, 1)
-        return _normalise(patches)[0] if normalise else patches
+        return _normalize(patches)[0] if normalize else patches
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
@@ -59,7 +59,7 @@ class PatchTargets:
         Raises ValueError if the images are not made of whole patches, or have other channels.
         """
         self._check(x)
-        return self.codebook(self.features(x, self.patch, self.normalise)).view(len(x), -1)
+        return self.codebook(self.features(x, self.patch, self.normalize)).view(len(x), -1)
 
     @torch.no_grad()
     def decode(
@@ -72,14 +72,14 @@ class PatchTargets:
         """
         self._check(like)
         patches = self.codebook.centres.to(ids.device)[ids]
-        if self.normalise:
-            _, mean, deviation = _normalise(cut_patches(like, self.patch))
+        if self.normalize:
+            _, mean, deviation = _normalize(cut_patches(like, self.patch))
             patches = patches * deviation + mean
         return join_patches(patches, self.patch, like.shape[1:]).clamp(0, 1)
 
     def save(self, folder: Path) -> None:
         """Write `patches.safetensors`."""
-        facts = {"patch": self.patch, "normalise": self.normalise}
+        facts = {"patch": self.patch, "normalize": self.normalize}
         tensor_file.save_tensors(folder / PATCHES_FILE, {"centres": self.codebook.centres}, facts)
 
     @classmethod
@@ -87,7 +87,7 @@ class PatchTargets:
         """What `save` left. Raises ValueError if it is not there, or damaged."""
         tensors, facts = tensor_file.load_tensors(folder / PATCHES_FILE, "set of patch units")
         codebook = Codebook(tensors["centres"])
-        return cls(codebook, patch=facts["patch"], normalise=facts["normalise"])
+        return cls(codebook, patch=facts["patch"], normalize=facts["normalize"])
 
     def _check(self, x: Float[Tensor, "b c h w"]) -> None:
         if x.shape[1] != self.channels:
@@ -116,7 +116,7 @@ def join_patches(
     return parts.permute(0, 3, 1, 4, 2, 5).reshape(-1, c, h, w)
 
 
-def _normalise(
+def _normalize(
     patches: Float[Tensor, "*n d"],
 ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n 1"], Float[Tensor, "*n 1"]]:
     """Patches with mean 0 and about deviation 1 over all their values, and what they had."""

@@ -44,9 +44,14 @@ ENCODERS: dict[str, tuple[str, dict[str, object]]] = {
     ),
 }
 READING: dict[str, dict[str, object]] = {
-    "image": {"size": SIZE, "cache": "no"},
-    "text": {"length": 24, "held_out": 0.0, "tokenizer": "wordpiece:120"},
-    "audio": {"seconds": COUNT * SECONDS, "longest": SECONDS, "held_out": 0.0, "cache": "no"},
+    "image": {"image_size": SIZE, "cache": "no"},
+    "text": {"max_length": 24, "val_fraction": 0.0, "tokenizer": "wordpiece:120"},
+    "audio": {
+        "batch_seconds": COUNT * SECONDS,
+        "max_clip_seconds": SECONDS,
+        "val_fraction": 0.0,
+        "cache": "no",
+    },
 }
 
 
@@ -68,7 +73,7 @@ def build_case(
     with init_seed(SEED, "method"):
         module = modality.build_encoder(choice, data, SEED)
         method = kind(module, **{**_without_clusters(kind, data.inputs), **options})
-    return method, data.source(method, batch=COUNT, seed=SEED)[0]
+    return method, data.source(method, batch_size=COUNT, seed=SEED)[0]
 
 
 class BrightnessTargets:
@@ -117,7 +122,7 @@ def _small_needs(kind: type[Method]) -> Config:
     """The options of the method's needs, with few clusters."""
     sections = {
         name: make_config(
-            need.options, {"clusters": 8} if "clusters" in need.options.model_fields else {}
+            need.options, {"num_clusters": 8} if "clusters" in need.options.model_fields else {}
         )
         for name, need in kind.needs.items()
         if need.options is not None

@@ -152,21 +152,21 @@ def _build_whole_encoder(library: "tokenizers.Tokenizer", config: Mapping[str, A
     before = first.normalizer.normalize_str if at else str
     charsmap = Charsmap(b64decode(parts[at]["precompiled_charsmap"]))
 
-    def normalise(text: str) -> str:
+    def normalize(text: str) -> str:
         return charsmap(before(text))
 
     added = [token for token in config["added_tokens"] if not token["special"]]
     for token in added:
-        if token["normalized"] and normalise(token["content"]) != token["content"]:
+        if token["normalized"] and normalize(token["content"]) != token["content"]:
             raise ValueError(
                 f"the added token {token['content']!r} is changed by the tokenizer's own "
                 "normalisation, and would be found in other texts than it; add it unnormalised"
             )
     verbatim = {token["content"]: token["id"] for token in added if not token["normalized"]}
     if not verbatim:
-        return lambda texts: encode_with_library(rest, [normalise(text) for text in texts])
+        return lambda texts: encode_with_library(rest, [normalize(text) for text in texts])
     return partial(
-        _encode_around_verbatim, rest, _remove_added_tokens(rest, verbatim), normalise, verbatim
+        _encode_around_verbatim, rest, _remove_added_tokens(rest, verbatim), normalize, verbatim
     )
 
 
@@ -186,7 +186,7 @@ def _remove_added_tokens(
 def _encode_around_verbatim(
     library: "tokenizers.Tokenizer",
     plain: "tokenizers.Tokenizer",
-    normalise: Callable[[str], str],
+    normalize: Callable[[str], str],
     verbatim: Mapping[str, int],
     texts: Sequence[str],
 ) -> FlatIds:
@@ -198,7 +198,7 @@ def _encode_around_verbatim(
     pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")")
     split = [pattern.split(text) for text in texts]
     split = [
-        [part if i % 2 else normalise(part) for i, part in enumerate(text_parts)]
+        [part if i % 2 else normalize(part) for i, part in enumerate(text_parts)]
         for text_parts in split
     ]
     if not any(pattern.search(part) for text_parts in split for part in text_parts[::2]):

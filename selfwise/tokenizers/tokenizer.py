@@ -130,7 +130,7 @@ def train_tokenizer(
     kind: str,
     texts: Iterable[str],
     *,
-    vocab: int | None = None,
+    vocab_size: int | None = None,
     lower: bool = False,
     seed: int = 0,
     max_bytes: int | None = None,
@@ -143,7 +143,7 @@ def train_tokenizer(
     Args:
         kind: wordpiece, bpe, unigram, or chars.
         texts: to learn from, or a corpus, which is read piece by piece.
-        vocab: tokens, special ones included; by default 8,192, or all characters for chars.
+        vocab_size: tokens, special ones included; by default 8,192, or all characters for chars.
         lower: lower-case the text, and take accents off where the kind does so.
         seed: changes nothing, because nothing is drawn.
         max_bytes: bytes of text to learn from; of more than that an even sample is taken.
@@ -155,12 +155,12 @@ def train_tokenizer(
         raise ValueError(
             f"there is no kind of tokenizer {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}"
         )
-    if vocab is not None and vocab < MIN_VOCAB[kind]:
-        raise ValueError(f"a {kind} vocabulary needs {MIN_VOCAB[kind]} tokens, got {vocab}")
+    if vocab_size is not None and vocab_size < MIN_VOCAB[kind]:
+        raise ValueError(f"a {kind} vocabulary needs {MIN_VOCAB[kind]} tokens, got {vocab_size}")
     if isinstance(texts, PieceStream):  # a document may be longer than memory
         texts = (piece.text for piece in texts.pieces())
     if kind == "chars":  # counting needs little memory, and a rare character is unknown forever
-        library = train_.build_character_tokenizer(texts, vocab, lower=lower)
+        library = train_.build_character_tokenizer(texts, vocab_size, lower=lower)
         if library.get_vocab_size() == len(BERT):
             raise ValueError(NO_TEXT)
         return Tokenizer(library)
@@ -179,7 +179,7 @@ def train_tokenizer(
         "bpe": train_.train_bpe,
         "unigram": train_.train_unigram,
     }[kind]
-    return Tokenizer(learn(sample.blocks, vocab or DEFAULT_VOCAB, lower=lower))
+    return Tokenizer(learn(sample.blocks, vocab_size or DEFAULT_VOCAB, lower=lower))
 
 
 NO_TEXT = "there is no text to learn a tokenizer from"
@@ -203,7 +203,7 @@ def open_tokenizer(
             raise ValueError(f"{name}: the size of a vocabulary is a whole number, as {kind}:8192")
         vocab = int(size) if colon else None
         return train_tokenizer(
-            kind, texts(), vocab=vocab, lower=lower, max_bytes=max_bytes, progress=progress
+            kind, texts(), vocab_size=vocab, lower=lower, max_bytes=max_bytes, progress=progress
         )
     if not Path(name).expanduser().exists():
         raise ValueError(

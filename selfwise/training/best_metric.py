@@ -1,4 +1,4 @@
-"""Whether `--best` names a value that a run will log, before anything of the run is made."""
+"""Whether `--keep-best` names a value that a run will log, before anything of the run is made."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,23 +23,23 @@ def check_best(
 
     Raises ValueError naming what there is.
     """
-    name, names = options.best.lstrip("-"), ["lr"]
-    with limit_threads(options.threads), local_only(), explain_loader_death():
+    name, names = options.keep_best.lstrip("-"), ["lr"]
+    with limit_threads(options.cpu_threads), local_only(), explain_loader_death():
         names += _list_step_names(trial := method(), batches, options, seed=seed)
         for probe in probes if name not in names else ():
             names += probe(trial)
     if name in names:
         return
-    hint = "; online_knn needs --probe-every" if name == "online_knn" else ""
+    hint = "; knn_top1 needs --knn-every" if name == "knn_top1" else ""
     raise ValueError(
-        f"--best {name}: no such value will be logged; there are: {', '.join(names)}{hint}"
+        f"--keep-best {name}: no such value will be logged; there are: {', '.join(names)}{hint}"
     )
 
 
 def _list_step_names(
     trial: Method, batches: Batches, options: ResolvedTraining, *, seed: int
 ) -> list[str]:
-    one = options.replace(steps=1, workers=0, compile=False)
+    one = options.replace(steps=1, num_workers=0, compile=False)
     state = build_state(trial, one)
     _, batch = next(iter(load_batches(batches, 0, one, DistributedEnv(size=options.devices))))
     step = train_step(state, batch, 0, seed=seed, options=one)

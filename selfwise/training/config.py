@@ -28,9 +28,9 @@ class TrainingConfig(Config):
     minutes: Annotated[float, Gt(0)] | None = None
     """Instead of steps: wall time. The first steps are measured on a copy, then the number of steps
     is fixed and recorded."""
-    batch: Annotated[int, Ge(1)] | None = None
+    batch_size: Annotated[int, Ge(1)] | None = None
     """Examples in a step, over all micro-batches and processes."""
-    accumulate: Annotated[int, Ge(1)] = 1
+    grad_accum_steps: Annotated[int, Ge(1)] = 1
     """Micro-batches in which a step is computed, to save memory. The loss is still that of the
     whole batch; methods that compare examples with each other refuse it."""
     optimizer: OptimizerName | None = None
@@ -47,10 +47,10 @@ class TrainingConfig(Config):
     decay_fraction: Annotated[float, Gt(0), Le(1)] = 0.2
     """Of wsd: share of the steps in which the rate falls to 0, at the end. 0.1 to 0.2 is the range
     of MiniCPM (arXiv:2404.06395) and of Hägele et al. (arXiv:2405.18392)."""
-    beta2: Annotated[float, Ge(0), Lt(1)] | None = None
+    adam_beta2: Annotated[float, Ge(0), Lt(1)] | None = None
     """Of adamw and lamb: how long they remember squares of gradients; small batches want it near 1.
     By default the method's."""
-    clip: Annotated[float, Ge(0)] | None = None
+    grad_clip: Annotated[float, Ge(0)] | None = None
     """Largest norm of the gradient; 0 for no limit. By default the paper's."""
     precision: PrecisionName = "auto"
     """bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it."""
@@ -62,22 +62,22 @@ class TrainingConfig(Config):
     devices: Annotated[int, Ge(1)] = 1
     """Processes on this machine that train together, each on a GPU of its own or on its share of
     the cores. torchrun and SLURM set the number themselves."""
-    threads: Annotated[int, Ge(0)] = 0
+    cpu_threads: Annotated[int, Ge(0)] = 0
     """CPU threads of each process; 0 for as many as torch takes, or its share of them."""
-    workers: Annotated[int, Ge(0)] | None = None
+    num_workers: Annotated[int, Ge(0)] | None = None
     """Processes that read the data, of each process; by default 0 where the data are in memory."""
     log_every: Annotated[int, Ge(1)] = 20
     """Steps between two lines of metrics.jsonl."""
     save_every: Annotated[int, Ge(1)] = 200
     """Steps between two checkpoints."""
-    keep: Annotated[int, Ge(1)] = 2
+    keep_last: Annotated[int, Ge(1)] = 2
     """Number of checkpoints kept, the last ones."""
-    best: str = ""
-    """A logged value, such as online_knn, whose best checkpoint is kept too. With a minus in front,
+    keep_best: str = ""
+    """A logged value, such as knn_top1, whose best checkpoint is kept too. With a minus in front,
     such as -nt_xent, smaller is better."""
-    probe_every: Annotated[int, Ge(0)] = 0
+    knn_every: Annotated[int, Ge(0)] = 0
     """Steps between two online kNN probes, where the data have labels; 0 for none."""
-    health_every: Annotated[int, Ge(0)] = 200
+    monitor_every: Annotated[int, Ge(0)] = 200
     """Steps between two looks at the representation of images (alignment, uniformity, effective
     rank), with a warning when it collapses, or at the held-out loss of text and speech; 0 for
     none."""
@@ -92,14 +92,14 @@ class ResolvedTraining(TrainingConfig):
     """The options with nothing left open. `steps` is 0 until an epoch or a minute is measured."""
 
     steps: Annotated[int, Ge(0)]
-    batch: Annotated[int, Ge(1)]
+    batch_size: Annotated[int, Ge(1)]
     optimizer: OptimizerName
     lr: Annotated[float, Ge(0)]
     weight_decay: Annotated[float, Ge(0)]
     warmup: Annotated[float, Ge(0)]
     schedule: ScheduleName
-    clip: Annotated[float, Ge(0)]
-    workers: Annotated[int, Ge(0)]
+    grad_clip: Annotated[float, Ge(0)]
+    num_workers: Annotated[int, Ge(0)]
 
     @property
     def warmup_steps(self) -> int:
@@ -136,27 +136,33 @@ class ResolvedTraining(TrainingConfig):
 
 
 def resolve_training(
-    options: TrainingConfig, method: type[Method], *, workers: int, batch: int | None = None
+    options: TrainingConfig,
+    method: type[Method],
+    *,
+    num_workers: int,
+    batch_size: int | None = None,
 ) -> ResolvedTraining:
     """Fill in what was left open, from the method's paper and from the machine.
 
-    `workers` is the number that suits the data. `batch` is how many examples are in a step on
-    average where the data decide, as seconds of sound do; micro-batches may then differ in size.
+    `num_workers` is the number that suits the data. `batch_size` is how many examples are in a step
+    on average where the data decide, as seconds of sound do; micro-batches may then differ in size.
     Without a number of steps, `steps` stays 0 until an epoch or a minute is measured.
 
     Raises ValueError for values that do not go together, naming the option.
     """
     check_training(options, method)
-    from_data = batch is not None
-    options = options.model_copy(update={"batch": batch or options.batch})
+    from_data = batch_size is not None
+    options = options.model_copy(update={"batch_size": batch_size or options.batch_size})
     device = resolve_device(options.device)
     processes = count_local_processes(options.devices) if options.devices > 1 else 1
     values = options.model_dump() | _fill_from_paper(options, method.paper)
     values |= {
         "device": device,
         "precision": resolve_precision(options.precision, device),
-        "threads": options.threads or max(1, torch.get_num_threads() // processes),
-        "workers": -(-workers // processes) if options.workers is None else options.workers,
+        "cpu_threads": options.cpu_threads or max(1, torch.get_num_threads() // processes),
+        "num_workers": -(-num_workers // processes)
+        if options.num_workers is None
+        else options.num_workers,
         "steps": options.steps or 0,
     }
     if not any((options.steps, options.epochs, options.minutes)):
@@ -174,43 +180,48 @@ def name_sources(config: TrainingConfig, resolved: ResolvedTraining) -> dict[str
     }
     sources = dict.fromkeys(type(resolved).model_fields, "default")
     sources |= dict.fromkeys((*PAPER, "lr"), "paper") | dict.fromkeys(MACHINE, "machine")
-    sources |= {"workers": "data", "steps": "budget"}
-    if resolved.batch != (config.batch or resolved.batch):
-        sources["batch"] = "data"
+    sources |= {"num_workers": "data", "steps": "budget"}
+    if resolved.batch_size != (config.batch_size or resolved.batch_size):
+        sources["batch_size"] = "data"
     return sources | dict.fromkeys(set_by_user, "user")
 
 
 def _check_batch(resolved: ResolvedTraining, *, from_data: bool) -> None:
     """Raises ValueError unless micro-batches and processes share a step evenly."""
-    if from_data and resolved.batch < resolved.devices:
+    if from_data and resolved.batch_size < resolved.devices:
         raise ValueError(
-            f"--devices {resolved.devices} is more than the {resolved.batch} examples that a step "
-            "has on average: let a step have more of them, or take fewer processes"
+            f"--devices {resolved.devices} is more than the {resolved.batch_size} examples that a "
+            "step has on average: let a step have more of them, or take fewer processes"
         )
     if from_data:
         return
-    if resolved.batch % resolved.accumulate:
+    if resolved.batch_size % resolved.grad_accum_steps:
         raise ValueError(
-            f"--accumulate {resolved.accumulate} does not divide --batch {resolved.batch}"
+            f"--grad-accum-steps {resolved.grad_accum_steps} does not divide --batch-size "
+            f"{resolved.batch_size}"
         )
     _check_divides(resolved)
 
 
 def _check_divides(options: TrainingConfig) -> None:
     """Raises ValueError unless every process gets as many examples as the others."""
-    pieces = options.devices * options.accumulate
-    if options.devices == 1 or options.batch is None or options.batch % pieces == 0:
+    pieces = options.devices * options.grad_accum_steps
+    if options.devices == 1 or options.batch_size is None or options.batch_size % pieces == 0:
         return
-    near = max(1, round(options.batch / pieces)) * pieces
-    times = f" times --accumulate {options.accumulate}" if options.accumulate > 1 else ""
+    near = max(1, round(options.batch_size / pieces)) * pieces
+    times = (
+        f" times --grad-accum-steps {options.grad_accum_steps}"
+        if options.grad_accum_steps > 1
+        else ""
+    )
     raise ValueError(
-        f"--devices {options.devices}{times} does not divide --batch {options.batch}: each process "
-        f"computes as many examples as the others; {near} would be right"
+        f"--devices {options.devices}{times} does not divide --batch-size {options.batch_size}: "
+        f"each process computes as many examples as the others; {near} would be right"
     )
 
 
-PAPER = ("batch", "optimizer", "weight_decay", "warmup", "schedule", "clip")
-MACHINE = ("device", "precision", "threads")
+PAPER = ("batch_size", "optimizer", "weight_decay", "warmup", "schedule", "grad_clip")
+MACHINE = ("device", "precision", "cpu_threads")
 
 
 def _fill_from_paper(options: TrainingConfig, paper: PaperDefaults) -> dict[str, object]:
@@ -222,7 +233,7 @@ def _fill_from_paper(options: TrainingConfig, paper: PaperDefaults) -> dict[str,
                 f"--lr is needed with --optimizer {options.optimizer}: "
                 f"the default rate is that of {paper.optimizer}"
             )
-        chosen["lr"] = scale_lr(paper, options.batch or paper.batch)
+        chosen["lr"] = scale_lr(paper, options.batch_size or paper.batch_size)
     return chosen
 
 
@@ -239,8 +250,10 @@ def check_training(options: TrainingConfig, method: type[Method]) -> None:
             f"several: give --device {options.device.partition(':')[0]}"
         )
     optimizer = options.optimizer or method.paper.optimizer
-    if options.beta2 is not None and optimizer not in ("adamw", "lamb"):
-        raise ValueError(f"--beta2 is of adamw and lamb, and this run has --optimizer {optimizer}")
+    if options.adam_beta2 is not None and optimizer not in ("adamw", "lamb"):
+        raise ValueError(
+            f"--adam-beta2 is of adamw and lamb, and this run has --optimizer {optimizer}"
+        )
     _check_decay(options, options.schedule or method.paper.schedule)
     if options.compile:
         check_compiler()
@@ -260,13 +273,13 @@ def _check_decay(options: TrainingConfig, schedule: str) -> None:
 
 def _check_coupling(options: TrainingConfig, why: str) -> None:
     """Raises ValueError for batches that a method cannot take that compares their examples."""
-    if why and options.batch is not None and options.batch < 2:
+    if why and options.batch_size is not None and options.batch_size < 2:
         raise ValueError(
-            f"--batch {options.batch} is not possible: {why}, so the loss would be a constant; "
-            "give a --batch of 2 or more"
+            f"--batch-size {options.batch_size} is not possible: {why}, so the loss would be a "
+            "constant; give a --batch-size of 2 or more"
         )
-    if why and options.accumulate > 1:
+    if why and options.grad_accum_steps > 1:
         raise ValueError(
-            f"--accumulate {options.accumulate} is not possible: {why}, so micro-batches would be "
-            "another loss; use a smaller --batch instead"
+            f"--grad-accum-steps {options.grad_accum_steps} is not possible: {why}, so "
+            "micro-batches would be another loss; use a smaller --batch-size instead"
         )

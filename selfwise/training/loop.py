@@ -91,7 +91,7 @@ def fit(
     """
     first = env.rank == 0
     with (
-        limit_threads(options.threads),
+        limit_threads(options.cpu_threads),
         keep_freed_memory(),
         _lock_run(out if first else None),
         explain_loader_death(),
@@ -145,7 +145,7 @@ def _train(
             check_same_step(recorder.step)
         if recorder.step < options.steps:
             unit, scale = getattr(batches, "unit", "examples"), getattr(batches, "scale", 1)
-            each = options.batch * scale
+            each = options.batch_size * scale
             progress = Progress(recorder.step, options.steps, each, unit=unit, quiet=quiet)
             try:
                 _run_steps(state, recorder, batches, seed=seed, probes=probes, progress=progress)
@@ -223,14 +223,14 @@ def load_batches(
 
     Of several processes each gets its part of every batch.
     """
-    check_temporary_folder(options.workers)
+    check_temporary_folder(options.num_workers)
     steps = range(start, options.steps)
     source = batches if env.size == 1 else ShardedBatches(batches, env)
     loader = DataLoader(
         cast(Dataset[Batch | LocalBatch], source),  # anything with __getitem__ will do
         batch_size=None,
         sampler=steps,
-        num_workers=limit_workers(options.workers, lambda: batches[start]),
+        num_workers=limit_workers(options.num_workers, lambda: batches[start]),
         pin_memory=options.device.startswith("cuda"),
         generator=torch.Generator(),  # otherwise a seed is drawn from the global state
     )

@@ -37,13 +37,13 @@ def check_memory(
     a bound; only where this bound is near to what is free, a second one gives the part that does
     not grow. Raises ValueError that names a batch that fits.
     """
-    with limit_threads(options.threads), local_only():
+    with limit_threads(options.cpu_threads), local_only():
         state = build_state(method(), options)
         batch = to_device(batches[0], state.device)
-        n = -(-batch_size(batch) // options.accumulate)
+        n = -(-batch_size(batch) // options.grad_accum_steps)
         processes = 1 if options.device.startswith("cuda") else options.devices
         n = -(-n // options.devices)
-        unit = getattr(state.method, "per_identity", 2)  # rows that belong together
+        unit = getattr(state.method, "images_per_identity", 2)  # rows that belong together
         few = max(1, n // SMALL_DIVISOR // unit) * unit
         if n <= 2 * few:
             return  # too few to tell
@@ -60,16 +60,22 @@ def check_memory(
     needed = processes * (fixed + n * each)
     if needed <= free:
         return
-    fits = int(max(0.0, free / processes - fixed) / each) * options.devices * options.accumulate
-    raise ValueError(_describe_shortage(options, needed, free, min(fits, options.batch - 1)))
+    fits = (
+        int(max(0.0, free / processes - fixed) / each) * options.devices * options.grad_accum_steps
+    )
+    raise ValueError(_describe_shortage(options, needed, free, min(fits, options.batch_size - 1)))
 
 
 def _describe_shortage(options: ResolvedTraining, needed: float, free: float, fits: int) -> str:
     have = f"{free / 2**30:.1f} GiB are free on {options.device}"
-    text = f"a step of {options.batch} examples needs about {needed / 2**30:.1f} GiB, and {have}"
+    text = (
+        f"a step of {options.batch_size} examples needs about {needed / 2**30:.1f} GiB, and {have}"
+    )
     if fits < 1:
         return f"{text}: a smaller encoder or smaller inputs would fit, no batch does"
-    return f"{text}: about {fits} examples would fit (--batch, or for text and speech their size)"
+    return (
+        f"{text}: about {fits} examples would fit (--batch-size, or for text and speech their size)"
+    )
 
 
 def measure_saved_bytes(state: TrainState, batch: Batch, examples: int, *, seed: int) -> int:

@@ -19,7 +19,7 @@ class Clock:
         values = {
             "seconds": now - self.begun,
             "steps_per_second": self.steps / seconds,
-            "waiting_for_data": self.waited / seconds,
+            "data_wait": self.waited / seconds,
         }
         self.mark, self.waited, self.steps = now, 0.0, 0
         return values
@@ -47,7 +47,7 @@ class Progress:
         left = (self.steps - done) / max(rate, 1e-9)
         facts = [f"{name} {value:.4f}" for name, value in values.items() if name != "lr"]
         facts += [f"{rate * self.each:.0f} {self.unit}/s"]
-        facts += [f"{times['waiting_for_data']:.0%} waiting for data"]
+        facts += [f"{times['data_wait']:.0%} waiting for data"]
         text = " | ".join(facts)
         if self.bar is not None:
             self.bar.update(self.task, completed=done, facts=text)

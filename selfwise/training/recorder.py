@@ -84,19 +84,19 @@ class RunRecorder:
         # a longer run can begin where the rate has not fallen yet
         kept = {int(self.best["step"])} if self.best else set()
         kept |= {self.options.decay_start}
-        checkpoint.remove_old_checkpoints(self.folder, self.options.keep, also=kept)
+        checkpoint.remove_old_checkpoints(self.folder, self.options.keep_last, also=kept)
 
     def _rank(self, step: int) -> None:
         """Remember the step if the chosen value is the best so far; "-loss": smaller is better."""
-        name = self.options.best.lstrip("-")
+        name = self.options.keep_best.lstrip("-")
         if not name:
             return
         if name not in self.newest and step < self.options.steps:
             return  # logged less often than checkpoints are saved
         if name not in self.newest:
             logged = ", ".join(self.newest) or "nothing yet"
-            raise ValueError(f"--best {name}: no such value is logged; there are: {logged}")
-        value = self.newest[name] * (-1 if self.options.best.startswith("-") else 1)
+            raise ValueError(f"--keep-best {name}: no such value is logged; there are: {logged}")
+        value = self.newest[name] * (-1 if self.options.keep_best.startswith("-") else 1)
         if not self.best or value > self.best["value"]:
             self.best = {"step": step, "value": value}
 

@@ -65,7 +65,7 @@ def build_state(
         method,
         lr=options.lr,
         weight_decay=options.weight_decay,
-        betas=(beta1, beta2 if options.beta2 is None else options.beta2),
+        betas=(beta1, beta2 if options.adam_beta2 is None else options.adam_beta2),
         eps=method.paper.eps,
     )
     precision = choose_precision(options.precision, device.type, rounds_view=method.rounded_view)
@@ -109,8 +109,8 @@ def train_step(
         check_compiled(before, method.encoder)
     if env.size > 1:
         all_reduce_gradients(method)
-    if options.clip:
-        precision.clip_gradients(optimizer, options.clip)
+    if options.grad_clip:
+        precision.clip_gradients(optimizer, options.grad_clip)
     precision.update_weights(optimizer)
     method.after_step()
     return Step(
@@ -127,7 +127,7 @@ def make_views(
     n = batch_size(own)  # not options.batch: where seconds decide, it is only their mean
     return [
         state.method.view(slice_batch(own, part), _make_rng(seed, step, part, local_batch, n))
-        for part in split_micro_batches(n, options.accumulate)
+        for part in split_micro_batches(n, options.grad_accum_steps)
     ]
 
 

@@ -52,7 +52,12 @@ def measure_pace(
     take longer than `longest_look` seconds, by the examples it reads, is estimated from them and
     not called. Of several processes the first measures its part of a step, alone.
     """
-    with limit_threads(options.threads), keep_freed_memory(), local_only(), explain_loader_death():
+    with (
+        limit_threads(options.cpu_threads),
+        keep_freed_memory(),
+        local_only(),
+        explain_loader_death(),
+    ):
         trial = method()
         # a call of its own: the copy is gone before memory is given back
         step = _measure_step(trial, batches, options, seed=seed, patience=patience)
@@ -78,7 +83,7 @@ def _measure_look(
     probe: Probe, trial: Method, options: ResolvedTraining, step: float, longest: float
 ) -> float:
     """A forward pass is less than a step; a look at `examples` is at most so many of them."""
-    expected = step * getattr(probe, "examples", 0) / options.batch
+    expected = step * getattr(probe, "examples", 0) / options.batch_size
     if expected > longest:
         return expected
     begun = monotonic()

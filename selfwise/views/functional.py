@@ -20,10 +20,10 @@ def simclr(
     *,
     seed: int = 0,
     size: int | None = None,
-    crop: float = 0.08,
-    flip: float = 0.5,
-    strength: float | None = None,
-    blur: float | None = None,
+    min_crop_scale: float = 0.08,
+    flip_prob: float = 0.5,
+    jitter_strength: float | None = None,
+    blur_prob: float | None = None,
 ) -> tuple[Float[Tensor, "b c s s"], Float[Tensor, "b c s s"]]:
     """Two augmentations of each image, as SimCLR makes them (arXiv:2002.05709, appendix A).
 
@@ -31,17 +31,23 @@ def simclr(
         images: (b, c, h, w), uint8 in 0..255 or float in 0..1, of one or three channels.
         seed: every draw is a function of it; a training loop passes the number of the step.
         size: side of the views in px; by default the shorter side of the images.
-        crop: smallest share of the image's area that a crop may show.
-        flip: probability of a horizontal flip.
-        strength: of the colour jitter; by default 1, and 0.5 up to 64 px.
-        blur: probability of Gaussian blur; by default 0.5, and 0 up to 64 px.
+        min_crop_scale: smallest share of the image's area that a crop may show.
+        flip_prob: probability of a horizontal flip.
+        jitter_strength: of the colour jitter; by default 1, and 0.5 up to 64 px.
+        blur_prob: probability of Gaussian blur; by default 0.5, and 0 up to 64 px.
 
     Returns two float tensors (b, c, size, size) on the device of the images.
     """
     from selfwise.views.image.augment import build_simclr_augment  # text and sound need none of it
 
     side = size or min(images.shape[2:])
-    augment = build_simclr_augment(side, crop=crop, flip=flip, strength=strength, blur=blur)
+    augment = build_simclr_augment(
+        side,
+        min_crop_scale=min_crop_scale,
+        flip_prob=flip_prob,
+        jitter_strength=jitter_strength,
+        blur_prob=blur_prob,
+    )
     rows = torch.arange(len(images), device=images.device)
     rng = Rng(generator(seed, "views"), seed=seed)
     batch = ImageBatch(images, rows)

@@ -32,7 +32,7 @@ from selfwise.training.config import ResolvedTraining
 from selfwise.training.step import build_state
 
 MAX_TRIAL_SECONDS = 5.0  # seconds of each of the two sides of a trial, at the most
-BUDGETS = {"text": "--batch-tokens", "audio": "--seconds"}
+BUDGETS = {"text": "--batch-tokens", "audio": "--batch-seconds"}
 
 
 def bench(
@@ -67,7 +67,7 @@ def bench(
     """
     if out:
         _check_out(Path(out))
-    encoder, start = options.pop("encoder", ""), options.pop("start", "")
+    encoder, start = options.pop("encoder", ""), options.pop("init_from", "")
     request = request_run(method, data, encoder, start, int(options.pop("seed", 0)), options)
     check_processes(request, data)
     prepared = prepare_run(request, data, quiet=quiet)
@@ -112,7 +112,7 @@ def _measure_training(prepared: PreparedRun, seconds: float, *, quiet: bool) -> 
         modality=prepared.record.modality,
         options=prepared.record.options | dict(options),
         found=prepared.data.info.model_dump(),
-        environment=dict(describe_environment(options.threads, device)),
+        environment=dict(describe_environment(options.cpu_threads, device)),
         cores=count_cpus(),
         steps=len(baseline.times),
         seconds=baseline.seconds,
@@ -134,8 +134,10 @@ def _measure_training(prepared: PreparedRun, seconds: float, *, quiet: bool) -> 
 
 def _time_training(prepared: PreparedRun, options: ResolvedTraining, seconds: float) -> StepTiming:
     source = prepared.source
-    if options.batch != prepared.training.batch:
-        source = prepared.data.source(prepared.method, batch=options.batch, seed=prepared.seed)
+    if options.batch_size != prepared.training.batch_size:
+        source = prepared.data.source(
+            prepared.method, batch_size=options.batch_size, seed=prepared.seed
+        )
     return time_steps(
         partial(deepcopy, prepared.method),
         source,
@@ -148,7 +150,7 @@ def _time_training(prepared: PreparedRun, options: ResolvedTraining, seconds: fl
 def _measure_flops(prepared: PreparedRun) -> FlopRates:
     """Operations of a step, and how many a second two matrices would take."""
     options, side = prepared.training, choose_matrix_side(prepared.training.device)
-    with limit_threads(options.threads):
+    with limit_threads(options.cpu_threads):
         parts = build_state(deepcopy(prepared.method), options.replace(compile=False))
         in_float32 = options.precision == "float32"
         return FlopRates(
@@ -172,10 +174,10 @@ def _make_profile(
         device=options.device,
         precision=options.precision,
         compile=options.compile,
-        threads=options.threads,
-        workers=options.workers,
+        cpu_threads=options.cpu_threads,
+        num_workers=options.num_workers,
         cores=max(1, count_cpus() // options.devices),
-        batch=options.batch,
+        batch_size=options.batch_size,
         examples=prepared.data.info.examples,
         bf16=(flops.products_bf16 or 0.0) / flops.products,
         memory=share,

@@ -8,14 +8,22 @@ from selfwise.runs.run_yaml import RunRecord
 from selfwise.training.config import ResolvedTraining
 from selfwise.workflows.describe_runs import format_value
 
-HELD_OUT = "held_out/"
+HELD_OUT = "val/"
 # of the encoder or the machine, whatever the task: comparable between any runs
-FREE = {"lr", "grad_norm", "uniformity", "rank", "online_knn_k", "waiting_for_data"}
-ON_DATA = ("online_knn",)  # comparable on the same data
+FREE = {"lr", "grad_norm", "uniformity", "effective_rank", "knn_k", "data_wait"}
+ON_DATA = ("knn_top1",)  # comparable on the same data
 # methods whose task is harder in a larger batch, since its examples are compared with each other
 COUPLED = ("simclr", "triplet", "triplet_labelled")
 # options that change how well a task is solved, and not the task
-SOLVING = {"seed", "start", "encoder", "dim", "layers", "seconds", "batch_tokens"}
+SOLVING = {
+    "seed",
+    "init_from",
+    "encoder",
+    "proj_dim",
+    "proj_layers",
+    "batch_seconds",
+    "batch_tokens",
+}
 # options of reading that the fingerprint of the data covers
 READING = {"data", "cache", "skip_broken", "decode", "field", "documents", "exclude"}
 
@@ -61,7 +69,7 @@ def _list_settings(record: RunRecord, metric: str) -> dict[str, object]:
     if record.modality == "text":
         settings["vocabulary"] = record.info.vocab
     if _compares_batch(record.method):
-        settings["batch"] = record.training.batch
+        settings["batch_size"] = record.training.batch_size
     return settings
 
 

@@ -56,7 +56,7 @@ def embed(
     layer: int | None = None,
     pooling: str = "",
     window: str = "",
-    field: str = "",
+    text_column: str = "",
     skip_broken: bool = False,
     device: str = "auto",
     devices: int = 1,
@@ -77,7 +77,7 @@ def embed(
             by side), by default the encoder's own; of speech: mean, the default, or mean+deviation.
         window: of text that is longer than the rows of the run: mean, the default (the mean over
             windows, weighted by their tokens), or first (what is behind the first window is cut).
-        field: of text: the column that holds it.
+        text_column: of text: the column that holds it.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda, mps (Apple, not tested) or auto.
         devices: processes on this machine that share the work; torchrun and SLURM say themselves
@@ -91,7 +91,7 @@ def embed(
         layer=layer,
         pooling=pooling,
         window=window,
-        field=field,
+        text_column=text_column,
         skip_broken=skip_broken,
         device=device,
     )
@@ -113,7 +113,7 @@ class EmbedOptions(Config):
     layer: int | None
     pooling: str
     window: str
-    field: str
+    text_column: str
     skip_broken: bool
     device: str
 
@@ -122,7 +122,7 @@ def _embed_share(
     run: Run, data: object, env: DistributedEnv, options: EmbedOptions
 ) -> EmbeddingTable:
     """This process's share of the work; the first one gets the table."""
-    reading = ReadingOptions(field=options.field, skip_broken=options.skip_broken)
+    reading = ReadingOptions(text_column=options.text_column, skip_broken=options.skip_broken)
     examples = run.modality.open_examples(run, data, reading)
     device = options.device
     if env.size > 1 and (kind := resolve_device(device)) == "cuda":

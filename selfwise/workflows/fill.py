@@ -66,18 +66,18 @@ class Gaps(NamedTuple):
 
 
 def fill(
-    run: Run | str | Path, text: str, *, top: PositiveInt = 5, device: str = "auto"
+    run: Run | str | Path, text: str, *, top_k: PositiveInt = 5, device: str = "auto"
 ) -> Filling:
     """The most likely tokens for each gap of a text, and the most likely ways to fill all gaps.
 
-    Gaps are filled together from left to right: each of the `top` best texts so far is given to the
-    model again for its next gap (a beam search), and the probability of a filling is the product
-    of the probabilities that its tokens had when they were chosen.
+    Gaps are filled together from left to right: each of the `top_k` best texts so far is given to
+    the model again for its next gap (a beam search), and the probability of a filling is the
+    product of the probabilities that its tokens had when they were chosen.
 
     Args:
         run: a run or its folder; of bert, roberta or albert.
         text: with one [MASK] or more.
-        top: how many candidates are given.
+        top_k: how many candidates are given.
         device: cpu, cuda, mps (Apple, not tested) or auto.
 
     Raises ValueError for a model without a masked head, and for a text without a gap or longer
@@ -89,8 +89,8 @@ def fill(
     gaps = _find_gaps(text, run.tokenizer, run.record.info.length)
     with evaluation_mode(run.method, resolve_device(device)), torch.no_grad():
         chances = _predict_tokens(run, [gaps.ids], gaps.places)[0]
-        beam = _fill_together(run, gaps, chances[0], top)
-    best, tokens = chances.topk(min(top, chances.shape[1]))
+        beam = _fill_together(run, gaps, chances[0], top_k)
+    best, tokens = chances.topk(min(top_k, chances.shape[1]))
     alone = [
         _fill_with(run.tokenizer, gaps, [gap], [[token] for token in row], values.tolist())
         for gap, (row, values) in enumerate(zip(tokens.tolist(), best))

@@ -17,7 +17,7 @@ def generate(
     run: Run | str | Path,
     prompt: str = "",
     *,
-    tokens: PositiveInt = 100,
+    max_new_tokens: PositiveInt = 100,
     temperature: NonNegativeFloat = 1.0,
     top_k: NonNegativeInt = 0,
     top_p: PositiveShare = 1.0,
@@ -32,7 +32,7 @@ def generate(
     Args:
         run: a run of gpt, or its folder.
         prompt: the beginning; without one the model begins a document.
-        tokens: how many are drawn at most.
+        max_new_tokens: how many are drawn at most.
         temperature: below 1 is more cautious, above 1 bolder; 0 takes the most likely token.
         top_k: draw among the k most likely tokens; 0 for all.
         top_p: draw among the most likely tokens that have this probability together.
@@ -56,7 +56,7 @@ def generate(
     with evaluation_mode(encoder, resolved_device), torch.no_grad():
         unread = ids[-(longest - 1) :]
         held = 0
-        for _ in range(tokens):
+        for _ in range(max_new_tokens):
             if held + len(unread) > longest:
                 unread, held, cache = written[-(longest // 2) :], 0, None
             hidden, cache = encoder.extend(torch.tensor([unread], device=resolved_device), cache)

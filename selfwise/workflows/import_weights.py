@@ -47,12 +47,13 @@ def import_weights(
     tokenizer: str = "",
     method: str = "",
     encoder: str = "",
-    size: NonNegativeInt = 0,
+    image_size: NonNegativeInt = 0,
 ) -> Run:
     """A run made of published weights: of Hugging Face's layout, of timm, or of torchvision.
 
-    It can embed and be probed, on text fill and generate, and `pretrain --start` trains it further.
-    Parts that the checkpoint lacks, such as its heads, are drawn anew and named in run.yaml.
+    It can embed and be probed, on text fill and generate, and `pretrain --init-from` trains it
+    further. Parts that the checkpoint lacks, such as its heads, are drawn anew and named in
+    run.yaml.
 
     Args:
         family: bert, roberta, albert, gpt (GPT-2), hubert, beit, timm or torchvision.
@@ -63,12 +64,12 @@ def import_weights(
         tokenizer: file or folder of the tokenizer of a model of text, if it is not in `folder`.
         method: of a run of timm's or torchvision's weights, with new heads; by default simclr.
         encoder: timm's or torchvision's name of the model, where no config.json says it.
-        size: side of the images in px for weights of timm or torchvision; by default theirs.
+        image_size: side of the images in px for weights of timm or torchvision; by default theirs.
 
     Raises ValueError with one sentence for what is missing, does not fit, or is a pickle.
     """
     family = _SPELLINGS.get(family.lower(), family.lower())
-    options = ImportOptions(tokenizer, method, encoder, size)
+    options = ImportOptions(tokenizer, method, encoder, image_size)
     kind = _choose_method(family, options)
     check_modality(kind.modality)
     out = Path(out)
@@ -152,7 +153,7 @@ def _make_record(
     kind: type[Method], checkpoint: ImportedCheckpoint, imported: Mapping[str, object]
 ) -> RunRecord:
     """The record of a run that was not trained here."""
-    training = resolve_training(TrainingConfig(steps=1), kind, workers=0).replace(steps=0)
+    training = resolve_training(TrainingConfig(steps=1), kind, num_workers=0).replace(steps=0)
     options = {f"encoder.{name}": value for name, value in checkpoint.encoder_options.items()}
     values = {**checkpoint.reading, **options}
     request = make_request(kind, values, data=IMPORTED, encoder=checkpoint.encoder)
@@ -170,7 +171,7 @@ def _make_record(
             if value is not None or not name.startswith("encoder.")
         },
         info=checkpoint.info,
-        environment=describe_environment(training.threads, training.device),
+        environment=describe_environment(training.cpu_threads, training.device),
         needs=checkpoint.needs,
         imported=imported,
     )

@@ -26,8 +26,8 @@ def iterate(
     data: object,
     out: str | Path,
     iterations: PositiveInt = 2,
-    next_layer: int = -1,
-    next_clusters: NonNegativeInt = 0,
+    next_target_layer: int = -1,
+    next_num_clusters: NonNegativeInt = 0,
     next_steps: NonNegativeInt = 0,
     warm: bool = False,
     quiet: bool = False,
@@ -43,8 +43,9 @@ def iterate(
         data: where the examples are, as for `pretrain`.
         out: folder of the iterations.
         iterations: how many runs.
-        next_layer: the layer that is clustered, counted from 0; negative counts from the last.
-        next_clusters: units from the second iteration on; 0: as many as in the first.
+        next_target_layer: the layer that is clustered, counted from 0; negative counts from the
+            last.
+        next_num_clusters: units from the second iteration on; 0: as many as in the first.
         next_steps: steps from the second iteration on; 0: as in the first.
         warm: start from the weights of the run before, and not anew.
         quiet: print nothing.
@@ -56,13 +57,13 @@ def iterate(
         right = " or ".join(name for name in methods.own_names() if _predicts_units(name))
         raise ValueError(f"{method} predicts no units that an iteration could renew; {right} does")
     if iterations > 1:
-        _check_next(method, next_layer, next_clusters, options, data)
+        _check_next(method, next_target_layer, next_num_clusters, options, data)
     run: Run | None = None
     for number in range(1, iterations + 1):
         if run is not None:
-            options |= {"units": str(run.folder), "units_layer": next_layer}
-            options |= {"clusters": next_clusters} if next_clusters else {}
-            options |= {"start": str(run.folder)} if warm else {}
+            options |= {"targets": str(run.folder), "target_layer": next_target_layer}
+            options |= {"num_clusters": next_num_clusters} if next_num_clusters else {}
+            options |= {"init_from": str(run.folder)} if warm else {}
             if next_steps:
                 options |= {"steps": next_steps, "epochs": None, "minutes": None}
         folder = Path(out) / FOLDER.format(number)
@@ -81,12 +82,14 @@ def _check_next(
 ) -> None:
     """Raises ValueError for options that the second iteration would refuse after the first."""
     if clusters == 1:
-        raise ValueError(f"--next-clusters must be at least 2, or 0 for the same, got {clusters}")
-    own = {n: v for n, v in options.items() if n not in ("encoder", "start")}
-    encoder, start = options.get("encoder", ""), options.get("start", "")
-    request = make_request(method, own, data=data, encoder=encoder, start=start)
+        raise ValueError(
+            f"--next-num-clusters must be at least 2, or 0 for the same, got {clusters}"
+        )
+    own = {n: v for n, v in options.items() if n not in ("encoder", "init_from")}
+    encoder, start = options.get("encoder", ""), options.get("init_from", "")
+    request = make_request(method, own, data=data, encoder=encoder, init_from=start)
     n = modality_of(request.kind).find_depth(request.encoder)
     if n is not None and not -n <= layer < n:
         raise ValueError(
-            f"--next-layer {layer} does not exist: the encoder has layers 0 to {n - 1}"
+            f"--next-target-layer {layer} does not exist: the encoder has layers 0 to {n - 1}"
         )

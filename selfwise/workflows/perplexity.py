@@ -27,7 +27,7 @@ def perplexity(
     run: Run | str | Path,
     data: object = None,
     *,
-    field: str = "",
+    text_column: str = "",
     documents: str = "auto",
     seed: int = 0,
     device: str = "auto",
@@ -42,7 +42,7 @@ def perplexity(
     Args:
         run: a run or its folder.
         data: text, in any form that `pretrain` takes; by default what the run held out.
-        field: the column that holds the text, in jsonl, csv, tsv and parquet.
+        text_column: the column that holds the text, in jsonl, csv, tsv and parquet.
         documents: what a document is in a txt file: file, blank or line.
         seed: of the masks.
         device: cpu, cuda, mps (Apple, not tested) or auto.
@@ -55,7 +55,7 @@ def perplexity(
     if data is None:
         corpus = _open_held_out(run, draw)
     else:
-        texts = open_documents(data, field=field, documents=documents)
+        texts = open_documents(data, field=text_column, documents=documents)
         if texts.left_out:
             print_progress(texts.left_out)
         corpus = open_corpus(texts, tokenizer, sentences=draw.needs_sentences)
@@ -84,7 +84,7 @@ def perplexity(
 
 def _measure_overlap(run: Run, corpus: Corpus) -> float:
     """How much of a text the run was trained on, as far as its tokens are still in the cache."""
-    held_out, name = run.record.option("held_out"), run.record.info.fingerprint
+    held_out, name = run.record.option("val_fraction"), run.record.info.fingerprint
     if corpus.fingerprint == name:
         return 1.0
     trained = find_corpus(cache_dir("text") / name) if name else None
@@ -96,16 +96,16 @@ def _measure_overlap(run: Run, corpus: Corpus) -> float:
 def _open_held_out(run: Run, draw: RowSampler) -> Corpus:
     """The text that a run kept out of its training."""
     data, options = run.record.data, run.record.reading
-    if data in (FROM_PYTHON, IMPORTED) or not options.held_out:
+    if data in (FROM_PYTHON, IMPORTED) or not options.val_fraction:
         raise ValueError(f"{run.folder} held out no text that can be read again; give --data")
-    texts = open_documents(data, field=options.field, documents=options.documents)
+    texts = open_documents(data, field=options.text_column, documents=options.documents)
     corpus = open_corpus(texts, run.tokenizer, sentences=draw.needs_sentences)
     if corpus.fingerprint != run.record.info.fingerprint:
         raise ValueError(
             f"{data} is not the text that {run.folder} was trained on, so what it held out "
             "is not known any more; give --data"
         )
-    return corpus.split(options.held_out, seed=0)[1]
+    return corpus.split(options.val_fraction, seed=0)[1]
 
 
 def describe_perplexity(values: dict[str, float]) -> str:

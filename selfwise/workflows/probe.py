@@ -67,15 +67,15 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     train: object,
     test: object = None,
     kind: Kind = "linear",
-    labels: str = "all",
+    labels_per_class: str = "all",
     seeds: PositiveInt = 5,
     k: PositiveInt | None = None,
     layer: int | None = None,
     pooling: str = "",
     window: str = "",
-    field: str = "",
-    label: str = "",
-    scratch: bool = False,
+    text_column: str = "",
+    label_column: str = "",
+    supervised_baseline: bool = False,
     skip_broken: bool = False,
     device: str = "auto",
     quiet: bool = False,
@@ -90,16 +90,17 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
             seen, where a csv has a column `group`), weighted (of speech: the same on a learned
             sum of all layers), sgd (the protocol of SimCLR's paper), knn, finetune, or retrieval
             (recall@k and MAP@R of each test example among the others, by cosine similarity).
-        labels: numbers of labels for each class, for a curve: 10,100,all.
+        labels_per_class: numbers of labels for each class, for a curve: 10,100,all.
         seeds: how often labels are drawn; with all of them, and for retrieval, none are.
         k: neighbours that vote in knn; by default each competitor chooses on training labels.
         layer: a layer instead of the encoder's output; negative counts from the last.
         pooling: of text: mean, mean+deviation, cls, last or layers (the means of each), by default
             the encoder's own; of speech: mean, or mean+deviation, the default but for retrieval.
         window: of long texts: mean (over windows, by their tokens; the default), or first (cut).
-        field: of text: the column that holds it.
-        label: of text: the column that holds the label.
-        scratch: add the encoder trained from scratch on these labels, its rate chosen on them.
+        text_column: of text: the column that holds it.
+        label_column: of text: the column that holds the label.
+        supervised_baseline: add the encoder trained from scratch on these labels, its rate chosen
+            on them.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda, mps (Apple, not tested) or auto.
         quiet: print nothing while it works.
@@ -109,12 +110,12 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         run,
         kind,
         FeatureOptions(layer, pooling or _choose_pooling(run, kind), window, device),
-        ReadingOptions(skip_broken=skip_broken, field=field, label=label),
+        ReadingOptions(skip_broken=skip_broken, text_column=text_column, label_column=label_column),
         data={"train": name_data(train), "test": None if test is None else name_data(test)},
-        budgets=label_curve.parse_budgets(labels),
+        budgets=label_curve.parse_budgets(labels_per_class),
         seeds=seeds,
         k=k,
-        supervised=scratch,
+        supervised=supervised_baseline,
     )
     _check_job(job)
     if kind == RETRIEVAL:
@@ -191,12 +192,12 @@ def _check_job(job: ProbeJob) -> None:
     if modality != "image" and (job.supervised or kind == "finetune"):
         raise ValueError(
             f"training with labels is for images so far, and {run.folder} is on {modality}: probe "
-            "it frozen (--kind linear or knn, no --scratch)"
+            "it frozen (--kind linear or knn, no --supervised-baseline)"
         )
     if kind == "weighted":
         _check_weighted(job)
     if kind == RETRIEVAL and (job.supervised or job.budgets != [None]):
-        option = "--scratch" if job.supervised else "--labels"
+        option = "--supervised-baseline" if job.supervised else "--labels-per-class"
         raise ValueError(f"{option} does not go with --kind retrieval, which learns from no labels")
 
 

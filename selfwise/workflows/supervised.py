@@ -68,9 +68,9 @@ def _make_competitor(
     epochs: int = 0,
 ) -> Competitor:
     def predict(rows: np.ndarray, seed: int) -> np.ndarray:
-        batch = min(training.batch, len(rows))
+        batch = min(training.batch_size, len(rows))
         steps = max(training.steps, epochs * len(rows) // batch)
-        options = training.replace(batch=batch, steps=steps)
+        options = training.replace(batch_size=batch, steps=steps)
         build = _make_classifier_builder(run, train, build_encoder)
         part = train.take(rows)
         return finetune(build, part, test, options, size=run.size, seed=seed, rates=rates)
@@ -83,15 +83,15 @@ def _make_classifier_builder(
 ) -> Callable[[int], Method]:
     """`supervised` with the views of the run, around a copy of an encoder."""
     classify = partial(
-        methods.find_method("supervised"), size=run.size, classes=len(train.classes or [])
+        methods.find_method("supervised"), image_size=run.size, classes=len(train.classes or [])
     )
     if augment := getattr(run.method, "augment", None):
         classify = partial(
             classify,
-            crop=augment.scale[0],
-            flip=augment.flip,
-            strength=augment.strength,
-            blur=augment.blur,
+            min_crop_scale=augment.scale[0],
+            flip_prob=augment.flip,
+            jitter_strength=augment.strength,
+            blur_prob=augment.blur,
         )
 
     def build(seed: int) -> Method:
@@ -109,15 +109,15 @@ def _training_options(run: Run, *, steps: int, device: str) -> ResolvedTraining:
     target_device = resolve_device(device)
     return ResolvedTraining(
         steps=steps,
-        batch=own.batch,
+        batch_size=own.batch_size,
         optimizer=paper.optimizer,
         lr=paper.lr,
         weight_decay=paper.weight_decay,
         warmup=paper.warmup,
         schedule=paper.schedule,
-        clip=paper.clip,
-        threads=own.threads,
+        grad_clip=paper.grad_clip,
+        cpu_threads=own.cpu_threads,
         device=target_device,
         precision=match_precision(own, target_device),
-        workers=0,
+        num_workers=0,
     )

@@ -13,9 +13,9 @@ def make_tokenizer(
     *,
     out: Path,
     kind: Literal["wordpiece", "bpe", "unigram", "chars"] = "wordpiece",
-    vocab: int | None = None,
-    lower: bool = False,
-    field: str = "",
+    vocab_size: int | None = None,
+    lowercase: bool = False,
+    text_column: str = "",
     documents: str = "auto",
 ) -> Tokenizer:
     """Train a tokenizer on a corpus and write it into a folder, as tokenizer.json.
@@ -24,18 +24,18 @@ def make_tokenizer(
         corpus: text, in any form that `pretrain` takes.
         out: folder, which must not exist yet.
         kind: wordpiece, bpe (byte-level), unigram or chars.
-        vocab: tokens of the vocabulary; by default 8,192, and for chars all.
-        lower: train on lower-cased text.
-        field: the column that holds the text, in jsonl, csv, tsv and parquet.
+        vocab_size: tokens of the vocabulary; by default 8,192, and for chars all.
+        lowercase: train on lower-cased text.
+        text_column: the column that holds the text, in jsonl, csv, tsv and parquet.
         documents: what a document is in a txt file: file, blank or line.
     """
     check_extra("text")
     if out.exists():
         raise ValueError(f"--out {out} exists already; nothing is written over")
-    texts = open_documents(corpus, field=field, documents=documents)
+    texts = open_documents(corpus, field=text_column, documents=documents)
     if texts.left_out:
         print(texts.left_out)
-    tokenizer = train_tokenizer(kind, texts, vocab=vocab, lower=lower, progress=print)
+    tokenizer = train_tokenizer(kind, texts, vocab_size=vocab_size, lower=lowercase, progress=print)
     out.mkdir(parents=True)
     tokenizer.save(out)
     return tokenizer

@@ -15,7 +15,7 @@ from selfwise.cli import main as cli
 from tests.helpers.command_lines import replace_options
 
 TINY = ["--encoder", "resnet18", "--encoder.layers", "[1,1,1,1]", "--encoder.channels", "[4,4,8,8]"]
-QUICK = ["--steps", "2", "--batch", "16", "--threads", "1", "--quiet"]
+QUICK = ["--steps", "2", "--batch-size", "16", "--cpu-threads", "1", "--quiet"]
 
 
 @pytest.fixture
@@ -120,8 +120,11 @@ def test_values_that_cannot_be(selfwise, photos, tmp_path):
     refused(selfwise(*command, "--steps", "2", "--epochs", "3"), "exactly one")
     refused(selfwise("pretrain", "simclr", "--steps", "2"), "--data", "--out")
     refused(selfwise(*command, "--steps", "2", "--temperature", "0"), "temperature", "above 0")
-    refused(selfwise(*command, "--steps", "2", "--batch", "500"), "500", "24")
-    refused(selfwise(*command, "--steps", "2", "--batch", "16", "--accumulate", "2"), "NT-Xent")
+    refused(selfwise(*command, "--steps", "2", "--batch-size", "500"), "500", "24")
+    refused(
+        selfwise(*command, "--steps", "2", "--batch-size", "16", "--grad-accum-steps", "2"),
+        "NT-Xent",
+    )
     refused(selfwise(*command, "--steps", "2", "--optimizer", "sgd"), "--lr")
     assert not out.exists()
 
@@ -131,12 +134,12 @@ def test_labels_missing_where_needed(selfwise, flat, photos, tmp_path):
     out = tmp_path / "run"
     command = ["pretrain", "supervised", "--data", flat, "--out", out, *TINY, *QUICK]
     refused(selfwise(*command), "label")
-    refused(pretrain(selfwise, flat, out, "--probe-every", "1"), "label")
+    refused(pretrain(selfwise, flat, out, "--knn-every", "1"), "label")
     assert pretrain(selfwise, photos, out)[0] == 0
     refused(selfwise("probe", out, "--train", flat), "label")
     refused(selfwise("probe", out, "--train", photos, "--kind", "linaer"), "linear")
-    refused(selfwise("probe", out, "--train", photos, "--labels", "0"), "0")
-    refused(selfwise("probe", out, "--train", photos, "--labels", "500"), "500", "cats")
+    refused(selfwise("probe", out, "--train", photos, "--labels-per-class", "0"), "0")
+    refused(selfwise("probe", out, "--train", photos, "--labels-per-class", "500"), "500", "cats")
 
 
 def test_nothing_is_written_over(selfwise, photos, tmp_path):
@@ -168,7 +171,17 @@ def test_a_folder_that_is_no_run(selfwise, photos, tmp_path):
 @pytest.fixture
 def run(selfwise, photos, tmp_path):
     out = tmp_path / "run"
-    options = ["--steps", "4", "--save-every", "2", "--batch", "16", "--threads", "1", "--quiet"]
+    options = [
+        "--steps",
+        "4",
+        "--save-every",
+        "2",
+        "--batch-size",
+        "16",
+        "--cpu-threads",
+        "1",
+        "--quiet",
+    ]
     assert selfwise("pretrain", "simclr", "--data", photos, "--out", out, *TINY, *options)[0] == 0
     return out
 
@@ -274,7 +287,7 @@ def test_the_config_file_takes_the_same_names(selfwise, run, photos, tmp_path):
     arguments = ["--config", other, "--data", photos, "--out", tmp_path / "y"]
     sentence = f"--config {other} is for rotation, and the command names simclr"
     refused(selfwise("pretrain", "simclr", *arguments), sentence)
-    assert selfwise("pretrain", "rotation", *arguments, *TINY, "--batch", "16")[0] == 0
+    assert selfwise("pretrain", "rotation", *arguments, *TINY, "--batch-size", "16")[0] == 0
 
 
 @pytest.mark.run

@@ -42,10 +42,54 @@ def test_a_command_without_its_extra_names_it_and_leaves_nothing(line, command, 
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.fixture(scope="module")
+def text_run(tmp_path_factory):
+    home = tmp_path_factory.mktemp("text")
+    (home / "texts.txt").write_text("A dog barked at the cat. The cat sat on a mat.\n\n" * 300)
+    words = ["pretrain", "gpt", "--data", home / "texts.txt", "--out", home / "run"]
+    words += ["--encoder", "gpt-tiny", "--tokenizer", "chars", "--documents", "blank"]
+    assert cli.main([str(word) for word in [*words, "--steps", "1", "--quiet", "yes"]]) == 0
+    return home / "run"
+
+
+@pytest.mark.run
+@pytest.mark.parametrize(
+    "line",
+    [
+        "embed RUN --data DATA --out OUT.parquet",
+        "export RUN --to safetensors --out OUT",
+        "fill RUN text",
+        "generate RUN --prompt text",
+        "glue RUN --data DATA --out OUT",
+        "perplexity RUN",
+        "probe RUN --train DATA --test DATA",
+        "resume RUN",
+    ],
+)
+def test_a_run_on_text_is_not_opened_without_its_extra(line, text_run, tmp_path, capsys):
+    before = sorted(text_run.rglob("*"))
+    places = {"RUN": text_run, "DATA": tmp_path / "missing", "OUT": tmp_path / "out"}
+    for name, path in places.items():
+        line = line.replace(name, str(path))
+    with hide_packages(*ABSENT):
+        assert cli.main(line.split()) == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"selfwise: text needs the extra: {TEXT}\n"
+    assert not captured.out
+    assert not [*tmp_path.iterdir()]
+    assert sorted(text_run.rglob("*")) == before
+
+
+def test_a_run_on_text_is_shown_without_its_extra(text_run, capsys):
+    with hide_packages(*ABSENT):
+        assert cli.main(["show", str(text_run)]) == 0
+    assert "gpt" in capsys.readouterr().out
+
+
 PLAIN = [
-    "pretrain simclr --data digits:train --out run --steps 2 --batch 64 --quiet true"
+    "pretrain simclr --data digits:train --out run --steps 2 --batch-size 64 --quiet true"
     " --encoder.layers [1,1,1,1] --encoder.channels [4,4,8,8]",
-    "probe run --train digits:train --test digits:test --seeds 1 --labels 10",
+    "probe run --train digits:train --test digits:test --seeds 1 --labels-per-class 10",
     "embed run --data digits:test --out vectors.parquet",
     "export run --to safetensors --out weights",
     "report run",

@@ -26,7 +26,7 @@ def verb(
     device: str | None = None,
     target: Path | None = None,
     layer: int | None = None,
-    batch: int = 1,
+    batch_size: int = 1,
     warmup: float = 0.1,
     skip_broken: bool = False,
     quiet: bool = False,
@@ -99,12 +99,12 @@ def test_a_path_is_a_path_of_what_was_typed(text):
 
 
 def test_numbers():
-    assert parse("--batch", "64") == {"batch": 64}
+    assert parse("--batch-size", "64") == {"batch_size": 64}
     assert parse("--warmup", "1e-2") == {"warmup": 0.01}
     assert parse("--warmup=10") == {"warmup": 10.0}
     assert [type(value) for value in parse("--warmup=10").values()] == [float]
-    assert refusal("--batch", "many") == "--batch must be a whole number, not 'many'"
-    assert refusal("--batch", "2.5") == "--batch must be a whole number, not '2.5'"
+    assert refusal("--batch-size", "many") == "--batch-size must be a whole number, not 'many'"
+    assert refusal("--batch-size", "2.5") == "--batch-size must be a whole number, not '2.5'"
     assert refusal("--layer", "[1") == "--layer must be a whole number, not '[1'"
     assert refusal("--warmup", "long") == "--warmup must be a number, not 'long'"
     assert refusal("--warmup", "nan").startswith("--warmup must be finite, got ")
@@ -135,7 +135,7 @@ def test_dashes_and_underscores_are_the_same():
 
 
 def test_the_last_one_counts_and_an_equals_sign_may_be_part_of_a_value():
-    assert parse("--batch", "1", "--batch", "2") == {"batch": 2}
+    assert parse("--batch-size", "1", "--batch-size", "2") == {"batch_size": 2}
     assert parse("--out=a=b") == {"out": "a=b"}
     assert encoder("--encoder.x=c=d") == {"x": "c=d"}
     assert parse("--out=--odd") == {"out": "--odd"}
@@ -188,7 +188,12 @@ def trained(*argv: str, encoder: Any = "resnet18", method: str = "simclr") -> An
 
 @pytest.mark.parametrize(
     ("name", "flag"),
-    [("name", "--encoder"), ("size", "--size"), ("seed", "--seed"), ("in_channels", "--channels")],
+    [
+        ("name", "--encoder"),
+        ("size", "--image-size"),
+        ("seed", "--seed"),
+        ("in_channels", "--channels"),
+    ],
 )
 def test_what_the_run_gives_the_encoder_has_its_own_flag(name, flag):
     wanted = f"is no option of the encoder; {flag} sets it"
@@ -227,7 +232,7 @@ def test_missing_and_unknown_names():
         typed_values(KIND, {"quiet": "yes"})
     with pytest.raises(ValueError, match=r"^--out must be given$"):
         check_required(["data", "out"], {"data": "d"})
-    assert refusal("--bach", "3") == "unknown option --bach; did you mean '--batch'?"
+    assert refusal("--bach", "3") == "unknown option --bach; did you mean '--batch-size'?"
     assert "did you mean '--skip-broken'?" in refusal("--skip-brokn")
     assert refusal("--encoder.layer", "[1]", read=encoder, kind=Typed) == (
         "unknown option --encoder.layer; did you mean '--encoder.layers'?"
@@ -236,8 +241,8 @@ def test_missing_and_unknown_names():
 
 
 def test_a_length_of_the_command_line_takes_the_place_of_that_of_a_file():
-    below = {"steps": 5, "batch": 2}
-    assert drop_lengths(below, {"minutes": "1", "seed": "1"}) == {"batch": 2}
+    below = {"steps": 5, "batch_size": 2}
+    assert drop_lengths(below, {"minutes": "1", "seed": "1"}) == {"batch_size": 2}
     assert drop_lengths(below, {"seed": "1"}) == below
 
 
@@ -247,8 +252,14 @@ def test_a_configuration_survives_the_way_through_the_command_line(name):
     odd |= {"nothing": "", "quoted": "'a' \"b\"", "yes": True, "layers": [1] * 60, "few": 1e-5}
     own = odd if name == "resnet18" else {"dim": 48, "drop_path": 1e-5}
     method = "simclr" if name == "resnet18" else "beit"
-    options = {"lr": 1e-5, "skip_broken": False, "crop": 0.5, "health_every": 0, "seed": 3}
-    options |= {"encoder": name, "best": "--odd", "steps": 60, "data": "/2024's $HOME"}
+    options = {
+        "lr": 1e-5,
+        "skip_broken": False,
+        "min_crop_scale": 0.5,
+        "monitor_every": 0,
+        "seed": 3,
+    }
+    options |= {"encoder": name, "keep_best": "--odd", "steps": 60, "data": "/2024's $HOME"}
     asked = {**options, **{f"encoder.{n}": value for n, value in own.items()}}
     record = replace(show_cases.settings(method, encoder=name), config={"method": method, **asked})
     command = format_reproduce_command(record, out="b").command.replace("\\\n", "")

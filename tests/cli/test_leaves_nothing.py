@@ -20,7 +20,7 @@ from tests.cli.test_cli import TINY, flat, photos, refused, selfwise
 from tests.helpers import no_network
 from tests.helpers.glue_cases import write_glue
 
-START = ["pretrain", "simclr", *TINY, "--batch", "16", "--threads", "1", "--quiet"]
+START = ["pretrain", "simclr", *TINY, "--batch-size", "16", "--cpu-threads", "1", "--quiet"]
 GUARD = """
 import sys
 def watch(event, args):
@@ -39,11 +39,11 @@ for line in sys.stdin.read().splitlines():
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--best", "online_knn"], ["--best online_knn", "nt_xent", "--probe-every"]),
-        (["--best=-nt_xnet"], ["--best nt_xnet", "nt_xent"]),
+        (["--keep-best", "knn_top1"], ["--keep-best knn_top1", "nt_xent", "--knn-every"]),
+        (["--keep-best=-nt_xnet"], ["--keep-best nt_xnet", "nt_xent"]),
         (["--logger", "wandb"], ["--logger wandb", "selfwise[wandb]"]),
         (["--logger", "tensorbord"], ["tensorbord", "did you mean 'tensorboard'"]),
-        (["--optimizer", "sgd", "--lr", "1", "--beta2", "0.9"], ["--beta2", "sgd"]),
+        (["--optimizer", "sgd", "--lr", "1", "--adam-beta2", "0.9"], ["--adam-beta2", "sgd"]),
     ],
 )
 def test_an_option_that_cannot_work_is_refused_before_a_folder_is_made(
@@ -65,7 +65,7 @@ def test_a_value_that_is_logged_less_often_than_saved_is_ranked_when_it_is_there
     photos,
     tmp_path,
 ):
-    often = ["--save-every", "1", "--probe-every", "2", "--best", "online_knn", "--steps", "3"]
+    often = ["--save-every", "1", "--knn-every", "2", "--keep-best", "knn_top1", "--steps", "3"]
     code, lines = selfwise(*START, "--data", photos, "--out", tmp_path / "run", *often)
     assert code == 0, lines
 
@@ -174,11 +174,11 @@ def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):
         soundfile.write(heard / f"{i}.wav", np.roll(tone, i) * (1 + i) / 20, 16_000)
     for i in range(24):
         (texts / f"{i}.txt").write_text(f"The sea was calm on day {i}. An island lay far out. " * 8)
-    few = "--threads 1 --quiet --steps 2"
-    small = f"--batch 16 {few}"
+    few = "--cpu-threads 1 --quiet --steps 2"
+    small = f"--batch-size 16 {few}"
     tiny = "--encoder resnet18 --encoder.layers [1,1,1,1] --encoder.channels [4,4,8,8]"
     bands = "--encoder hubert-tiny --encoder.stem logmel --encoder.dim 32 --encoder.heads 2"
-    bands += " --seconds 4 --longest 1"
+    bands += " --batch-seconds 4 --max-clip-seconds 1"
     lines = [
         f"pretrain simclr --data {photos} --out {out}/i {tiny} {small}",
         f"resume {out}/i --quiet",
@@ -186,18 +186,18 @@ def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):
         f"probe {out}/i --train {photos} --test {photos}",
         f"show {out}/i",
         f"report {out}/i --out {out}/page.html",
-        f"tokenizer {texts} --kind bpe --vocab 300 --out {out}/tokenizer",
-        f"pretrain gpt --data {texts} --out {out}/t --encoder gpt-tiny --length 16 {small}",
-        f"generate {out}/t --prompt sea --tokens 3",
+        f"tokenizer {texts} --kind bpe --vocab-size 300 --out {out}/tokenizer",
+        f"pretrain gpt --data {texts} --out {out}/t --encoder gpt-tiny --max-length 16 {small}",
+        f"generate {out}/t --prompt sea --max-new-tokens 3",
         f"perplexity {out}/t --data {texts}",
         *(f"export {out}/i --to {form} --out {out}/{form}" for form in ("onnx", "safetensors")),
         *(f"export {out}/t --to {form} --out {out}/text-{form}" for form in ("hf", "onnx")),
         f"import gpt {out}/text-hf --out {out}/back",
-        f"bench simclr --data {photos} {tiny} --batch 16 --threads 1 --measure 0.1",
-        f"pretrain bert --data {texts} --out {out}/b --encoder bert-tiny --length 16 {small}",
-        f"fill {out}/b [MASK] --top 1",
+        f"bench simclr --data {photos} {tiny} --batch-size 16 --cpu-threads 1 --measure 0.1",
+        f"pretrain bert --data {texts} --out {out}/b --encoder bert-tiny --max-length 16 {small}",
+        f"fill {out}/b [MASK] --top-k 1",
         f"glue {out}/b --data {tmp_path}/glue --out {out}/glue --seeds 1 --limit 30",
-        f"iterate hubert --data {heard} --out {out}/speech {bands} --clusters 4 {few}",
+        f"iterate hubert --data {heard} --out {out}/speech {bands} --num-clusters 4 {few}",
         *("methods", "recipes", "doctor"),
     ]
     own = {

@@ -80,7 +80,7 @@ def test_signatures_name_the_options_with_their_defaults():
         assert "args" not in parameters, name
         assert "kwargs" not in parameters, name
     probe = inspect.signature(selfwise.probe).parameters
-    assert (probe["kind"].default, probe["labels"].default) == ("linear", "all")
+    assert (probe["kind"].default, probe["labels_per_class"].default) == ("linear", "all")
     pretrain = inspect.signature(selfwise.pretrain).parameters
     assert pretrain["data"].default is inspect.Parameter.empty
     assert pretrain["precision"].default == "auto"

@@ -18,8 +18,8 @@ def test_a_method_has_its_options_with_types_ranges_and_meanings():
     assert options["temperature"]["type"] == "number"
     assert options["temperature"]["default"] == 0.5
     assert options["encoder.stem"]["default"] == "auto"
-    assert {"data", "out", "seed", "start", "size", "quiet"} <= options.keys()
-    assert "mask_share" not in options
+    assert {"data", "out", "seed", "init_from", "image_size", "quiet"} <= options.keys()
+    assert "mask_prob" not in options
     assert schema["additionalProperties"] is False
     assert "required" not in schema, "the command line may have what a file has not"
     assert schema["patternProperties"] == {"^encoder[.]": {}}, "timm's models have their own"

@@ -41,7 +41,16 @@ def test_every_command_is_found_by_dir_and_has_a_signature():
 
 def test_the_signature_of_pretrain_has_the_options_of_training_and_of_reading():
     listed = inspect.signature(selfwise.pretrain).parameters
-    assert {"method", "data", "out", "steps", "lr", "size", "tokenizer", "seconds"} <= set(listed)
+    assert {
+        "method",
+        "data",
+        "out",
+        "steps",
+        "lr",
+        "image_size",
+        "tokenizer",
+        "batch_seconds",
+    } <= set(listed)
     assert list(listed)[-1] == "options"
 
 

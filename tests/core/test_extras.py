@@ -180,3 +180,14 @@ def test_a_lazy_module_that_is_absent_names_its_extra_at_its_first_use():
 )
 def test_a_part_of_a_package_belongs_to_the_extra_of_the_package(module, extra):
     assert find_extra(module) == extra
+
+
+def test_the_page_on_installing_lists_every_extra_with_its_packages():
+    page = (ROOT.parent / "docs" / "guide" / "install.md").read_text("utf-8")
+    rows = [row.split(" | ") for row in re.findall(r"^\| (`.*) \|$", page, re.MULTILINE)]
+    named = [name for extras, *_ in rows for name in re.findall(r"`([a-z0-9]+)`", extras)]
+    assert named == [*EXTRAS, "all"]
+    for extras, _, packages in rows[:5]:  # the others are the package of that name
+        requirements = PROJECT["optional-dependencies"][extras.strip("`")]
+        wanted = ", ".join(map(distribution, requirements))
+        assert packages.startswith(wanted), extras

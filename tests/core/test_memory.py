@@ -120,7 +120,9 @@ def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
             return None
 
     told = resolve_training(
-        TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0
+        TrainingConfig(steps=4, batch_size=16, precision="float32", device="cpu"),
+        kind,
+        num_workers=0,
     )
     fit(cases.build("supervised"), Looks(), told, seed=0, quiet=True, probes=[Probe()])
     assert seen.count(1) == 4
@@ -138,7 +140,9 @@ def test_what_is_measured_has_the_memory_of_a_run(how):
             return cases.batch(kind, 16)
 
     told = resolve_training(
-        TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0
+        TrainingConfig(steps=4, batch_size=16, precision="float32", device="cpu"),
+        kind,
+        num_workers=0,
     )
     if how == "minutes":
         measure_pace(lambda: cases.build("supervised"), Looks(), told, seed=0, patience=0.5)

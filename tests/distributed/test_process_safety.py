@@ -61,7 +61,9 @@ def test_all_that_starts_processes_does_so(monkeypatch, tmp_path):
 
     monkeypatch.setattr(processes, "launch_workers", crew)
     monkeypatch.setattr(process, "size", 1, raising=False)
-    told = resolve_training(TrainingConfig(steps=1, devices=2, batch=4), Supervised, workers=0)
+    told = resolve_training(
+        TrainingConfig(steps=1, devices=2, batch_size=4), Supervised, num_workers=0
+    )
     with processes.lead_run(tmp_path, told):
         pass
     with processes.lead_shared_work("pass", options={}, devices=2):
@@ -113,7 +115,7 @@ def test_a_killed_loader_process_is_one_sentence(tmp_path, monkeypatch):
             return batch
 
     told = resolve_training(
-        TrainingConfig(steps=4, batch=16, save_every=1, device="cpu"), kind, workers=1
+        TrainingConfig(steps=4, batch_size=16, save_every=1, device="cpu"), kind, num_workers=1
     )
     with pytest.raises(ChildProcessError, match="a loader process was killed") as error:
         fit(cases.build("supervised"), Dies(), told, seed=0, out=tmp_path, quiet=True)

@@ -31,7 +31,10 @@ from tests.helpers.command_lines import replace_options
 from tests.helpers.process_cases import CHECKS, LONG, PLAINLY, SHORT, STEPS
 
 SCRIPT = Path(process_cases.__file__)
-TIES = ("partner_first", "active")  # how many are nearest, or nearer by less than nothing
+TIES = (
+    "contrastive_top1",
+    "active_triplets",
+)  # how many are nearest, or nearer by less than nothing
 DRIFT = ("positive_distance", "negative_distance")  # together, so that the loss does not see it
 
 
@@ -124,7 +127,7 @@ def test_the_two_mask_different_numbers(name):
         view = method.view(
             slice_batch(whole, mine), Rng(generator(0, "view", 2), mine, len(whole[0]), seed=0)
         )
-        counts.append(float(method.counts(view)["masked"]))
+        counts.append(float(method.counts(view)["mlm_loss"]))
     assert counts[0] != counts[1]
 
 
@@ -237,9 +240,9 @@ def test_features_of_two_processes_are_those_of_one_to_the_bit(case, pair, tmp_p
 # starting them: by --devices, torchrun, SLURM
 
 TINY = ["--encoder", "resnet18", "--encoder.layers", "[1,1,1,1]", "--encoder.channels", "[4,4,8,8]"]
-TINY += ["--batch", "32", "--threads", "1", "--precision", "float32", "--quiet"]
+TINY += ["--batch-size", "32", "--cpu-threads", "1", "--precision", "float32", "--quiet"]
 DIGITS = ["pretrain", "simclr", "--data", "digits:train", *TINY, "--seed", "3", "--steps", "240"]
-DIGITS += ["--save-every", "40", "--log-every", "5", "--health-every", "90"]
+DIGITS += ["--save-every", "40", "--log-every", "5", "--monitor-every", "90"]
 BOARD = ["--logger", "tensorboard"]
 LAST = "checkpoints/step-00000240"
 
@@ -502,10 +505,13 @@ def refusal(tmp_path, capsys):
 
 EQUALLY = "each process computes as many examples as the others"
 BATCHES = [
-    ("simclr --batch 33", f"--devices 2 does not divide --batch 33: {EQUALLY}; 32 would be right"),
     (
-        "supervised --batch 34 --accumulate 3",
-        "--devices 2 times --accumulate 3 does not divide --batch 34: "
+        "simclr --batch-size 33",
+        f"--devices 2 does not divide --batch-size 33: {EQUALLY}; 32 would be right",
+    ),
+    (
+        "supervised --batch-size 34 --grad-accum-steps 3",
+        "--devices 2 times --grad-accum-steps 3 does not divide --batch-size 34: "
         f"{EQUALLY}; 36 would be right",
     ),
     (
@@ -523,7 +529,7 @@ def test_a_batch_that_does_not_divide(words, sentence, refusal, tmp_path):
 
 def test_the_batch_of_the_paper_does_not_divide(refusal, tmp_path):
     told = ["--data", "digits:train", "--steps", "2", "--devices", "3", "--out", tmp_path / "run"]
-    assert "--devices 3 does not divide --batch" in refusal("pretrain", "simclr", *told)
+    assert "--devices 3 does not divide --batch-size" in refusal("pretrain", "simclr", *told)
     assert "--devices must be at least 1" in refusal(
         "pretrain", "simclr", *replace_options(told, "--devices", "0")
     )
@@ -533,7 +539,7 @@ def test_the_batch_of_the_paper_does_not_divide(refusal, tmp_path):
 def test_numbers_of_processes_that_no_machine_has(refusal, whole, tmp_path):
     told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
     many = 4 * os.cpu_count() + 1
-    said = refusal("pretrain", "simclr", *told, "--devices", many, "--batch", 2 * many)
+    said = refusal("pretrain", "simclr", *told, "--devices", many, "--batch-size", 2 * many)
     assert f"--devices {many} is more than {many - 1}" in said
     told = ["--data", "digits:test", "--out", tmp_path / "x.npz"]
     assert "--devices must be at least 1, not -1" in refusal("embed", whole, *told, "--devices=-1")
@@ -558,10 +564,10 @@ def test_other_numbers_than_were_started(tasks, refusal, whole, tmp_path):
 @pytest.mark.slow  # several processes
 def test_tasks_of_slurm_do_not_wait_for_one_that_was_refused(tmp_path):
     log = tmp_path / "log"
-    unequal = replace_options(DIGITS, "--batch", "33")
+    unequal = replace_options(DIGITS, "--batch-size", "33")
     codes = ended(slurm(*unequal, "--out", tmp_path / "run", log=log), 60.0)
     assert codes == [2, 2]
-    assert "--devices 2 does not divide --batch 33" in log.with_suffix(".0").read_text()
+    assert "--devices 2 does not divide --batch-size 33" in log.with_suffix(".0").read_text()
     gone = "selfwise: another process of the run ended; it was the first one, before the work began"
     assert gone in log.with_suffix(".1").read_text()
 

@@ -80,7 +80,7 @@ def test_options_that_are_not_taken_are_refused_before_timm_sees_them(monkeypatc
 def test_names_come_with_the_nearest():
     assert "did you mean 'resnet18'?" in refusal("resnet81")
     assert "did you mean 'cifar'?" in refusal("resnet18", stem="cifa")
-    assert "auto, timm, unit" in refusal("resnet18", normalise="zero")
+    assert "auto, timm, unit" in refusal("resnet18", normalize="zero")
     assert "is for ResNets" in refusal("vit_tiny_patch16_224", **TINY_VIT, stem="half")
 
 

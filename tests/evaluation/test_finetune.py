@@ -39,13 +39,21 @@ class Flat(nn.Module):
 
 def make(seed: int) -> Method:
     with init_seed(seed, "classifier"):
-        return methods.find_method("supervised")(Flat(), size=SIZE, classes=10, crop=0.9, flip=0.0)
+        return methods.find_method("supervised")(
+            Flat(), size=SIZE, classes=10, min_crop_scale=0.9, flip_prob=0.0
+        )
 
 
 def options(**given) -> ResolvedTraining:
-    told = {"steps": 40, "batch": 50, "lr": 0.1, "precision": "float32", "device": "cpu"} | given
+    told = {
+        "steps": 40,
+        "batch_size": 50,
+        "lr": 0.1,
+        "precision": "float32",
+        "device": "cpu",
+    } | given
     return resolve_training(
-        TrainingConfig(**told, threads=1), methods.find_method("supervised"), workers=0
+        TrainingConfig(**told, cpu_threads=1), methods.find_method("supervised"), num_workers=0
     )
 
 
@@ -148,10 +156,10 @@ def test_weights_that_break_in_the_last_step_are_seen(digits):
 def test_with_one_label_a_class_the_middle_rate_is_taken(digits, rates):
     train, test = digits
     first = np.array([int(np.flatnonzero(train.labels == label)[0]) for label in range(10)])
-    tuned((train.take(first), test), options(batch=10), rates=(0.2, 0.01, 0.05))
+    tuned((train.take(first), test), options(batch_size=10), rates=(0.2, 0.01, 0.05))
     assert rates == [(0.05, 10, 300)]
     rates.clear()
-    tuned((train.take(first), test), options(batch=10), rates=(0.2, 1e30, 0.01, 2e30, 3e30))
+    tuned((train.take(first), test), options(batch_size=10), rates=(0.2, 1e30, 0.01, 2e30, 3e30))
     assert [rate for rate, *_ in rates] == [1e30, 0.2]  # the middle diverges: the next smaller
 
 
@@ -176,4 +184,4 @@ def test_predictions_have_the_precision_of_the_training(digits):
 
 def test_a_batch_is_not_larger_than_the_labels(digits):
     train, test = digits
-    tuned((train.take(np.arange(30)), test), options(batch=50, steps=2))
+    tuned((train.take(np.arange(30)), test), options(batch_size=50, steps=2))

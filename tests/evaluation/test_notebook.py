@@ -33,12 +33,12 @@ def probe_score() -> ProbeScore:
 
 
 def bench_report() -> BenchReport:
-    options = {"precision": "float32", "device": "cpu", "encoder": ODD, "batch": 16}
+    options = {"precision": "float32", "device": "cpu", "encoder": ODD, "batch_size": 16}
     return BenchReport(
         date="",
         method="simclr",
         modality="image",
-        options=options | {"threads": 1, "workers": 0, "devices": 1},
+        options=options | {"cpu_threads": 1, "num_workers": 0, "devices": 1},
         found={},
         environment={"cpu": "a processor"},
         cores=2,

@@ -29,7 +29,7 @@ ENCODER = {
     "encoder": "resnet18",
     "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
 }
-QUICK = {**ENCODER, "steps": 2, "batch": 16, "threads": 1, "quiet": True}
+QUICK = {**ENCODER, "steps": 2, "batch_size": 16, "cpu_threads": 1, "quiet": True}
 TOLD = {"train": "digits:train", "test": "digits:test", "quiet": True}
 LABELS = np.arange(60) % 3
 
@@ -93,7 +93,7 @@ def test_many_neighbours_of_other_classes_are_not_chosen():
 
 @pytest.mark.run
 def test_each_competitor_has_its_own_k_in_the_score(run):
-    score = selfwise.probe(run, **TOLD, kind="knn", labels="5,all", seeds=2)
+    score = selfwise.probe(run, **TOLD, kind="knn", labels_per_class="5,all", seeds=2)
     rows = {(row["competitor"], row["per_class"]): row for row in score.rows()}
     assert [len(rows["untrained", at]["k"]) for at in (5, "all")] == [6, 3]
     assert all(1 <= k <= 49 for k in rows["pretrained", 5]["k"])
@@ -112,7 +112,7 @@ def test_k_can_be_fixed(run, tmp_path):
     shutil.rmtree(folder / "scores", ignore_errors=True)
     score = selfwise.probe(folder, **TOLD, kind="knn", k=7, seeds=1)
     assert {k for result in score.results for k in result.ks} == {7}
-    few = selfwise.probe(folder, **TOLD, kind="knn", k=70, labels="2", seeds=1)
+    few = selfwise.probe(folder, **TOLD, kind="knn", k=70, labels_per_class="2", seeds=1)
     assert {k for result in few.results for k in result.ks} == {20}
     found = score_groups.group_scores(logs_and_scores.read_scores(folder), step=2)
     assert {one.title for one in found} == {
@@ -128,9 +128,9 @@ def counted(calls: list, signal: float):
     x, y = clouds(60, 5, apart=signal)
     test, _ = clouds(30, 5, apart=signal, seed=1)
 
-    def probe(train, labels, asked, seed):
-        calls.append(len(labels))
-        return fit_linear(train, labels, asked, seed=seed).predicted
+    def probe(train, labels_per_class, asked, seed):
+        calls.append(len(labels_per_class))
+        return fit_linear(train, labels_per_class, asked, seed=seed).predicted
 
     return lambda **how: probe_features([FeatureSplit(x, test)], y, probe, **how)
 
@@ -141,7 +141,7 @@ def test_nothing_is_fitted_again_where_nothing_is_drawn():
     names = ("pretrained", "untrained", "raw input")
     among = {name: counted(calls, 2.0)() for name in names}
     among["trained"] = counted(calls, 2.0)(uses_seed=True)
-    told = {"labels": LABELS, "truth": np.arange(30) % 3, "seeds": range(4)}
+    told = {"labels_per_class": LABELS, "truth": np.arange(30) % 3, "seeds": range(4)}
     score = compute_label_curve(among, **told, budgets=[5, 20, None])
     # 20 of each class are all that there are
     counts = [
@@ -346,8 +346,8 @@ def test_the_file_of_a_vector_that_is_no_number_is_named(run, tmp_path, monkeypa
 def watched(folder):
     """A run with an online probe, and its data."""
     data = digits([1, 3, 9])
-    told = {**QUICK, "steps": 6, "probe_every": 2, "save_every": 1, "log_every": 1}
-    told |= {"keep": 6, "health_every": 0}
+    told = {**QUICK, "steps": 6, "knn_every": 2, "save_every": 1, "log_every": 1}
+    told |= {"keep_last": 6, "monitor_every": 0}
     return selfwise.pretrain("simclr", data=data, out=folder, **told), data
 
 
@@ -361,7 +361,7 @@ def test_the_online_probe_keeps_its_k(tmp_path, monkeypatch):
     run, data = watched(tmp_path / "run")
     text = (run.folder / "metrics.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    assert [line["online_knn_k"] for line in lines if "online_knn" in line] == [4, 4, 4]
+    assert [line["knn_k"] for line in lines if "knn_top1" in line] == [4, 4, 4]
     for step in (6, 5, 4):
         shutil.rmtree(run.folder / "checkpoints" / f"step-0000000{step}")
     selfwise.resume(run.folder, data=data, quiet=True)
@@ -376,13 +376,13 @@ def test_a_run_of_an_earlier_version_keeps_its_k_of_twenty(tmp_path):
     assert _read_logged_k(log) is None
     log.write_text(json.dumps({"step": 1, "loss": 2.0}) + "\n")
     assert _read_logged_k(log) is None
-    log.write_text(log.read_text() + json.dumps({"step": 2, "online_knn": 0.5}) + "\n")
+    log.write_text(log.read_text() + json.dumps({"step": 2, "knn_top1": 0.5}) + "\n")
     assert _read_logged_k(log) == 20
 
 
 def test_an_online_probe_of_one_class_is_refused(tmp_path):
     x = np.random.default_rng(0).integers(0, 255, (40, 8, 8), dtype=np.uint8)
-    told = {**QUICK, "probe_every": 1, "out": tmp_path / "run"}
-    with pytest.raises(ValueError, match="--probe-every needs two classes"):
+    told = {**QUICK, "knn_every": 1, "out": tmp_path / "run"}
+    with pytest.raises(ValueError, match="--knn-every needs two classes"):
         selfwise.pretrain("simclr", data=(x, np.zeros(40, int)), **told)
     assert not (tmp_path / "run").exists()

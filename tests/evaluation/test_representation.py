@@ -86,11 +86,11 @@ def test_the_probe_fulfils_the_contract_and_gives_three_numbers():
     assert isinstance(probe, Probe)
     assert probe.every == 5
     found = probe(cases.build("simclr"))
-    assert set(found) == {"alignment", "uniformity", "rank"}
+    assert set(found) == {"alignment", "uniformity", "effective_rank"}
     assert 0 < found["alignment"] < 4
     assert -4 < found["uniformity"] < 0
-    assert 1 < found["rank"] <= 32
-    assert set(probe(cases.build("supervised"))) == {"uniformity", "rank"}
+    assert 1 < found["effective_rank"] <= 32
+    assert set(probe(cases.build("supervised"))) == {"uniformity", "effective_rank"}
 
 
 def test_the_values_are_those_of_the_features(monkeypatch):
@@ -101,7 +101,7 @@ def test_the_values_are_those_of_the_features(monkeypatch):
     with torch.no_grad():
         h = method.encoder(torch.from_numpy(data.x).float() / 255).pooled
     assert found["uniformity"] == pytest.approx(float(uniformity(h)), rel=1e-4)
-    assert found["rank"] == pytest.approx(float(rank_me(h)), rel=1e-4)
+    assert found["effective_rank"] == pytest.approx(float(rank_me(h)), rel=1e-4)
     monkeypatch.setattr("selfwise.evaluation.monitors.representation.BATCH_SIZE", 3)
     assert health(data)(method) == pytest.approx(found, rel=1e-4)
     method.augment = lambda batch, rng: batch.x.float() / 255
@@ -154,16 +154,16 @@ def test_a_constant_encoder_has_collapsed_and_a_random_one_has_not(value):
     method.encoder = Constant(value)
     warning = probe.warning(probe(method))
     assert "has collapsed: its features have an effective rank of 1.0 of 40" in warning
-    for help in ("lower --lr", "--batch", "views", "--temperature"):
+    for help in ("lower --lr", "--batch-size", "views", "--temperature"):
         assert help in warning
 
 
 def test_where_the_limits_are():
-    good = {"rank": 9.0, "uniformity": -0.06}
+    good = {"effective_rank": 9.0, "uniformity": -0.06}
     assert describe_collapse(good, 900) is None
     assert "rank of 9.0 of 901" in describe_collapse(good, 901)
-    assert describe_collapse({**good, "rank": 2.0}, 64) is None
-    assert "rank of 1.9 of 64" in describe_collapse({**good, "rank": 1.9}, 64)
+    assert describe_collapse({**good, "effective_rank": 2.0}, 64) is None
+    assert "rank of 1.9 of 64" in describe_collapse({**good, "effective_rank": 1.9}, 64)
     assert "uniformity of -0.049" in describe_collapse({**good, "uniformity": -0.049}, 64)
 
 

@@ -144,7 +144,7 @@ def run(tmp_path_factory):
         "encoder": "resnet18",
         "encoder_options": {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]},
     }
-    told = {**encoder, "steps": 1, "batch": 32, "threads": 1, "quiet": True}
+    told = {**encoder, "steps": 1, "batch_size": 32, "cpu_threads": 1, "quiet": True}
     return selfwise.pretrain("simclr", data="digits:train", out=out, **told, seed=1)
 
 
@@ -195,7 +195,9 @@ def test_other_classes_than_in_training_may_be_searched(run):
         selfwise.probe(run, train=x, test=x, kind="retrieval", quiet=True)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--labels", "5"), ("--scratch", "true")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--labels-per-class", "5"), ("--supervised-baseline", "true")]
+)
 def test_what_learns_from_labels_is_refused(run, option, value, capsys):
     command = ["probe", str(run.folder), "--train", PAIR["train"], "--kind", "retrieval"]
     assert cli.main([*command, option, value]) == 2

@@ -253,7 +253,7 @@ def test_probes_refuse_what_does_not_fit():
 def test_sgd_is_keyed():
     train, test = split(1.0)
     state = torch.get_rng_state()
-    few = {"batch": 8, "epochs": 1}
+    few = {"batch_size": 8, "epochs": 1}
     first = fit_sgd(train, LABELS, test, **few)
     np.testing.assert_array_equal(first, fit_sgd(train, LABELS, test, **few))
     assert not np.array_equal(first, fit_sgd(train, LABELS, test, seed=1, **few))
@@ -445,9 +445,9 @@ def test_features_that_are_no_numbers_are_left_to_the_loop():
     method = cases.build("simclr")
     data = replace(images(20), labels=np.arange(20) % 2)
     probe = OnlineKNN(data, size=16, seed=0, every=1)
-    assert 0 <= probe(method)["online_knn"] <= 1
+    assert 0 <= probe(method)["knn_top1"] <= 1
     next(method.encoder.parameters()).data.fill_(torch.nan)
-    assert np.isnan(probe(method)["online_knn"])
+    assert np.isnan(probe(method)["knn_top1"])
 
 
 def test_a_damaged_file_is_one_sentence_from_a_loader_process_too(tmp_path):

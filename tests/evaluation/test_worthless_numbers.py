@@ -23,9 +23,9 @@ def test_a_contrastive_loss_needs_two_examples():
 
 @pytest.mark.parametrize("method", ["simclr", "triplet", "triplet_labelled"])
 def test_a_batch_of_one_is_refused_before_a_folder_is_there(method, tmp_path, capsys):
-    line = f"pretrain {method} --data digits --out {tmp_path / 'run'} --batch 1 --steps 1"
+    line = f"pretrain {method} --data digits --out {tmp_path / 'run'} --batch-size 1 --steps 1"
     assert cli.main(line.split()) == 2
-    assert "--batch 1 is not possible" in capsys.readouterr().err
+    assert "--batch-size 1 is not possible" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -66,7 +66,14 @@ def test_perplexity_on_the_training_text_is_noticed(tmp_path, monkeypatch):
         lines = [" ".join(day) for day in days]
         (tmp_path / f"{name}.txt").write_text("\n\n".join(lines))
     encoder = {"encoder": "gpt-tiny", "encoder_options": {"dim": 16, "heads": 2, "depth": 1}}
-    told = {"steps": 1, "batch": 2, "device": "cpu", "threads": 1, "quiet": True, "length": 16}
+    told = {
+        "steps": 1,
+        "batch_size": 2,
+        "device": "cpu",
+        "cpu_threads": 1,
+        "quiet": True,
+        "max_length": 16,
+    }
     told |= {"tokenizer": "chars", "documents": "blank", **encoder}
     run = selfwise.pretrain("gpt", data=tmp_path / "corpus.txt", out=tmp_path / "run", **told)
     measure = {"documents": "blank"}
@@ -96,7 +103,8 @@ def test_one_class_is_not_learned_whatever_its_number(tmp_path, capsys):
 
 
 def test_a_run_that_diverges_at_once_leaves_no_folder(tmp_path, capsys):
-    line = f"pretrain simclr --data digits --out {tmp_path / 'run'} --batch 16 --steps 4 --lr 1e30"
+    line = f"pretrain simclr --data digits --out {tmp_path / 'run'} --batch-size 16"
+    line += " --steps 4 --lr 1e30"
     line += " --encoder resnet18 --encoder.layers [1,1,1,1] --encoder.channels [4,4,8,8] --quiet"
     assert cli.main([*line.split(), "--optimizer", "sgd", "--warmup", "0"]) == 2
     assert "selfwise: " in capsys.readouterr().err

@@ -13,8 +13,13 @@ def trained_bert(tmp_path_factory):
     line = "the old sea was calm and a small boat went far. it was old.\n"
     (folder / "lines.txt").write_text(line * 20)
     told = {"encoder": "bert-tiny", "encoder_options": {"dim": 16, "heads": 2, "depth": 1}}
-    told |= {"tokenizer": "wordpiece:120", "held_out": 0.0, "threads": 1, "documents": "line"}
-    told |= {"steps": 1, "batch": 2, "length": 16, "precision": "float32", "quiet": True}
+    told |= {
+        "tokenizer": "wordpiece:120",
+        "val_fraction": 0.0,
+        "cpu_threads": 1,
+        "documents": "line",
+    }
+    told |= {"steps": 1, "batch_size": 2, "max_length": 16, "precision": "float32", "quiet": True}
     return selfwise.pretrain("bert", data=folder / "lines.txt", out=folder / "run", **told)
 
 

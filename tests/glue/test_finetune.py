@@ -41,7 +41,7 @@ def few_may_choose(monkeypatch):
 def run_of(family="bert", **options):
     """A tiny encoder that has seen nothing, and a tokenizer whose tokens are the words."""
     lines = [" ".join(WORDS), *(" ".join([word] * 40) for word in WORDS)] * 3
-    reader = tokenizer.train_tokenizer(KIND[family], lines, vocab=300)
+    reader = tokenizer.train_tokenizer(KIND[family], lines, vocab_size=300)
     size = {"dim": 32, "heads": 2, "depth": 1, "length": 48, "ff": 64}
     narrow = {"embedding": 16} if family == "albert" else {}
     encoder = text.build_text_encoder(
@@ -396,7 +396,7 @@ def test_recipes_are_those_of_the_papers():
     }.items():
         albert = find_finetune_recipe("albert", find_task(name))
         (setting,) = albert.list_settings()
-        assert (albert.warmup, setting.rate, albert.steps, setting.batch) == numbers
+        assert (albert.warmup, setting.rate, albert.steps, setting.batch_size) == numbers
         assert albert.dropout is None
 
 

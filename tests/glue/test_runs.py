@@ -34,8 +34,14 @@ def run(tmp_path_factory):
         f"the {mood} sea was {mood} and a small boat went far again. it is a green island. "
         for mood in ("bad cold", "good warm", "old calm", "bad old")
     ]
-    told = {**TINY, "tokenizer": "wordpiece:120", "documents": "line", "held_out": 0.0}
-    told |= {"steps": 2, "batch": 4, "length": 16, "threads": 1, "precision": "float32"}
+    told = {**TINY, "tokenizer": "wordpiece:120", "documents": "line", "val_fraction": 0.0}
+    told |= {
+        "steps": 2,
+        "batch_size": 4,
+        "max_length": 16,
+        "cpu_threads": 1,
+        "precision": "float32",
+    }
     (folder / "lines.txt").write_text("\n".join(line * 4 for line in lines))
     data = folder / "lines.txt"
     return selfwise.pretrain("bert", data=data, out=folder / "run", **told, quiet=True)
@@ -276,7 +282,7 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
     assert all(torch.equal(seen[3][4][name], fresh[name]) for name in fresh)
     assert scores.tasks[0]["fits"][0]["setting"] == {
         "rate": 4e-5,
-        "batch": 16,
+        "batch_size": 16,
         "epoch": 1,
         "examples": 20,
     }
@@ -394,7 +400,7 @@ def test_another_run_is_refused(run, data, tmp_path):
 
 def test_a_run_on_images_is_refused(data, tmp_path, capsys):
     images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
-    told = {"steps": 1, "batch": 4, "threads": 1, "quiet": True, "encoder": "resnet10t"}
+    told = {"steps": 1, "batch_size": 4, "cpu_threads": 1, "quiet": True, "encoder": "resnet10t"}
     made = selfwise.pretrain("simclr", data=images, out=tmp_path / "run", **told)
     call = ["glue", made.folder, "--data", data, "--out", tmp_path / "out"]
     refused(capsys, *call, what=("GLUE is text", "image"))

@@ -78,13 +78,13 @@ def test_a_seed_that_diverges_with_it_searches_anew(run, data, trained, tmp_path
 
 
 def test_small_tasks_of_pairs_start_from_the_model_of_mnli(run, data, trained, tmp_path):
-    told = {**TOLD, "data": data, "tasks": "rte,stsb,cola,mnli", "seeds": 2, "start": "mnli"}
+    told = {**TOLD, "data": data, "tasks": "rte,stsb,cola,mnli", "seeds": 2, "init_from": "mnli"}
     scores = run_glue(run, out=tmp_path / "out", **told)
     assert [one["task"] for one in trained[::4]] == ["mnli", "cola", "stsb", "rte"]
     assert [one["task"] for one in scores.tasks] == ["cola", "stsb", "mnli", "rte"]
-    asked = {one["task"]: one["asked"].get("start") for one in scores.tasks}
+    asked = {one["task"]: one["asked"].get("init_from") for one in scores.tasks}
     assert asked == {"cola": None, "stsb": "mnli", "mnli": "mnli", "rte": "mnli"}
-    starts = {(o["task"], o["seed"], i % 2): o["start"] for i, o in enumerate(trained)}
+    starts = {(o["task"], o["seed"], i % 2): o["init_from"] for i, o in enumerate(trained)}
     for seed in (0, 1):
         fresh = run.build_untrained(seed).state_dict()
         own = run.encoder.state_dict()
@@ -104,7 +104,7 @@ def test_small_tasks_of_pairs_start_from_the_model_of_mnli(run, data, trained, t
 
 
 def test_weights_that_are_gone_or_damaged_are_named(run, data, trained, tmp_path, capsys):
-    told = {**TOLD, "data": data, "seeds": 1, "start": "mnli", "out": tmp_path / "out"}
+    told = {**TOLD, "data": data, "seeds": 1, "init_from": "mnli", "out": tmp_path / "out"}
     run_glue(run, tasks="mnli", **told)
     path = tmp_path / "out" / "mnli-pretrained-0.safetensors"
     for damage in (lambda: path.write_bytes(b"\x08"), path.unlink):
@@ -122,14 +122,16 @@ def refused(run, data, tmp_path, capsys, *options):
 
 
 def test_options_that_do_not_go_together(run, data, tmp_path, capsys):
-    said = refused(run, data, tmp_path, capsys, "--mode", "finetune", "--start", "mnli",
+    said = refused(run, data, tmp_path, capsys, "--mode", "finetune", "--init-from", "mnli",
                    "--tasks", "rte")  # fmt: skip
-    assert "--start mnli: rte, mrpc, stsb start from the model of mnli, which is not among" in said
-    said = refused(run, data, tmp_path, capsys, "--mode", "finetune", "--start", "mnl")
-    assert "--start must be mnli, not 'mnl'; did you mean 'mnli'?" in said
+    assert (
+        "--init-from mnli: rte, mrpc, stsb start from the model of mnli, which is not among" in said
+    )
+    said = refused(run, data, tmp_path, capsys, "--mode", "finetune", "--init-from", "mnl")
+    assert "--init-from must be mnli, not 'mnl'; did you mean 'mnli'?" in said
     said = refused(run, data, tmp_path, capsys, "--mode", "finetune", "--precision", "bf61")
     assert "--precision must be float32 or bf16, not 'bf61'; did you mean 'bf16'?" in said
-    for option, value in (("--precision", "bf16"), ("--start", "mnli"), ("--recipe", "bert")):
+    for option, value in (("--precision", "bf16"), ("--init-from", "mnli"), ("--recipe", "bert")):
         said = refused(run, data, tmp_path, capsys, option, value)
         assert f"{option} goes with --mode finetune" in said
     assert not (tmp_path / "out").exists()

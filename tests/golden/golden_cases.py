@@ -31,17 +31,17 @@ NET = {
 }
 VIT = {"encoder": "beit-tiny", "encoder_options": {"patch": 2, "dim": 32, "depth": 2, "heads": 2}}
 CODEC = {"encoder": "codec-tiny", "encoder_options": {"patch": 2}}
-PATCHES = {"units": "patches", "clusters": 16}
+PATCHES = {"targets": "patches", "num_clusters": 16}
 BANDS = {
     "encoder": "hubert-tiny",
     "encoder_options": {"stem": "logmel", "dim": 32, "heads": 2, "depth": 2},
 }
 SMALL = {"dim": 32, "depth": 2, "heads": 2, "length": 64}
-FULL = {"precision": "float32", "device": "cpu", "threads": 1, "workers": 0}
-OFTEN = {"steps": STEPS, "log_every": EVERY, "health_every": 10, "save_every": 1_000}
-ON_IMAGES = FULL | OFTEN | {"batch": 32, "cache": "no", "size": 8}
-ON_TEXT = FULL | OFTEN | {"batch": 8, "length": 64}
-ON_SOUND = FULL | OFTEN | {"seconds": 8.0, "longest": 2.0}
+FULL = {"precision": "float32", "device": "cpu", "cpu_threads": 1, "num_workers": 0}
+OFTEN = {"steps": STEPS, "log_every": EVERY, "monitor_every": 10, "save_every": 1_000}
+ON_IMAGES = FULL | OFTEN | {"batch_size": 32, "cache": "no", "image_size": 8}
+ON_TEXT = FULL | OFTEN | {"batch_size": 8, "max_length": 64}
+ON_SOUND = FULL | OFTEN | {"batch_seconds": 8.0, "max_clip_seconds": 2.0}
 
 
 def _family(name: str) -> dict[str, Any]:
@@ -54,15 +54,15 @@ RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {
         name: (name, "digits:train", ON_IMAGES | {**NET})
         for name in ("simclr", "supervised", "rotation", "triplet", "triplet_labelled")
     },
-    "jigsaw": ("jigsaw", "pictures.npy", ON_IMAGES | {**NET, "size": 27, "batch": 8}),
+    "jigsaw": ("jigsaw", "pictures.npy", ON_IMAGES | {**NET, "image_size": 27, "batch_size": 8}),
     "colorization": (
         "colorization",
         "pictures.npy",
-        ON_IMAGES | NET | {"size": 32, "batch": 8},
+        ON_IMAGES | NET | {"image_size": 32, "batch_size": 8},
     ),
     "beit": ("beit", "digits:train", ON_IMAGES | PATCHES | {**VIT}),
-    "fsq": ("fsq", "pictures.npy", ON_IMAGES | {**CODEC, "size": 16}),
-    "dvae": ("dvae", "pictures.npy", ON_IMAGES | {**CODEC, "size": 16}),
+    "fsq": ("fsq", "pictures.npy", ON_IMAGES | {**CODEC, "image_size": 16}),
+    "dvae": ("dvae", "pictures.npy", ON_IMAGES | {**CODEC, "image_size": 16}),
     "gpt": ("gpt", "texts", ON_TEXT | {**_family("gpt"), "tokenizer": "bpe:400"}),
     **{
         name: (name, "texts", ON_TEXT | {**_family(name), "tokenizer": kind})
@@ -72,13 +72,16 @@ RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {
             ("albert", "unigram:200"),
         )
     },
-    "hubert": ("hubert", "recordings", ON_SOUND | {**BANDS, "clusters": 8}),
+    "hubert": ("hubert", "recordings", ON_SOUND | {**BANDS, "num_clusters": 8}),
 }
 
 PROBES = {
-    "probe_images": ("simclr", {"train": "digits:train", "test": "digits:test", "labels": "5,all"}),
-    "probe_texts": ("bert", {"train": "texts.tsv", "labels": "5,all"}),
-    "probe_recordings": ("hubert", {"train": "spoken.csv", "labels": "2,all"}),
+    "probe_images": (
+        "simclr",
+        {"train": "digits:train", "test": "digits:test", "labels_per_class": "5,all"},
+    ),
+    "probe_texts": ("bert", {"train": "texts.tsv", "labels_per_class": "5,all"}),
+    "probe_recordings": ("hubert", {"train": "spoken.csv", "labels_per_class": "2,all"}),
 }
 
 
@@ -135,7 +138,10 @@ def run_golden(name: str, home: Path, options: dict[str, Any]) -> tuple[Any, lis
 def probe_golden(name: str, home: Path) -> dict[str, Any]:
     """Accuracies of each competitor and each budget of labels, by name."""
     run, told = PROBES[name]
-    told = {key: place(home, value) if key != "labels" else value for key, value in told.items()}
+    told = {
+        key: place(home, value) if key != "labels_per_class" else value
+        for key, value in told.items()
+    }
     score = selfwise.probe(home / "runs" / run, seeds=2, **told)
     return {
         f"{one.competitor} {one.per_class or 'all'}": list(one.accuracies) for one in score.results
@@ -178,7 +184,9 @@ def record(names: list[str]) -> None:
         write_inputs(home)
         for name, (method, data, said) in RUNS.items():
             run, log = run_golden(name, home, said)
-            free = {"data", "batch"} if "seconds" in said else {"data"}  # sound is no batch of rows
+            free = (
+                {"data", "batch_size"} if "batch_seconds" in said else {"data"}
+            )  # sound is no batch of rows
             options = {k: v for k, v in run.record.options.items() if k not in free}
             if name in names or not names:
                 _write(

@@ -61,7 +61,7 @@ def build(name: str, **options) -> Method:
     """The method with a tiny encoder, and what a run would supply."""
     kind = methods.find_method(name)
     supplied = {"size": SIZE, "classes": 4, "vocab": vocabulary(), "length": LENGTH}
-    supplied |= {"clusters": speech_cases.CLUSTERS, "units": patch_cases.Brightness()}
+    supplied |= {"num_clusters": speech_cases.CLUSTERS, "targets": patch_cases.Brightness()}
     supplied["prior"] = color_bins.smooth_prior(torch.ones(color_bins.BINS))
     wanted = signature(kind).parameters
     own = {n: v for n, v in supplied.items() if n in wanted} | options

@@ -38,11 +38,15 @@ IMAGE_RUNS: dict[str, tuple[dict[str, Any], int, int]] = {
     "resnet half": (_encoder("resnet18", {**RESNET_OPTIONS, "stem": "half"}), 32, 3),
     "resnet gray": (RESNET, 32, 1),
     "resnet normalised": (
-        _encoder("resnet18", {**RESNET_OPTIONS, "normalise": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]}),
+        _encoder("resnet18", {**RESNET_OPTIONS, "normalize": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]}),
         32,
         3,
     ),
-    "resnet lightness": (_encoder("resnet18", {**RESNET_OPTIONS, "sees": "lightness"}), 32, 3),
+    "resnet lightness": (
+        _encoder("resnet18", {**RESNET_OPTIONS, "color_space": "lightness"}),
+        32,
+        3,
+    ),
     "vit": (
         _encoder("vit_tiny_patch16_224", {"depth": 2, "embed_dim": 48, "patch_size": 8}),
         32,
@@ -57,7 +61,7 @@ IMAGE_RUNS: dict[str, tuple[dict[str, Any], int, int]] = {
         3,
     ),
 }
-QUICK = {"steps": 1, "batch": 8, "health_every": 0, "threads": 1, "quiet": True}
+QUICK = {"steps": 1, "batch_size": 8, "monitor_every": 0, "cpu_threads": 1, "quiet": True}
 QUICK |= {"precision": "float32"}  # embed computes in that of the run
 
 
@@ -107,7 +111,7 @@ def filled(run: Run, fill: Callable[[torch.nn.Module], None] = spread) -> Run:
     fill(run.method)
     kind = run.record.training.optimizer
     optimizer = build_optimizer(kind, run.method, lr=0.1, weight_decay=0.0)
-    state = {"meter": {}, "offset": 0, "newest": {}, "best": {}}
+    state = {"meter": {}, "offset": 0, "newest": {}, "keep_best": {}}
     checkpoint.save_checkpoint(
         run.folder / "checkpoints", run.step + 1, run.method, optimizer, state
     )
@@ -124,7 +128,7 @@ def with_precision(run: Run, precision: str) -> Run:
 def image_run(kind: str, out: Path, data: Any) -> Run:
     """A run of SimCLR with the encoder of that name."""
     encoder, size, channels = IMAGE_RUNS[kind]
-    told = {**encoder, "size": size, "channels": channels}
+    told = {**encoder, "image_size": size, "channels": channels}
     return filled(selfwise.pretrain("simclr", data=data, out=out, **told, **QUICK))
 
 

@@ -57,9 +57,9 @@ LONG = {
     "triplet, random": ({"mining": "random"}, SLOW),
     "triplet_labelled": ({"mining": "batch_hard"}, {**PLAIN, "lr": 0.0003}),
     "triplet_labelled, random": ({"mining": "random"}, SLOW),
-    "supervised": ({}, {**PLAIN, "lr": 0.1, "accumulate": 2, "clip": 0.5}),
-    "bert": ({}, {"lr": 0.003, "warmup": 0, "accumulate": 2}),
-    "hubert": ({"alpha": 0.3}, {"lr": 0.001, "warmup": 0, "accumulate": 2}),
+    "supervised": ({}, {**PLAIN, "lr": 0.1, "grad_accum_steps": 2, "grad_clip": 0.5}),
+    "bert": ({}, {"lr": 0.003, "warmup": 0, "grad_accum_steps": 2}),
+    "hubert": ({"unmasked_weight": 0.3}, {"lr": 0.001, "warmup": 0, "grad_accum_steps": 2}),
 }
 SHORT = {name: ({}, SLOW) for name in methods.method_names() if name not in LONG}
 # without batch norm, and so equal to one process
@@ -122,9 +122,9 @@ def train(
 ) -> dict[str, Tensor]:
     """The weights that a run in `out` has in the end, in this process."""
     name = case.partition(",")[0]
-    told = {"precision": "float32", "device": "cpu", "threads": 1, "log_every": 1}
-    told |= {"steps": STEPS if case in LONG else 2, "batch": BATCH, **(LONG | SHORT)[case][1]}
-    options = resolve_training(TrainingConfig(**told), methods.find_method(name), workers=0)
+    told = {"precision": "float32", "device": "cpu", "cpu_threads": 1, "log_every": 1}
+    told |= {"steps": STEPS if case in LONG else 2, "batch_size": BATCH, **(LONG | SHORT)[case][1]}
+    options = resolve_training(TrainingConfig(**told), methods.find_method(name), num_workers=0)
     made = build(case)
     out.mkdir(parents=True, exist_ok=True)
     fit(made, source or Again(type(made)), options, seed=0, out=out, quiet=True, env=env)
@@ -137,9 +137,15 @@ def dropping(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     for module in made.modules():
         if isinstance(module, Transformer):
             module.layerdrop = 0.5
-    told = {"precision": "float32", "device": "cpu", "threads": 1, "batch": BATCH, "steps": 8}
-    told |= {"lr": 0.001, "warmup": 0, "accumulate": 2}
-    options = resolve_training(TrainingConfig(**told), methods.find_method("hubert"), workers=0)
+    told = {
+        "precision": "float32",
+        "device": "cpu",
+        "cpu_threads": 1,
+        "batch_size": BATCH,
+        "steps": 8,
+    }
+    told |= {"lr": 0.001, "warmup": 0, "grad_accum_steps": 2}
+    options = resolve_training(TrainingConfig(**told), methods.find_method("hubert"), num_workers=0)
     out.mkdir(parents=True, exist_ok=True)
     fit(made, Again(type(made)), options, seed=0, out=out, quiet=True, env=env)
     return dict(made.state_dict())
@@ -209,12 +215,14 @@ def stopping(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
 def measuring(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """A method that asks for the rows of all is measured by one process."""
     options = resolve_training(
-        TrainingConfig(steps=2, batch=BATCH, threads=1), methods.find_method("simclr"), workers=0
+        TrainingConfig(steps=2, batch_size=BATCH, cpu_threads=1),
+        methods.find_method("simclr"),
+        num_workers=0,
     )
     take = partial(measure_pace, patience=0.1, seed=0)
     source = Again(methods.find_method("simclr"))
     found = 0.0 if env.rank else take(lambda: cases.build("simclr"), source, options).step
-    return {"seconds": torch.tensor(found)}
+    return {"batch_seconds": torch.tensor(found)}
 
 
 class Windows(nn.Module):
@@ -244,7 +252,7 @@ def embedding(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     reader = cases.tiny_text_encoder("bert", vocab=tokenizer.vocabulary.size)
     seconds = (0.3, 1.7, 0.025, 0.9, 0.31, 1.1, 0.04)
     waves = [random.standard_normal(int(16_000 * s)).astype("f4") for s in seconds]
-    sounds, heard = open_recordings(waves), {"budget": 1.0, "seconds": 0.5, **told}
+    sounds, heard = open_recordings(waves), {"budget": 1.0, "batch_seconds": 0.5, **told}
     work = {
         "images": lambda: image_features.extract_features(
             encoder, images, size=16, batch=10, **told

@@ -16,7 +16,7 @@ TINY = {
 }
 # a PNG of one pixel
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
-QUICK = {"steps": 4, "log_every": 2, "save_every": 2, "threads": 1, "quiet": True}
+QUICK = {"steps": 4, "log_every": 2, "save_every": 2, "cpu_threads": 1, "quiet": True}
 
 
 def photos(folder: Path, *, each: int = 12, size: int = 20) -> Path:
@@ -34,14 +34,14 @@ def photos(folder: Path, *, each: int = 12, size: int = 20) -> Path:
 
 def simclr(data: Path | str, out: Path, **options) -> Run:
     """A SimCLR run of four steps on small pictures."""
-    told = {**TINY, "batch": 16, "size": 16, "health_every": 2, **QUICK}
+    told = {**TINY, "batch_size": 16, "image_size": 16, "monitor_every": 2, **QUICK}
     return pretrain("simclr", data=str(data), out=out, **{**told, **options})
 
 
 def roberta(data: Path | str, out: Path) -> Run:
     """A RoBERTa run of four steps on paragraphs."""
     small = {"encoder": "roberta-tiny", "encoder_options": {"depth": 2, "dim": 32, "heads": 2}}
-    told = {**small, "batch": 8, "length": 32, "tokenizer": "bpe:300"}
+    told = {**small, "batch_size": 8, "max_length": 32, "tokenizer": "bpe:300"}
     return pretrain("roberta", data=str(data), out=out, documents="blank", **told, **QUICK)
 
 

@@ -18,7 +18,7 @@ SMALL = {
     "hubert": ("hubert-tiny", {"dim": 32, "heads": 2, "depth": 2, "stem": "logmel"}),
 }
 TEXT = {"depth": 2, "dim": 32, "heads": 2}
-QUICK = {"steps": 2, "threads": 1, "quiet": True, "log_every": 1, "health_every": 0}
+QUICK = {"steps": 2, "cpu_threads": 1, "quiet": True, "log_every": 1, "monitor_every": 0}
 
 
 def pictures(count: int = COUNT, *, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -65,17 +65,21 @@ def run(name: str, folder: Path, **options: Any) -> Run:
     """The method's smallest run on its `data`."""
     kind = methods.find_method(name)
     family = kind.default_encoder.partition("-")[0]
-    told: dict[str, Any] = {"batch": 8, **QUICK}
+    told: dict[str, Any] = {"batch_size": 8, **QUICK}
     if kind.modality == "text":
         told |= {"encoder": f"{family}-tiny", "encoder_options": TEXT}
-        told |= {"length": 32, "tokenizer": f"{kind.default_tokenizer}:300", "held_out": 0.0}
+        told |= {
+            "max_length": 32,
+            "tokenizer": f"{kind.default_tokenizer}:300",
+            "val_fraction": 0.0,
+        }
     elif kind.modality == "audio":
         told.pop("batch")
         told |= dict(zip(("encoder", "encoder_options"), SMALL[family]))
-        told |= {"clusters": 8, "seconds": 5.0, "longest": 2.0}
+        told |= {"num_clusters": 8, "batch_seconds": 5.0, "max_clip_seconds": 2.0}
     else:
         small = SMALL.get(family, tuple(report_cases.TINY.values()))
-        told |= {**dict(zip(("encoder", "encoder_options"), small)), "size": SIZE}
+        told |= {**dict(zip(("encoder", "encoder_options"), small)), "image_size": SIZE}
     if name == "beit":
         told["clusters"] = 8
     return pretrain(name, data=data(name), out=folder, **{**told, **options})

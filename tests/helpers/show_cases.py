@@ -14,14 +14,38 @@ from selfwise.runs.run_yaml import Choice, RunRecord, write_record
 from selfwise.training.config import MACHINE, PAPER
 
 ASKED: dict[str, Any] = {"data": "digits:train", "encoder": "resnet18"}
-ASKED |= {"encoder.layers": [1, 1, 1, 1], "encoder.channels": [4, 4, 8, 8], "size": 8}
-ASKED |= {"temperature": 0.2, "steps": 60, "batch": 64}
-OPTIONS: dict[str, Any] = ASKED | {"seed": 0, "start": "", "dim": 128, "layers": 2, "crop": 0.08}
-OPTIONS |= {"flip": 0.5, "accumulate": 1, "optimizer": "lars", "lr": 0.6, "weight_decay": 1e-6}
-OPTIONS |= {"warmup": 0.1, "schedule": "cosine", "clip": 0.0, "keep": 2, "precision": "float32"}
-OPTIONS |= {"compile": False, "device": "cpu", "devices": 1, "threads": 1, "workers": 0}
-OPTIONS |= {"log_every": 20, "save_every": 200, "best": "", "probe_every": 0, "health_every": 200}
-OPTIONS |= {"epochs": None, "minutes": None, "decode": 256, "cache": "auto"}
+ASKED |= {"encoder.layers": [1, 1, 1, 1], "encoder.channels": [4, 4, 8, 8], "image_size": 8}
+ASKED |= {"temperature": 0.2, "steps": 60, "batch_size": 64}
+OPTIONS: dict[str, Any] = ASKED | {
+    "seed": 0,
+    "init_from": "",
+    "proj_dim": 128,
+    "proj_layers": 2,
+    "min_crop_scale": 0.08,
+}
+OPTIONS |= {
+    "flip_prob": 0.5,
+    "grad_accum_steps": 1,
+    "optimizer": "lars",
+    "lr": 0.6,
+    "weight_decay": 1e-6,
+}
+OPTIONS |= {
+    "warmup": 0.1,
+    "schedule": "cosine",
+    "grad_clip": 0.0,
+    "keep_last": 2,
+    "precision": "float32",
+}
+OPTIONS |= {"compile": False, "device": "cpu", "devices": 1, "cpu_threads": 1, "num_workers": 0}
+OPTIONS |= {
+    "log_every": 20,
+    "save_every": 200,
+    "keep_best": "",
+    "knn_every": 0,
+    "monitor_every": 200,
+}
+OPTIONS |= {"epochs": None, "minutes": None, "max_decode_size": 256, "cache": "auto"}
 SOURCES = dict.fromkeys((*PAPER, "lr"), "paper") | dict.fromkeys(MACHINE, "machine")
 FOUND: dict[str, Any] = {"examples": 1297, "fingerprint": "9a14"}
 INFO: dict[str, DataInfo] = {

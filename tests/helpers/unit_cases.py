@@ -11,22 +11,35 @@ from selfwise.core.types import RATE
 
 SPEECH = {"encoder": "hubert-tiny", "encoder_options": {"stem": "logmel", "dim": 32, "heads": 2}}
 SPEECH["encoder_options"] |= {"position_kernel": 8, "position_groups": 4}
-SPEECH |= {"clusters": 6, "seconds": 3.0, "longest": 1.0, "held_out": 0.2, "mask_length": 4}
-COMMON = {"steps": 4, "threads": 1, "quiet": True, "seed": 1, "health_every": 2, "log_every": 2}
+SPEECH |= {
+    "num_clusters": 6,
+    "batch_seconds": 3.0,
+    "max_clip_seconds": 1.0,
+    "val_fraction": 0.2,
+    "mask_length": 4,
+}
+COMMON = {
+    "steps": 4,
+    "cpu_threads": 1,
+    "quiet": True,
+    "seed": 1,
+    "monitor_every": 2,
+    "log_every": 2,
+}
 COMMON |= {"save_every": 2, "precision": "float32"}
 SPEECH |= COMMON
 PATCHES = {
     "encoder": "beit-tiny",
     "encoder_options": {"dim": 32, "heads": 2, "patch": 4},
-    "clusters": 8,
+    "num_clusters": 8,
 }
-PATCHES |= COMMON | {"batch": 8}
+PATCHES |= COMMON | {"batch_size": 8}
 CODEC = {
     "encoder": "codec-tiny",
     "encoder_options": {"width": 16, "dim": 16, "patch": 4},
     "levels": "4,4",
 }
-CODEC |= COMMON | {"batch": 8}
+CODEC |= COMMON | {"batch_size": 8}
 
 
 def flags(options: dict) -> list[str]:

@@ -301,14 +301,14 @@ def test_the_step_against_loops(identity, way):
     }
     costs = [max(0.0, float(d[a, p] - d[a, m]) + MARGIN) for a, p, m in named(mined[way]())]
     count = mining.count_mined_pairs(way, n, partner.shape[1])
-    assert float(step.terms["triplet"].count) == count
+    assert float(step.terms["triplet_loss"].count) == count
     assert float(step.loss) == pytest.approx(sum(costs) / count, rel=1e-6, abs=1e-9)
     metrics = {name: float(term.mean) for name, term in step.metrics.items()}
-    assert metrics["active"] == pytest.approx(sum(cost > 0 for cost in costs) / count)
+    assert metrics["active_triplets"] == pytest.approx(sum(cost > 0 for cost in costs) / count)
     own = pairs(identity)
     other = [(a, m) for a in range(n) for m in range(n) if identity[a] != identity[m]]
     first = [all(d[a, p] < d[a, m] for b, m in other if b == a) for a, p in own]
-    assert metrics["partner_first"] == pytest.approx(sum(first) / len(own))
+    assert metrics["contrastive_top1"] == pytest.approx(sum(first) / len(own))
     for name, some in (("positive_distance", own), ("negative_distance", other)):
         assert metrics[name] == pytest.approx(sum(float(d[i]) for i in some) / len(some))
 

@@ -69,7 +69,7 @@ def test_n_grams_of_whole_words_are_chosen_within_a_sentence(masked):
     # neighbours hang together, as they would not if words were chosen one by one
     text = (batch.ids[:, 1:] >= 5) & (batch.ids[:, :-1] >= 5) & ~goes_on
     both = (chosen[:, 1:] & chosen[:, :-1])[text].float().mean()
-    single = build(longest=1)
+    single = build(max_ngram=1)
     words = spread(batch, single.view(batch, Rng(generator(0), seed=0)))
     apart = (words[:, 1:] & words[:, :-1])[text].float().mean()
     assert both > 2.5 * apart
@@ -77,7 +77,7 @@ def test_n_grams_of_whole_words_are_chosen_within_a_sentence(masked):
 
 def test_the_share_of_n_grams_falls_with_n():
     """Equation 3, seen from outside: runs of chosen words in long rows where few are chosen."""
-    method = build(mask_share=0.02)
+    method = build(mask_prob=0.02)
     batch = large()
     batch = batch._replace(ids=torch.where(batch.ids >= 5, batch.ids // 3 * 3 + 1, batch.ids))
     batch = batch._replace(ids=batch.ids.clamp_max(VOCAB - 1))
@@ -108,8 +108,8 @@ def test_the_loss_is_the_sum_of_masked_and_order():
         scores = method.order(torch.tanh(method.encoder.pooler(tokens[i, 0])))
         ordered.append(scores.logsumexp(0) - scores[batch.pair[i]])
     step = method(view)
-    assert set(step.terms) == {"masked", "sentence_order"}
-    found = [step.terms[name].mean.item() for name in ("masked", "sentence_order")]
+    assert set(step.terms) == {"mlm_loss", "sop_loss"}
+    found = [step.terms[name].mean.item() for name in ("mlm_loss", "sop_loss")]
     wanted = [torch.stack(part).mean().item() for part in (masked, ordered)]
     assert found == pytest.approx(wanted, rel=1e-10)
     assert step.loss.item() == pytest.approx(sum(wanted), rel=1e-10)
@@ -125,10 +125,10 @@ def test_the_recipe_is_the_papers():
     """Section 4.1 and the authors' code: LAMB, 0.00176, batches of 4096."""
     d = ALBERT.paper
     assert (d.optimizer, d.lr, d.base_batch, d.scaling) == ("lamb", 0.00176, 4096, "sqrt")
-    assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.999), 1e-6, 0.01, 1.0)
+    assert (d.betas, d.eps, d.weight_decay, d.grad_clip) == ((0.9, 0.999), 1e-6, 0.01, 1.0)
     assert (d.schedule, d.warmup) == ("linear", 3125 / 125_000)
 
 
 def test_longest_has_bounds():
-    with pytest.raises(ValueError, match="longest must be at least 1 and at most 10, got 0"):
-        build(longest=0)
+    with pytest.raises(ValueError, match="max_ngram must be at least 1 and at most 10, got 0"):
+        build(max_ngram=0)

@@ -29,7 +29,7 @@ def swap_labels(healthy):
     """The answers to "which text comes first" are the wrong way round."""
 
     def broken(name, logits, target, chosen=None):
-        target = 1 - target if name == "sentence_order" else target
+        target = 1 - target if name == "sop" else target
         return healthy(name, logits, target, chosen)
 
     return broken

@@ -46,7 +46,7 @@ class Seen(nn.Module):
 def build_seen() -> BEiT:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return BEiT(Seen(), size=16, units=patch_cases.Brightness())
+        return BEiT(Seen(), size=16, targets=patch_cases.Brightness())
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_the_loss_is_cross_entropy_at_hidden_patches_alone(seen, rng):
             total += norm - scores[units[row, patch]]
             hits += max(range(8), key=scores.__getitem__) == units[row, patch]
             count += 1
-    term, metric = step.terms["masked"], step.metrics["masked_accuracy"]
+    term, metric = step.terms["mim_loss"], step.metrics["mim_accuracy"]
     assert float(term.count) == float(metric.count) == count
     assert float(term.sum.detach()) == pytest.approx(total, rel=1e-5)
     assert float(metric.sum) == hits
@@ -127,7 +127,7 @@ def test_the_units_are_those_of_the_very_crop(rng):
             assert not torch.is_grad_enabled()
             return super().__call__(x)
 
-    method = cases.build("beit", units=Watching())
+    method = cases.build("beit", targets=Watching())
     view = method.view(batch(), rng())
     assert torch.equal(given[0], view.x)
     units = patch_cases.Brightness()(view.x)
@@ -137,10 +137,10 @@ def test_the_units_are_those_of_the_very_crop(rng):
 def test_units_are_neither_trained_nor_saved(rng):
     units = nn.Linear(2, 2)
     units.size = 8
-    method = cases.build("beit", units=units)
-    assert method.units is units
-    assert not [n for n, _ in method.named_parameters() if "units" in n]
-    assert not [n for n in method.state_dict() if "units" in n]
+    method = cases.build("beit", targets=units)
+    assert method.targets is units
+    assert not [n for n, _ in method.named_parameters() if "targets" in n]
+    assert not [n for n in method.state_dict() if "targets" in n]
     names = {n.split(".")[0] for n in method.state_dict()}
     assert names == {"encoder", "mask_embedding", "head"}
 
@@ -157,7 +157,7 @@ def test_units_that_are_modules_follow_the_images(rng):
             assert x.device == self.edges.device
             return patch_cases.Brightness()(x)
 
-    method = cases.build("beit", units=Learned()).to("meta")
+    method = cases.build("beit", targets=Learned()).to("meta")
     x = batch()
     view = method.view(ImageBatch(x.x.to("meta"), x.index.to("meta")), rng())
     assert view.target.is_meta
@@ -168,7 +168,7 @@ def test_forty_percent_in_blocks(rng):
     view = cases.build("beit").view(batch(), rng())
     assert view.where.shape == (16, 6)
     assert (view.covered.sum(dim=1) == 6).float().mean() > 0.8
-    more = cases.build("beit", mask_share=0.6).view(batch(), rng())
+    more = cases.build("beit", mask_ratio=0.6).view(batch(), rng())
     assert more.where.shape == (16, 10)
 
 
@@ -185,14 +185,14 @@ def test_the_published_training():
     """Appendix G, and the command in the authors' README."""
     d = BEiT.paper
     assert (d.optimizer, d.lr, d.base_batch, d.scaling) == ("adamw", 1.5e-3, 2048, "linear")
-    assert (d.weight_decay, d.betas, d.clip, d.schedule) == (0.05, (0.9, 0.999), 3.0, "cosine")
-    method = BEiT(Seen(), size=16, units=patch_cases.Brightness())
+    assert (d.weight_decay, d.betas, d.grad_clip, d.schedule) == (0.05, (0.9, 0.999), 3.0, "cosine")
+    method = BEiT(Seen(), size=16, targets=patch_cases.Brightness())
     assert method.crop == Crop(16, scale=(0.08, 1.0), flip=0.5, jitter=0.4)
 
 
 def test_units_of_other_patches_are_refused(rng):
     with pytest.raises(ValueError, match="patches of 8 px and the encoder's patches have 4 px"):
-        cases.build("beit", units=patch_cases.Brightness(patch=8))
+        cases.build("beit", targets=patch_cases.Brightness(patch=8))
     unknown = patch_cases.Brightness(patch=8)
     patch, unknown.patch = unknown.patch, None
 
@@ -201,7 +201,7 @@ def test_units_of_other_patches_are_refused(rng):
         return patch_cases.Brightness.__call__(unknown, x)
 
     late.size = 8
-    method = cases.build("beit", units=late)
+    method = cases.build("beit", targets=late)
     with pytest.raises(ValueError, match=r"4 an image of 16 px .* 16 patches"):
         method.view(batch(), rng())
 
@@ -209,10 +209,10 @@ def test_units_of_other_patches_are_refused(rng):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"mask_share": 1.0}, "mask_share"),
-        ({"crop": 0.0}, "crop"),
-        ({"flip": 1.5}, "flip"),
-        ({"jitter": -0.1}, "jitter"),
+        ({"mask_ratio": 1.0}, "mask_ratio"),
+        ({"min_crop_scale": 0.0}, "min_crop_scale"),
+        ({"flip_prob": 1.5}, "flip_prob"),
+        ({"jitter_strength": -0.1}, "jitter_strength"),
     ],
 )
 def test_impossible_options_are_named(options, words):

@@ -71,7 +71,7 @@ BUGS = [
     Bug("the head starts large", BEiT.__init__, large_weights,
         facts.test_the_head_and_the_mask_start_small),
     Bug("images lose no colour", BEiT.__init__,
-        changed_arguments(jitter=lambda asked: 0.0 if asked is None else asked), RECIPE),
+        changed_arguments(jitter_strength=lambda asked: 0.0 if asked is None else asked), RECIPE),
     Bug("the rate does not grow with the batch", Attribute(BEiT, "paper"),
         replaced_fields(scaling="none"), RECIPE),
     Bug("no image is flipped", Crop.__call__,

@@ -51,7 +51,7 @@ def method() -> BERT:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["tokens", "words"])
 def masked(request):
-    return mask_large(whole_words=request.param)
+    return mask_large(whole_word_mask=request.param)
 
 
 def test_15_percent_of_all_tokens_are_chosen(masked):
@@ -61,7 +61,7 @@ def test_15_percent_of_all_tokens_are_chosen(masked):
     wanted = torch.tensor([max(1, round(0.15 * n)) for n in length])
     count = view.chosen.sum(dim=1)
     assert (count <= wanted).all()
-    if not method.whole_words:
+    if not method.whole_word_mask:
         assert torch.equal(count, wanted)
     else:  # a word that would overshoot is left out; rarely none of the rest fits
         assert (count == wanted).float().mean() > 0.99
@@ -111,7 +111,7 @@ def test_every_text_token_is_equally_likely_to_be_chosen(masked):
 
 
 def test_whole_words_are_chosen_as_a_whole():
-    method = build(whole_words=True)
+    method = build(whole_word_mask=True)
     batch = large()
     view = method.view(batch, Rng(generator(0), seed=0))
     chosen = torch.zeros_like(batch.valid).scatter(1, view.where, view.chosen)
@@ -147,8 +147,8 @@ def test_the_loss_is_the_sum_of_both_means(method):
         pooled = torch.tanh(pooler.weight @ tokens[i, 0] + pooler.bias)
         scores = double.next.weight @ pooled + double.next.bias
         following.append(scores.logsumexp(0) - scores[batch.pair[i]])
-    assert step.terms["masked"].mean.item() == pytest.approx(torch.stack(masked).mean().item())
-    found = step.terms["next_sentence"].mean.item()
+    assert step.terms["mlm_loss"].mean.item() == pytest.approx(torch.stack(masked).mean().item())
+    found = step.terms["nsp_loss"].mean.item()
     assert found == pytest.approx(torch.stack(following).mean().item())
     both = torch.stack(masked).mean() + torch.stack(following).mean()
     assert step.loss.item() == pytest.approx(both.item(), rel=1e-10)
@@ -177,10 +177,10 @@ def test_metrics_are_shares_of_what_is_guessed():
         chosen=((places > 0) & (places < 3)).expand(16, -1),
     )
     found = method(view).metrics
-    assert float(found["masked_accuracy"].sum) == 16
-    assert float(found["masked_accuracy"].count) == 32
+    assert float(found["mlm_accuracy"].sum) == 16
+    assert float(found["mlm_accuracy"].count) == 32
     share = float((view.batch.pair == 1).float().mean())
-    assert float(found["next_sentence_accuracy"].mean) == pytest.approx(share)
+    assert float(found["nsp_accuracy"].mean) == pytest.approx(share)
 
 
 def test_masks_of_a_long_row_are_as_many(method):
@@ -193,7 +193,7 @@ def test_the_recipe_is_the_papers():
     """Appendix A.2."""
     d = BERT.paper
     assert (d.optimizer, d.lr, d.base_batch, d.scaling) == ("adamw", 1e-4, 256, "none")
-    assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.999), 1e-6, 0.01, 1.0)
+    assert (d.betas, d.eps, d.weight_decay, d.grad_clip) == ((0.9, 0.999), 1e-6, 0.01, 1.0)
     assert (d.schedule, d.warmup) == ("linear", 0.01)
 
 
@@ -203,7 +203,7 @@ WRONG = {
     "mask": ({"mask": None}, r"with a mask token \(\[MASK\], <mask>\)"),
     "first": ({"first": None}, "begins a text"),
     "vocabulary": ({"size": 70}, "has 70 tokens, but the encoder only 64"),
-    "share": ({"mask_share": 0.0}, "mask_share must be above 0 and below 1, got 0"),
+    "share": ({"mask_prob": 0.0}, "mask_prob must be above 0 and below 1, got 0"),
 }
 
 
@@ -214,7 +214,7 @@ def test_what_does_not_fit_is_one_sentence(name, kind):
     options = {}
     if "encoder" in told:
         options["encoder"] = cases.tiny_text_encoder(told["encoder"])
-    elif "mask_share" in told:
+    elif "mask_prob" in told:
         options = told
     else:
         told = {"starts": torch.ones(told.get("size", 64), dtype=torch.bool), **told}

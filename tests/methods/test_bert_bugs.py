@@ -36,7 +36,7 @@ def swap_labels(healthy):
     """The answers to "does B follow A" are the wrong way round."""
 
     def broken(name, logits, target, chosen=None):
-        target = 1 - target if name == "next_sentence" else target
+        target = 1 - target if name == "nsp" else target
         return healthy(name, logits, target, chosen)
 
     return broken
@@ -70,7 +70,7 @@ BUGS = [
         lambda healthy: lambda candidate, score, count, k: healthy(
             candidate, torch.arange(score.shape[1]).expand_as(score) / 1000, count, k),
         on_large(facts.test_every_text_token_is_equally_likely_to_be_chosen)),
-    Bug("words are split", BERT.__init__, changed_arguments(whole_words=False),
+    Bug("words are split", BERT.__init__, changed_arguments(whole_word_mask=False),
         facts.test_whole_words_are_chosen_as_a_whole),
     Bug("the loss reads every position", cross_entropy_step,
         lambda healthy: lambda name, logits, target, chosen=None: healthy(name, logits, target),

@@ -27,7 +27,7 @@ from tests.helpers import cases
 class Pixels(nn.Module):
     """An encoder that one can compute by hand: the lightness of each pixel of a 4 x 4 square."""
 
-    dim, sees = 1, "lightness"
+    dim, color_space = 1, "lightness"
 
     def forward(self, x):
         level = nn.functional.avg_pool2d(lightness(x) / 100, 4)
@@ -44,7 +44,13 @@ def prior() -> torch.Tensor:
 
 def method(**options) -> Colorization:
     with init_seed(0, "test"):
-        told = {"size": 16, "prior": prior(), "width": 8, "crop": 1.0, "flip": 0.0} | options
+        told = {
+            "size": 16,
+            "prior": prior(),
+            "head_dim": 8,
+            "min_crop_scale": 1.0,
+            "flip_prob": 0.0,
+        } | options
         return Colorization(told.pop("encoder", Pixels()), **told)
 
 
@@ -61,7 +67,7 @@ def gray(x: torch.Tensor) -> torch.Tensor:
 
 def test_the_encoder_sees_the_lightness_alone():
     """Section 2: "given an input lightness channel"; later too, when it is probed."""
-    encoder = cases.tiny_encoder(sees="lightness").eval()
+    encoder = cases.tiny_encoder(color_space="lightness").eval()
     assert encoder.model.conv1.in_channels == 1
     x = photos(16).x / 255
     assert (x - gray(x)).abs().max() > 0.2
@@ -76,10 +82,10 @@ def test_the_encoder_sees_the_lightness_alone():
 
 
 def test_an_encoder_that_sees_colors_is_refused():
-    with pytest.raises(ValueError, match=r"--encoder\.sees lightness"):
+    with pytest.raises(ValueError, match=r"--encoder\.color-space lightness"):
         method(encoder=cases.tiny_encoder())
-    with pytest.raises(ValueError, match="unknown sees 'gray' of the encoder"):
-        cases.tiny_encoder(sees="gray")
+    with pytest.raises(ValueError, match="unknown color_space 'gray' of the encoder"):
+        cases.tiny_encoder(color_space="gray")
 
 
 def test_the_target_is_the_color_of_each_fourth_pixel(rng):
@@ -91,7 +97,7 @@ def test_the_target_is_the_color_of_each_fourth_pixel(rng):
     assert torch.equal(view.bins, index)
     torch.testing.assert_close(view.share, share, atol=1e-4, rtol=0)
     assert view.bins.shape == (4, 4, 4, 5)
-    assert method(neighbours=10).view(batch, rng()).bins.shape == (4, 4, 4, 10)
+    assert method(num_neighbors=10).view(batch, rng()).bins.shape == (4, 4, 4, 10)
 
 
 def test_a_pixel_counts_as_its_nearest_bin_is_rare(rng):
@@ -99,7 +105,7 @@ def test_a_pixel_counts_as_its_nearest_bin_is_rare(rng):
     view = method().view(photos(16), rng())
     assert torch.equal(view.weight, color_bins.rarity_weights(prior())[view.bins[..., 0]])
     assert view.weight.std() > 0.1
-    flat = method(uniform=1.0).view(photos(16), rng())
+    flat = method(uniform_weight=1.0).view(photos(16), rng())
     assert torch.allclose(flat.weight, torch.ones(4, 4, 4))
 
 
@@ -118,8 +124,8 @@ def test_the_loss_against_a_double_loop(rng):
         total, plain = total + float(view.weight[place]) * nats, plain + nats
         hits += max(range(313), key=row.__getitem__) == int(view.bins[(*place, 0)])
     step = made(view._replace(x=view.x.double()))
-    assert step.terms["colorization"].sum.item() == pytest.approx(total, rel=1e-6)
-    assert float(step.terms["colorization"].count) == 64
+    assert step.terms["colorization_loss"].sum.item() == pytest.approx(total, rel=1e-6)
+    assert float(step.terms["colorization_loss"].count) == 64
     assert float(step.metrics["color_nats"].mean) == pytest.approx(plain / 64, rel=1e-6)
     assert float(step.metrics["color_accuracy"].mean) == pytest.approx(hits / 64)
 
@@ -141,7 +147,7 @@ def test_gray_images_are_left_out_of_the_loss(rng):
     made = method().eval()
     view = made.view(batch, rng())
     assert view.chosen.tolist() == [False, False, True, True]
-    assert float(made.counts(view)["colorization"]) == 32
+    assert float(made.counts(view)["colorization_loss"]) == 32
     other = view._replace(bins=view.bins.clone(), weight=view.weight.clone())
     other.bins[:2], other.weight[:2] = 5, 3.0
     seen, same = made(view), made(other)
@@ -159,10 +165,12 @@ def test_gray_images_are_left_out_of_the_loss(rng):
 @pytest.mark.parametrize("scale", [1.0, 2.0**16], ids=["float32", "scaled as for fp16"])
 def test_a_batch_without_colors_has_no_loss_and_no_gradient(rng, scale):
     batch = ImageBatch(torch.full((3, 3, 16, 16), 90, dtype=torch.uint8), torch.arange(3))
-    made = method(encoder=cases.tiny_encoder(sees="lightness"))
+    made = method(encoder=cases.tiny_encoder(color_space="lightness"))
     view = made.view(batch, rng())
     step = made(view)
-    (scale * step.terms["colorization"].sum / made.counts(view)["colorization"]).backward()
+    (
+        scale * step.terms["colorization_loss"].sum / made.counts(view)["colorization_loss"]
+    ).backward()
     assert float(step.loss) == 0
     assert all(float(term.mean) == 0 for term in step.metrics.values())
     assert all(float(p.grad.abs().max()) == 0 for p in made.parameters())
@@ -200,7 +208,7 @@ def test_the_head_guesses_where_the_map_is():
 
 
 def test_finer_maps_are_read_too():
-    encoder = cases.tiny_encoder(sees="lightness", stem="half")
+    encoder = cases.tiny_encoder(color_space="lightness", stem="half")
     for stages in (1, 2, 4):
         made = method(encoder=encoder, stages=stages).eval()
         widths = [part[0].in_channels for part in made.head.inward]
@@ -215,7 +223,7 @@ def test_a_resnet_may_be_dilated_as_in_the_paper():
     """Section 2, fig. 2: the trunk keeps a stride of 8."""
     small = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "block": "bottle"}
     encoder = image_encoders.build_image_encoder(
-        "resnet50", in_channels=3, size=96, sees="lightness", output_stride=8,
+        "resnet50", in_channels=3, size=96, color_space="lightness", output_stride=8,
         **{k: v for k, v in small.items() if k != "block"},
     )  # fmt: skip
     assert encoder(torch.rand(1, 3, 96, 96)).grid == (12, 12)
@@ -224,7 +232,9 @@ def test_a_resnet_may_be_dilated_as_in_the_paper():
 
 @pytest.mark.parametrize(("name", "size"), [("test_vit", 160), ("test_convnext", 160)])
 def test_other_encoders_with_a_map(name, size, rng):
-    encoder = image_encoders.build_image_encoder(name, in_channels=3, size=size, sees="lightness")
+    encoder = image_encoders.build_image_encoder(
+        name, in_channels=3, size=size, color_space="lightness"
+    )
     made = method(encoder=encoder, size=size)
     view = made.view(photos(200, 2), rng())
     assert view.bins.shape == (2, size // 4, size // 4, 5)
@@ -246,10 +256,10 @@ def test_it_learns_the_colors_of_large_photos(rng):
     """176 px as in the paper, 44 x 44 targets; the two are learned by heart."""
     tiny = {"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 32], "stem": "timm"}
     encoder = image_encoders.build_image_encoder(
-        "resnet18", in_channels=3, size=176, sees="lightness", **tiny
+        "resnet18", in_channels=3, size=176, color_space="lightness", **tiny
     )
     batch = photos(176, 2)
-    made = method(encoder=encoder, size=176, width=16, stages=3)
+    made = method(encoder=encoder, size=176, head_dim=16, stages=3)
     view = made.view(batch, rng())
     assert view.bins.shape == (2, 44, 44, 5)
     optimizer = build_optimizer("adamw", made, lr=1e-2, weight_decay=0.0)
@@ -315,8 +325,10 @@ def test_the_prior_counts_the_pixels_that_are_guessed():
 
 @pytest.mark.parametrize(
     ("options", "word"),
-    [({"neighbours": 0}, "neighbours"), ({"uniform": -0.1}, "uniform"), ({"width": 0}, "width"),
-     ({"crop": 0.0}, "crop"), ({"flip": 2.0}, "flip"), ({"prior": torch.ones(9)}, "313")],
+    [({"num_neighbors": 0}, "num_neighbors"), ({"uniform_weight": -0.1}, "uniform_weight"),
+     ({"head_dim": 0}, "head_dim"),
+     ({"min_crop_scale": 0.0}, "min_crop_scale"), ({"flip_prob": 2.0}, "flip_prob"),
+     ({"prior": torch.ones(9)}, "313")],
 )  # fmt: skip
 def test_impossible_options_are_named(options, word):
     with pytest.raises(ValueError, match=word):

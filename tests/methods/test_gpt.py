@@ -40,7 +40,7 @@ def test_no_target_lies_in_padding_or_in_another_document(method):
         [True, True, True, True, True, False],
     ]
     assert view.batch.starts.tolist() == [[0, 3, 6], [0, 6, 6], [0, 6, 6]]
-    assert float(method.counts(view)["next_token"]) == 12
+    assert float(method.counts(view)["lm_loss"]) == 12
 
 
 def test_every_token_is_a_target_once_in_an_epoch(method):
@@ -82,7 +82,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_targets():
                 scores = method.encoder.token.weight @ tokens[i, j]
                 found.append(scores.logsumexp(0) - scores[batch.ids[i, j + 1]])
     step = method(view)
-    assert float(step.terms["next_token"].count) == len(found)
+    assert float(step.terms["lm_loss"].count) == len(found)
     assert step.loss.item() == pytest.approx(torch.stack(found).mean().item(), rel=1e-10)
 
 
@@ -121,5 +121,5 @@ def test_a_vocabulary_without_special_tokens_will_do():
 def test_the_recipe_is_nanogpts():
     d = GPT.paper
     assert (d.optimizer, d.lr, d.base_batch) == ("adamw", 6e-4, 480)
-    assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.95), 1e-8, 0.1, 1.0)
+    assert (d.betas, d.eps, d.weight_decay, d.grad_clip) == ((0.9, 0.95), 1e-8, 0.1, 1.0)
     assert d.schedule == "cosine"

@@ -38,7 +38,7 @@ BUGS = [
     Bug("padding is a target", GPT.view, without(valid=None), EDGES),
     Bug("the first token of the next document is a target", GPT.view, without(starts=None), EDGES),
     Bug("padding is counted", GPT.counts,
-        lambda _: lambda self, view: {"next_token": torch.tensor(float(view.chosen.numel()))},
+        lambda _: lambda self, view: {"lm_loss": torch.tensor(float(view.chosen.numel()))},
         EDGES),
     Bug("the last document is left out", plan_windows,
         lambda healthy: lambda documents, *args, **options: healthy(

@@ -110,48 +110,48 @@ def test_the_loss_is_the_mean_over_hidden_frames_and_the_penalty(view):
         )
         found.append(scores.logsumexp(0) - scores[view.batch.units[i, j]])
     said = losses(method, view)
-    assert set(said) == {"masked", "power"}
-    assert said["masked"] == pytest.approx(torch.stack(found).mean().item(), rel=1e-10)
-    assert said["power"] == pytest.approx(10 * power.mean.item(), rel=1e-10)
+    assert set(said) == {"masked_loss", "feature_penalty"}
+    assert said["masked_loss"] == pytest.approx(torch.stack(found).mean().item(), rel=1e-10)
+    assert said["feature_penalty"] == pytest.approx(10 * power.mean.item(), rel=1e-10)
 
 
 def test_the_penalty_is_the_mean_square_of_the_stem(view):
     """fairseq, hubert_pretraining: 10 * mean square * frames, divided by the frames."""
     stem = build().encoder.embed(view.batch)
     square = stem.tokens[stem.valid].square().mean()
-    assert "power" not in losses(build(penalty=0.0), view)
+    assert "feature_penalty" not in losses(build(feature_penalty=0.0), view)
     for penalty in (1.0, 10.0):
-        said = losses(build(penalty=penalty), view)
-        assert said["power"] == pytest.approx(penalty * square.item(), rel=1e-5)
+        said = losses(build(feature_penalty=penalty), view)
+        assert said["feature_penalty"] == pytest.approx(penalty * square.item(), rel=1e-5)
     step = build()(view)
     assert step.loss.item() == pytest.approx(sum(losses(build(), view).values()), rel=1e-6)
 
 
 def test_alpha_weighs_the_frames_that_are_seen(view):
-    plain, half, whole = (losses(build(alpha=a), view) for a in (0.0, 0.5, 1.0))
-    assert "unmasked" not in plain
-    assert half["masked"] == pytest.approx(plain["masked"], rel=1e-5)
-    assert whole["unmasked"] == pytest.approx(2 * half["unmasked"], rel=1e-6)
+    plain, half, whole = (losses(build(unmasked_weight=a), view) for a in (0.0, 0.5, 1.0))
+    assert "unmasked_loss" not in plain
+    assert half["masked_loss"] == pytest.approx(plain["masked_loss"], rel=1e-5)
+    assert whole["unmasked_loss"] == pytest.approx(2 * half["unmasked_loss"], rel=1e-6)
     # those that are real and not hidden, as hidden ones that nothing stands for would be
-    seen = build(alpha=1.0)(view).terms["unmasked"]
+    seen = build(unmasked_weight=1.0)(view).terms["unmasked_loss"]
     assert float(seen.count) == float(view.mask.numel()) - float(
         view.mask.sum() + (view.batch.units < 0).sum()
     )
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.5])
-def test_which_units_the_loss_reads(view, alpha):
+@pytest.mark.parametrize("unmasked_weight", [0.0, 0.5])
+def test_which_units_the_loss_reads(view, unmasked_weight):
     """Another unit at a hidden frame is another loss; at a frame that is seen only with alpha; at
     one that does not exist never, whatever stands there."""
-    method, units = build(alpha=alpha), view.batch.units
+    method, units = build(unmasked_weight=unmasked_weight), view.batch.units
     before = losses(method, view)
     for i, j in [(0, 3), (1, 20), (4, 9), (5, 5), *view.mask.nonzero()[::9].tolist()]:
         other = units.clone()
         other[i, j] = (other[i, j] + 1) % 8
         after = losses(method, with_units(view, other))
-        assert (after["masked"] != before["masked"]) == bool(view.mask[i, j])
-        if alpha:
-            assert (after["unmasked"] != before["unmasked"]) == (not view.mask[i, j])
+        assert (after["masked_loss"] != before["masked_loss"]) == bool(view.mask[i, j])
+        if unmasked_weight:
+            assert (after["unmasked_loss"] != before["unmasked_loss"]) == (not view.mask[i, j])
     assert losses(method, with_units(view, units.clamp_min(0) + 7 * (units < 0))) == before
 
 
@@ -165,8 +165,8 @@ def test_hidden_frames_are_not_heard(view):
             after = losses(method, spoken(view, frame * HOP + sample))
             # by a hidden frame, whose guess it moves: the trunk sees one to either side
             heard = any(not hidden[t] and hidden[t - 1 : t + 2].any() for t in cover)
-            assert (after["masked"] != before["masked"]) == heard
-            assert after["power"] != before["power"]
+            assert (after["masked_loss"] != before["masked_loss"]) == heard
+            assert after["feature_penalty"] != before["feature_penalty"]
             kinds.add(heard)
     assert kinds == {True, False}
 
@@ -185,7 +185,7 @@ def test_the_mask_vector_stands_in_the_place_of_the_projection(view):
 
 def test_one_mask_vector_and_codes_start_uniform():
     """fairseq: mask_emb.uniform_() and label_embs_concat uniform, both in 0..1."""
-    method = build(clusters=500, code_dim=64)
+    method = build(num_clusters=500, proj_dim=64)
     assert method.mask_embedding.shape == (16,)
     for drawn in (method.mask_embedding.detach(), method.code_embeddings.detach()):
         assert 0 <= float(drawn.min()) < 0.2
@@ -211,22 +211,22 @@ def test_units_are_of_the_frames_that_are_hidden():
     assert speech_cases.samples(40) == 39 * HOP + WINDOW
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.5])
-def test_nothing_depends_on_the_padding(view, alpha):
+@pytest.mark.parametrize("unmasked_weight", [0.0, 0.5])
+def test_nothing_depends_on_the_padding(view, unmasked_weight):
     """Five more frames of zeros, and not a number changes."""
     batch = view.batch
     wide = batch._replace(
         x=F.pad(batch.x, (0, 5 * HOP)), units=F.pad(batch.units, (0, 5), value=-1)
     )
     padded = view._replace(batch=wide, mask=F.pad(view.mask, (0, 5)))
-    a, b = (build(alpha=alpha)(v) for v in (view, padded))
+    a, b = (build(unmasked_weight=unmasked_weight)(v) for v in (view, padded))
     for name, term in (a.terms | a.metrics).items():
         assert (b.terms | b.metrics)[name].mean.item() == pytest.approx(term.mean.item(), rel=1e-6)
 
 
 @torch.no_grad()
 def test_metrics_are_the_share_hidden_and_how_often_the_guess_is_right(view):
-    method = build(alpha=0.5)
+    method = build(unmasked_weight=0.5)
     step = method(view)
     assert float(step.metrics["masked_share"].mean) == pytest.approx(
         float(view.mask.sum() / (view.batch.units >= 0).sum())
@@ -248,7 +248,7 @@ def test_metrics_are_the_share_hidden_and_how_often_the_guess_is_right(view):
 def test_it_guesses_tones_from_what_is_around_them():
     """Tones last five frames: a hidden frame's neighbours say what it was. New tones every step,
     so nothing can be learned by heart."""
-    method = cases.build("hubert", encoder=speech_cases.Plain(32), mask_length=1, mask_share=0.2)
+    method = cases.build("hubert", encoder=speech_cases.Plain(32), mask_length=1, mask_prob=0.2)
     optimizer = torch.optim.AdamW(method.parameters(), 3e-3)
     for step in range(50):
         view = method.view(speech_cases.tones(16, seed=step), Rng(generator(step)))
@@ -256,7 +256,7 @@ def test_it_guesses_tones_from_what_is_around_them():
         method(view).loss.backward()
         optimizer.step()
     found = method(method.view(speech_cases.tones(64, seed=999), Rng(generator(9))))
-    assert float(found.terms["masked"].mean.detach()) < 0.6 * log(8)
+    assert float(found.terms["masked_loss"].mean.detach()) < 0.6 * log(8)
     assert float(found.metrics["masked_accuracy"].mean) > 0.6
 
 
@@ -264,11 +264,11 @@ def test_the_recipe_is_the_papers():
     """Section IV-C and hubert_base_librispeech.yaml."""
     d = HuBERT.paper
     assert (d.optimizer, d.lr, d.scaling, d.weight_decay) == ("adamw", 5e-4, "none", 0.01)
-    assert (d.betas, d.eps, d.clip) == ((0.9, 0.98), 1e-6, 10.0)
+    assert (d.betas, d.eps, d.grad_clip) == ((0.9, 0.98), 1e-6, 10.0)
     assert (d.schedule, d.warmup) == ("linear", 0.08)
     method = build()
     assert (method.spans, method.temperature) == (SpanMask(0.8, 10), 0.1)
-    assert (method.alpha, method.penalty) == (0.0, 10.0)
+    assert (method.unmasked_weight, method.feature_penalty) == (0.0, 10.0)
     assert (
         method.final_projection.out_features == 16
     )  # 256, and the encoder's width if that is less
@@ -279,13 +279,13 @@ def test_the_recipe_is_the_papers():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"clusters": 1}, "clusters must be at least 2, got 1"),
+        ({"num_clusters": 1}, "clusters must be at least 2, got 1"),
         ({"mask_length": 0}, "mask_length must be at least 1, got 0"),
-        ({"mask_share": 80.0}, "mask_share must be above 0 and at most 1, got 80"),
+        ({"mask_prob": 80.0}, "mask_prob must be above 0 and at most 1, got 80"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0"),
-        ({"alpha": -1.0}, "alpha must be at least 0, got -1"),
-        ({"penalty": float("nan")}, "penalty must be at least 0, got nan"),
-        ({"code_dim": 0}, "code_dim must be at least 1, got 0"),
+        ({"unmasked_weight": -1.0}, "unmasked_weight must be at least 0, got -1"),
+        ({"feature_penalty": float("nan")}, "penalty must be at least 0, got nan"),
+        ({"proj_dim": 0}, "proj_dim must be at least 1, got 0"),
     ],
 )
 def test_numbers_that_make_no_task_are_refused(options, says):

@@ -80,9 +80,9 @@ BUGS = [
         LOSS, within=hubert),
     Bug("units are those of the next frame", SpanMask.mask_frames,
         changed_output(lambda view: view._replace(target=view.target.roll(-1, 1))), LOSS),
-    Bug("the penalty is a tenth", HuBERT.forward, scale_term("power", 0.1), LOSS),
+    Bug("the penalty is a tenth", HuBERT.forward, scale_term("feature_penalty", 0.1), LOSS),
     Bug("the weight of the penalty is not asked for", HuBERT.__init__,
-        changed_arguments(penalty=10.0),
+        changed_arguments(feature_penalty=10.0),
         on_tones(facts.test_the_penalty_is_the_mean_square_of_the_stem)),
     Bug("hidden frames are counted as seen", cross_entropy_step, count_all_unmasked,
         on_tones(facts.test_alpha_weighs_the_frames_that_are_seen), within=hubert),
@@ -92,10 +92,11 @@ BUGS = [
     Bug("codes start normal", HuBERT.__init__, start_normal,
         facts.test_one_mask_vector_and_codes_start_uniform),
     Bug("half as many frames are hidden", HuBERT.__init__,
-        changed_arguments(mask_share=lambda asked: 0.4 if asked is None else asked), RECIPE),
+        changed_arguments(mask_prob=lambda asked: 0.4 if asked is None else asked), RECIPE),
     Bug("codes are as wide as the encoder", HuBERT.__init__,
-        changed_arguments(code_dim=lambda asked: 768 if asked is None else asked), RECIPE),
-    Bug("gradients are not clipped", Attribute(HuBERT, "paper"), replaced_fields(clip=0.0), RECIPE),
+        changed_arguments(proj_dim=lambda asked: 768 if asked is None else asked), RECIPE),
+    Bug("gradients are not clipped", Attribute(HuBERT, "paper"),
+        replaced_fields(grad_clip=0.0), RECIPE),
 ]  # fmt: skip
 
 

@@ -113,7 +113,7 @@ def test_the_loss_is_the_squared_error_of_what_is_decoded(name, rng):
     view = method.view(cases.batch(type(method)), rng())
     if name == "dvae":
         method.last_temperature = 1e-4  # as good as the code of the highest score
-        method.step.fill_(method.anneal)
+        method.step.fill_(method.anneal_steps)
         view = view._replace(noise=torch.full_like(view.noise, 0.5))
     with torch.no_grad():
         step, again = method(view), method.decode(method.codes(view.x))
@@ -166,7 +166,7 @@ def test_other_encoders_are_refused(name):
 
 def test_the_temperature_falls_along_a_cosine():
     """DALL-E, appendix A.2: from 1 to 1/16, and the weight of the KL term rises from 0."""
-    method = cases.build("dvae", anneal=8, kl=0.5)
+    method = cases.build("dvae", anneal_steps=8, kl_weight=0.5)
     found, weights = [], []
     for _ in range(12):
         found.append(float(method.temperature))
@@ -179,7 +179,7 @@ def test_the_temperature_falls_along_a_cosine():
 
 
 def test_the_kl_term_is_by_a_double_loop(rng):
-    method = cases.build("dvae", kl=0.3, codebook=5, anneal=4)
+    method = cases.build("dvae", kl_weight=0.3, codebook_size=5, anneal_steps=4)
     method.step.fill_(2)  # half of the weight
     with torch.no_grad():
         view = method.view(cases.batch(DVAE), rng())
@@ -218,7 +218,7 @@ def test_codes_begin_apart(rng):
 
 
 def test_the_decoder_sees_the_mixture_of_code_vectors(rng):
-    method = cases.build("dvae", codebook=6).eval()
+    method = cases.build("dvae", codebook_size=6).eval()
     view = method.view(cases.batch(DVAE), rng())
     with torch.no_grad():
         scores = method.scores(method.encoder(view.x).tokens)
@@ -231,12 +231,12 @@ def test_the_decoder_sees_the_mixture_of_code_vectors(rng):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"codebook": 1}, "codebook"),
-        ({"dim": 0}, "dim"),
-        ({"anneal": 0}, "anneal"),
+        ({"codebook_size": 1}, "codebook"),
+        ({"code_dim": 0}, "code_dim"),
+        ({"anneal_steps": 0}, "anneal"),
         ({"temperature": 0.0}, "temperature"),
-        ({"kl": -1.0}, "kl"),
-        ({"crop": 2.0}, "crop"),
+        ({"kl_weight": -1.0}, "kl"),
+        ({"min_crop_scale": 2.0}, "crop"),
     ],
 )
 def test_impossible_options_are_named(options, words):
@@ -294,7 +294,7 @@ class TestCodec:
         [
             ("codec-smal", 32, {}, "codec-small"),
             ("codec-tiny", 2, {}, "2 px"),
-            ("codec-tiny", 30, {}, "--size 32"),
+            ("codec-tiny", 30, {}, "--image-size 32"),
             ("codec-tiny", 32, {"patch": 3}, "patch"),
             ("codec-tiny", 36, {"patch": 6}, "power of two"),
             ("codec-tiny", 32, {"widht": 3}, "width"),
@@ -399,7 +399,7 @@ def test_real_pictures_are_rebuilt(real_data):
     found = open_images(folder, cache="no")
     found = found.take(np.arange(0, len(found), 40))
     encoder = image_codec.build_codec_encoder("codec-tiny", in_channels=3, size=32, width=32)
-    method, source = FSQ(encoder, size=32, crop=1.0), ImageSource(found, batch=32, seed=0)
+    method, source = FSQ(encoder, size=32, min_crop_scale=1.0), ImageSource(found, batch=32, seed=0)
     optimizer = build_optimizer("adamw", method, lr=5e-3, weight_decay=0.0)
     losses = []
     for step in range(40):

@@ -28,7 +28,7 @@ class Mean(nn.Module):
 
 
 def puzzle(size: int, **options) -> Jigsaw:
-    return Jigsaw(Mean(), size=size, **{"embed": 4, "permutations": 10, **options})
+    return Jigsaw(Mean(), size=size, **{"embed_dim": 4, "num_permutations": 10, **options})
 
 
 def places(size: int, n: int = 1, channels: int = 1) -> torch.Tensor:
@@ -115,7 +115,7 @@ def test_flat_tiles_are_gray_and_noise_is_not_blown_up():
 def test_some_images_lose_their_colours(rng):
     batch = ImageBatch(torch.rand(1000, 3, 15, 15), torch.arange(1000))
     for odds in (0.0, 0.3, 1.0):
-        x = puzzle(15, gray=odds, shift=0).view(batch, rng()).x
+        x = puzzle(15, grayscale_prob=odds, max_channel_shift=0).view(batch, rng()).x
         gray = (x == x[:, :, :1]).flatten(1).all(dim=1)
         assert abs(float(gray.float().mean()) - odds) <= 0.07 * (0 < odds < 1)
 
@@ -123,8 +123,14 @@ def test_some_images_lose_their_colours(rng):
 def test_gray_is_the_usual_luma_and_goes_before_the_tiles(rng):
     batch = cases.batch(Jigsaw)
     luma = (batch.x / 255 * torch.tensor([0.2989, 0.587, 0.114])[:, None, None]).sum(1, True)
-    options = {"grid": 2, "tile": 8, "crop": 1.0, "flip": 0.0, "permutations": 2}
-    x = puzzle(16, gray=1.0, **options).view(batch, rng()).x
+    options = {
+        "grid": 2,
+        "tile_size": 8,
+        "min_crop_side": 1.0,
+        "flip_prob": 0.0,
+        "num_permutations": 2,
+    }
+    x = puzzle(16, grayscale_prob=1.0, **options).view(batch, rng()).x
     wanted = standardize_tiles(cut_tiles(luma, torch.zeros(16, 4, 1, 2).long(), grid=2, tile=8))
     torch.testing.assert_close(x, wanted.expand_as(x), atol=1e-4, rtol=0)
 
@@ -172,7 +178,7 @@ def test_half_of_the_images_are_flipped(rng):
 
 
 def test_the_label_is_the_number_of_the_order(rng):
-    method = puzzle(15, permutations=7, repeats=5)
+    method = puzzle(15, num_permutations=7, repeats=5)
     batch = ImageBatch(torch.rand(400, 3, 15, 15), torch.arange(400))
     view = method.view(batch, rng())
     known = torch.from_numpy(permutation_set(9, 7).copy())
@@ -188,7 +194,7 @@ def test_the_label_is_the_number_of_the_order(rng):
 @pytest.mark.parametrize("grid", [2, 3])
 def test_reading_features_in_many_orders_is_encoding_permuted_tiles(rng, grid):
     """What `repeats` saves: the encoder sees each tile by itself, so its place does not matter."""
-    method = cases.build("jigsaw", grid=grid, repeats=3, embed=8).double().eval()
+    method = cases.build("jigsaw", grid=grid, repeats=3, embed_dim=8).double().eval()
     view = method.view(cases.batch(Jigsaw, 4), rng())
     x = view.x.double()
     losses, right = [], 0
@@ -201,7 +207,7 @@ def test_reading_features_in_many_orders_is_encoding_permuted_tiles(rng, grid):
             right += int(scores.argmax() == view.label[i, k])
     step = method(view._replace(x=x))
     assert float(step.loss) == pytest.approx(sum(losses) / 12, rel=1e-9)
-    assert float(step.terms["jigsaw"].count) == 12
+    assert float(step.terms["jigsaw_loss"].count) == 12
     assert float(step.metrics["jigsaw_accuracy"].sum) == right
 
 
@@ -214,20 +220,20 @@ def test_all_tiles_go_through_the_encoder_once(rng):
 
 
 def test_what_is_known_of_the_permutations():
-    method = puzzle(15, permutations=100)
+    method = puzzle(15, num_permutations=100)
     assert method.about == {
         "permutations": 100,
         "least_hamming": 2,
         "mean_hamming": pytest.approx(8.08),
     }
-    assert puzzle(15, permutations=None).about["permutations"] == 100
-    assert puzzle(16, grid=2, permutations=None).about["permutations"] == 24
-    assert puzzle(15, permutations=100, rule="min").about["least_hamming"] == 6
+    assert puzzle(15, num_permutations=None).about["permutations"] == 100
+    assert puzzle(16, grid=2, num_permutations=None).about["permutations"] == 24
+    assert puzzle(15, num_permutations=100, permutation_rule="min").about["least_hamming"] == 6
 
 
 def test_the_orders_are_saved_with_the_weights():
     """The outputs of the head mean nothing without them."""
-    saved = puzzle(15, rule="min").state_dict()
+    saved = puzzle(15, permutation_rule="min").state_dict()
     other = puzzle(15)
     before = other.table.clone()
     other.load_state_dict(saved)
@@ -248,29 +254,38 @@ def test_channels_move_less_in_small_images():
     assert puzzle(225).shift == 2
     assert puzzle(96).shift == 1
     assert puzzle(32).shift == 0
-    assert puzzle(32, shift=1).shift == 1
-    assert puzzle(32, tile=10, shift=1).shift == 0  # no room for it
+    assert puzzle(32, max_channel_shift=1).shift == 1
+    assert puzzle(32, tile_size=10, max_channel_shift=1).shift == 0  # no room for it
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"size": 14}, r"14 px are too small for 3 x 3 .* --size 15 .*, or --grid 2"),
-        ({"size": 8}, r"8 px are too small for 3 x 3 .* --size 15 or larger would be right$"),
-        ({"size": 9, "grid": 2}, r"9 px are too small for 2 x 2 .* --size 10 or larger"),
+        ({"size": 14}, r"14 px are too small for 3 x 3 .* --image-size 15 .*, or --grid 2"),
+        (
+            {"size": 8},
+            r"8 px are too small for 3 x 3 .* --image-size 15 or larger would be right$",
+        ),
+        (
+            {"size": 9, "grid": 2},
+            r"9 px are too small for 2 x 2 .* --image-size 10 or larger",
+        ),
         ({"size": 32, "grid": 4}, "grid must be at least 2 and at most 3, got 4"),
-        ({"size": 32, "tile": 11}, "tile must be 4 to 10 pixels"),
-        ({"size": 32, "tile": 3}, "tile must be 4 to 10 pixels"),
-        ({"size": 32, "permutations": 1}, "permutations of 9 tiles: 2 to 362,880"),
-        ({"size": 32, "permutations": 0}, "permutations of 9 tiles: 2 to 362,880"),
-        ({"size": 32, "grid": 2, "permutations": 25}, "permutations of 4 tiles: 2 to 24"),
-        ({"size": 32, "rule": "max"}, "unknown rule 'max'"),
+        ({"size": 32, "tile_size": 11}, "tile must be 4 to 10 pixels"),
+        ({"size": 32, "tile_size": 3}, "tile must be 4 to 10 pixels"),
+        ({"size": 32, "num_permutations": 1}, "permutations of 9 tiles: 2 to 362,880"),
+        ({"size": 32, "num_permutations": 0}, "permutations of 9 tiles: 2 to 362,880"),
+        ({"size": 32, "grid": 2, "num_permutations": 25}, "permutations of 4 tiles: 2 to 24"),
+        ({"size": 32, "permutation_rule": "max"}, "unknown rule 'max'"),
         ({"size": 32, "repeats": 0}, "repeats must be at least 1"),
-        ({"size": 32, "embed": 0}, "embed must be at least 1"),
-        ({"size": 32, "gray": 1.5}, "gray must be at least 0 and at most 1, got 1.5"),
-        ({"size": 32, "flip": -1.0}, "flip must be at least 0 and at most 1, got -1"),
-        ({"size": 32, "crop": 0.0}, "crop must be above 0 and at most 1, got 0"),
-        ({"size": 32, "shift": -1}, "shift must be at least 0, got -1"),
+        ({"size": 32, "embed_dim": 0}, "embed_dim must be at least 1"),
+        (
+            {"size": 32, "grayscale_prob": 1.5},
+            "grayscale_prob must be at least 0 and at most 1, got 1.5",
+        ),
+        ({"size": 32, "flip_prob": -1.0}, "flip_prob must be at least 0 and at most 1, got -1"),
+        ({"size": 32, "min_crop_side": 0.0}, "min_crop_side must be above 0 and at most 1, got 0"),
+        ({"size": 32, "max_channel_shift": -1}, "max_channel_shift must be at least 0, got -1"),
     ],
 )
 def test_impossible_options_are_named(options, words):
@@ -292,11 +307,11 @@ def test_a_transformer_that_takes_any_size_gets_whole_patches(rng):
     encoder = image_encoders.build_image_encoder(
         "vit_tiny_patch16_224", in_channels=3, size=224, **options
     )
-    method = Jigsaw(encoder, size=224, embed=8, repeats=2)
+    method = Jigsaw(encoder, size=224, embed_dim=8, repeats=2)
     assert method.tile == 64
     x = torch.rand(1, 3, 224, 224)
     assert torch.isfinite(method(method.view(ImageBatch(x, torch.arange(1)), rng())).loss)
-    with pytest.raises(ValueError, match=r"tiles of 16 px or more .* --size 54"):
+    with pytest.raises(ValueError, match=r"tiles of 16 px or more .* --image-size 54"):
         Jigsaw(encoder, size=48)
 
 
@@ -331,7 +346,7 @@ def test_larger_photos(rng, size):
         row[:, :height, :width] = torch.from_numpy(photo).permute(2, 0, 1)
         extent.append((height, width))
     encoder = image_encoders.build_image_encoder("resnet18", in_channels=3, size=size, **cases.TINY)
-    method = Jigsaw(encoder, size=size, tile=64)
+    method = Jigsaw(encoder, size=size, tile_size=64)
     view = method.view(ImageBatch(x, torch.arange(3), torch.tensor(extent)), rng())
     assert view.x.shape == (3, 9, 3, 64, 64)
     assert method.shift == 2

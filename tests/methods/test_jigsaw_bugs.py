@@ -72,7 +72,7 @@ BUGS = [
     Bug("permutations are the first ones there are", permutation_set,
         lambda healthy: lambda tiles, count, rule="mean": healthy(tiles, count, rule="min"),
         facts.test_what_is_known_of_the_permutations),
-    Bug("images keep their colours", Jigsaw.__init__, changed_arguments(gray=0.0),
+    Bug("images keep their colours", Jigsaw.__init__, changed_arguments(grayscale_prob=0.0),
         partial(facts.test_some_images_lose_their_colours, make_rng)),
     Bug("the window is always whole", Window.__call__,
         lambda healthy: lambda self, batch, rng: healthy(self._replace(min_share=1.0), batch, rng),

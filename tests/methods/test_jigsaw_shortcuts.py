@@ -18,7 +18,7 @@ from selfwise.methods.jigsaw import Jigsaw
 from selfwise.views.image.augment import evaluation_view, resized_crop
 
 PLACE = torch.arange(9)
-WHOLE = {"crop": 1.0, "flip": 0.0}  # the image as it is
+WHOLE = {"min_crop_side": 1.0, "flip_prob": 0.0}  # the image as it is
 
 
 class Any(nn.Module):
@@ -35,7 +35,9 @@ class Any(nn.Module):
 
 def cut(x: Tensor, **options) -> Tensor:
     """The tiles (b 9 c h w) of images in 0..1 as the method shows them."""
-    method = Jigsaw(Any(), size=x.shape[2], permutations=2, **{**WHOLE, "gray": 0.0, **options})
+    method = Jigsaw(
+        Any(), size=x.shape[2], num_permutations=2, **{**WHOLE, "grayscale_prob": 0.0, **options}
+    )
     rng = Rng(generator(0, "view"))
     return method.view(ImageBatch(x, torch.arange(len(x))), rng).x
 
@@ -98,7 +100,7 @@ def matched(tiles: Tensor) -> float:
 def test_edges_that_go_on_in_the_next_tile_solve_the_puzzle_until_there_are_gaps():
     """Gaps of 0 to 22 pixels: a texture that changes within five is not to be followed."""
     x = texture(48, 225, coarse=45, channels=3)
-    assert matched(cut(x, tile=75, shift=0)) > 0.95
+    assert matched(cut(x, tile_size=75, max_channel_shift=0)) > 0.95
     chance = 1 / 8
     assert matched(cut(x)) < chance + 0.08  # 288 edges: four standard deviations
 
@@ -107,8 +109,8 @@ def test_edges_that_go_on_in_the_next_tile_solve_the_puzzle_until_there_are_gaps
 def test_edges_of_photos_match_less_behind_gaps(bare, size):
     """In photos lines go on for longer than a gap, which is no shortcut: chance is 0.125."""
     x = photos(size)
-    assert matched(bare(x, tile=size // 3, shift=0)) > 0.95
-    assert matched(cut(x, tile=64)) < 0.6
+    assert matched(bare(x, tile_size=size // 3, max_channel_shift=0)) > 0.95
+    assert matched(cut(x, tile_size=64)) < 0.6
 
 
 def photos(size: int) -> Tensor:
@@ -149,8 +151,8 @@ def placed(tiles: Tensor) -> float:
 
 def test_chromatic_aberration_gives_the_place_away_until_the_colours_are_gone():
     x = aberrated(16, 225, most=3.0)
-    assert placed(cut(x, shift=0)) > 0.9
-    gray = cut(x, shift=0, gray=1.0)
+    assert placed(cut(x, max_channel_shift=0)) > 0.9
+    gray = cut(x, max_channel_shift=0, grayscale_prob=1.0)
     assert (gray == gray[:, :, :1]).all()
     assert placed(gray) == pytest.approx(1 / 3)  # no displacement: the middle, for all
 
@@ -162,7 +164,7 @@ def test_channels_that_are_moved_blur_chromatic_aberration():
 
 def test_gray_images_stay_gray_when_channels_are_moved():
     """Or else they would have coloured edges; the paper moves the channels of colour images."""
-    tiles = cut(aberrated(128, 75, most=1.0), gray=0.3, shift=2)
+    tiles = cut(aberrated(128, 75, most=1.0), grayscale_prob=0.3, max_channel_shift=2)
     gray = (tiles == tiles[:, :, :1]).flatten(1).all(dim=1).float().mean()
     assert 0.15 < float(gray) < 0.45
 
@@ -185,4 +187,6 @@ def test_resampling_by_one_factor_gives_the_place_away_until_the_factor_is_drawn
     x = torch.rand(1200, 1, 32, 32, generator=generator(0, "noise"))
     box = torch.tensor([[2.0, 2.0, 28.0, 28.0]]).expand(len(x), 4)
     assert told_by_blur(cut(resized_crop(x, box, 32))) > 0.3  # chance is 0.111
-    assert told_by_blur(cut(x, crop=0.6)) < 0.111 + 0.02  # 5,400 tiles: four standard deviations
+    assert (
+        told_by_blur(cut(x, min_crop_side=0.6)) < 0.111 + 0.02
+    )  # 5,400 tiles: four standard deviations

@@ -126,7 +126,7 @@ def test_the_loss_is_the_mean_over_the_chosen():
                 scores = method.encoder.token.weight @ h + head.bias
                 found.append(scores.logsumexp(0) - scores[batch.ids[i, place]])
     step = method(view)
-    assert set(step.terms) == {"masked"}  # section 4.2: without the NSP loss
+    assert set(step.terms) == {"mlm_loss"}  # section 4.2: without the NSP loss
     assert step.loss.item() == pytest.approx(torch.stack(found).mean().item(), rel=1e-10)
 
 
@@ -159,7 +159,7 @@ def test_the_recipe_is_the_papers():
     d = RoBERTa.paper
     assert scale_lr(d, 8192) == pytest.approx(6e-4, rel=0.06)
     assert scale_lr(d, 256) == 1e-4  # the authors' table for small batches
-    assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.98), 1e-6, 0.01, 0.0)
+    assert (d.betas, d.eps, d.weight_decay, d.grad_clip) == ((0.9, 0.98), 1e-6, 0.01, 0.0)
     assert (d.schedule, d.warmup) == ("linear", 0.06)
 
 
@@ -178,8 +178,8 @@ def test_the_loop_hands_the_seed_on():
 
     def loss(seed, step):
         method = cases.build("roberta")
-        told = TrainingConfig(steps=9, batch=16, lr=0.0, precision="float32", device="cpu")
-        options = resolve_training(told, RoBERTa, workers=0)
+        told = TrainingConfig(steps=9, batch_size=16, lr=0.0, precision="float32", device="cpu")
+        options = resolve_training(told, RoBERTa, num_workers=0)
         parts = build_state(method, options)
         return train_step(parts, cases.text_batch(method), step, seed=seed, options=options).loss
 

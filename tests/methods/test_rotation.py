@@ -82,14 +82,14 @@ def test_the_loss_is_the_mean_cross_entropy_over_all_turns():
             losses.append(float(-scores.log_softmax(0)[turn]))
             right += int(scores.argmax() == turn)
     assert float(step.loss) == pytest.approx(sum(losses) / 20, rel=1e-9)
-    assert float(step.terms["rotation"].count) == 20
+    assert float(step.terms["rotation_loss"].count) == 20
     assert float(step.metrics["rotation_accuracy"].sum) == right
 
 
 def test_small_images_are_shifted_by_up_to_an_eighth(rng):
     """The authors' code for CIFAR: a crop of 32 pixels of the image with 4 of padding."""
     n = 2000
-    view = Rotation(Corners(), size=32, flip=0.0).upright(places(32, n), rng())
+    view = Rotation(Corners(), size=32, flip_prob=0.0).upright(places(32, n), rng())
     down, across = torch.zeros(n, dtype=torch.int64), torch.zeros(n, dtype=torch.int64)
     whole = F.pad(places(32).x, [4] * 4)[0]
     for i, image in enumerate(view):
@@ -138,7 +138,7 @@ def test_larger_images_are_cropped_and_so_are_small_ones_if_asked():
 
     assert upright(64) == Shift(64, 8)
     assert upright(65) == Crop(65, scale=(0.08, 1.0))
-    assert upright(32, crop=0.5, flip=0.0) == Crop(32, scale=(0.5, 1.0), flip=0.0)
+    assert upright(32, min_crop_scale=0.5, flip_prob=0.0) == Crop(32, scale=(0.5, 1.0), flip=0.0)
 
 
 def test_gray_images(rng):
@@ -154,12 +154,15 @@ def test_gray_images(rng):
 
 def test_the_recipe_is_that_of_the_authors_code():
     told = Rotation.paper
-    assert (told.optimizer, told.lr, told.base_batch, told.batch) == ("sgd", 0.1, 128, 128)
+    assert (told.optimizer, told.lr, told.base_batch, told.batch_size) == ("sgd", 0.1, 128, 128)
     assert told.weight_decay == 5e-4
     assert not Rotation.couples_batch
 
 
-@pytest.mark.parametrize("options", [{"crop": 0.0}, {"crop": 1.5}, {"flip": 2.0}, {"flip": -0.1}])
+@pytest.mark.parametrize(
+    "options",
+    [{"min_crop_scale": 0.0}, {"min_crop_scale": 1.5}, {"flip_prob": 2.0}, {"flip_prob": -0.1}],
+)
 def test_impossible_options_are_named(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Rotation(Corners(), size=32, **options)

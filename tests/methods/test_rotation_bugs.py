@@ -46,7 +46,7 @@ BUGS = [
         lambda healthy: lambda name, logits, target: healthy(name, logits, target, target == 0),
         LOSS, within=rotation),
     Bug("small images are cropped", Rotation.__init__,
-        changed_arguments(crop=lambda asked: 0.08 if asked is None else asked),
+        changed_arguments(min_crop_scale=lambda asked: 0.08 if asked is None else asked),
         facts.test_larger_images_are_cropped_and_so_are_small_ones_if_asked),
     Bug("images are moved by up to a quarter", Shift.__call__,
         lambda healthy: lambda self, batch, rng: healthy(

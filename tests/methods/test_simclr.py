@@ -40,7 +40,7 @@ def test_two_views_are_drawn_independently_from_the_same_family(rng):
 def test_the_loss_is_nt_xent_of_the_projections(rng):
     """Section 2.1: the loss is taken on z = g(h), h = f(x)."""
     torch.manual_seed(0)
-    method = SimCLR(Mean(), size=8, dim=4, temperature=0.3)
+    method = SimCLR(Mean(), size=8, proj_dim=4, temperature=0.3)
     view = method.view(cases.batch(SimCLR), rng())
     h = torch.cat([view.a.mean(dim=(2, 3)), view.b.mean(dim=(2, 3))])
     z = method.projection(h)  # batch norm sees both views together, as in the authors' code
@@ -60,8 +60,8 @@ def test_the_partner_metric_counts_nearest_partners():
     method = SimCLR(Mean(), size=4)
     method.projection = nn.Identity()
     eye = torch.eye(3)[:, :, None, None].expand(3, 3, 4, 4)
-    matched = method(TwoViews(eye, eye)).metrics["partner_first"].mean
-    crossed = method(TwoViews(eye, eye.flip(0))).metrics["partner_first"].mean
+    matched = method(TwoViews(eye, eye)).metrics["contrastive_top1"].mean
+    crossed = method(TwoViews(eye, eye.flip(0))).metrics["contrastive_top1"].mean
     assert float(matched) == 1.0
     assert float(crossed) == pytest.approx(1 / 3)
 
@@ -84,7 +84,7 @@ def test_small_images_have_half_the_jitter_and_no_blur():
     small, large = SimCLR(Mean(), size=32), SimCLR(Mean(), size=224)
     assert (small.augment.strength, small.augment.blur) == (0.5, 0.0)
     assert (large.augment.strength, large.augment.blur) == (1.0, 0.5)
-    asked = SimCLR(Mean(), size=32, strength=0.0, blur=0.2)
+    asked = SimCLR(Mean(), size=32, jitter_strength=0.0, blur_prob=0.2)
     assert (asked.augment.strength, asked.augment.blur) == (0.0, 0.2)
 
 
@@ -101,7 +101,7 @@ def test_other_images_are_negatives():
 
 
 def test_the_images_are_read_as_pixels_in_0_to_1(rng):
-    method = SimCLR(Mean(), size=16, crop=1.0, flip=0.0, strength=0.0)
+    method = SimCLR(Mean(), size=16, min_crop_scale=1.0, flip_prob=0.0, jitter_strength=0.0)
     method.augment = method.augment._replace(grayscale=0.0, ratio=(1.0, 1.0))
     batch = cases.batch(SimCLR)
     view = method.view(ImageBatch(batch.x, batch.index), rng())
@@ -109,8 +109,8 @@ def test_the_images_are_read_as_pixels_in_0_to_1(rng):
 
 
 @pytest.mark.parametrize(
-    "options", [{"layers": 4}, {"temperature": 0.0}, {"crop": 0.0}, {"flip": 2}]
+    "options", [{"proj_layers": 4}, {"temperature": 0.0}, {"min_crop_scale": 0.0}, {"flip_prob": 2}]
 )
 def test_impossible_options_are_named(options):
-    with pytest.raises(ValueError, match=r"layers|temperature|crop|flip"):
+    with pytest.raises(ValueError, match=r"proj_layers|temperature|min_crop_scale|flip_prob"):
         SimCLR(Mean(), size=16, **options)

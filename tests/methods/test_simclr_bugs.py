@@ -50,9 +50,9 @@ BUGS = [
         lambda healthy: lambda a, b: (healthy(a, b)[0], healthy(a, b)[1].clamp_min(2)),
         facts.test_the_partner_metric_counts_nearest_partners),
     Bug("small images have the jitter of large ones", build_simclr_augment,
-        changed_arguments(strength=lambda asked: 1.0 if asked is None else asked),
+        changed_arguments(jitter_strength=lambda asked: 1.0 if asked is None else asked),
         facts.test_small_images_have_half_the_jitter_and_no_blur),
-    Bug("blur is left out everywhere", build_simclr_augment, changed_arguments(blur=0.0),
+    Bug("blur is left out everywhere", build_simclr_augment, changed_arguments(blur_prob=0.0),
         facts.test_small_images_have_half_the_jitter_and_no_blur),
 ]  # fmt: skip
 

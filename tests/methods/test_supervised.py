@@ -30,7 +30,7 @@ def test_predict_is_what_is_trained(rng):
 
 
 def test_each_image_keeps_its_label(rng):
-    method = cases.build("supervised", crop=1.0, flip=0.0)
+    method = cases.build("supervised", min_crop_scale=1.0, flip_prob=0.0)
     method.augment = method.augment._replace(ratio=(1.0, 1.0))
     batch = cases.batch(Supervised)
     view = method.view(batch, rng())
@@ -39,8 +39,12 @@ def test_each_image_keeps_its_label(rng):
 
 
 def test_views_are_those_of_simclr_with_the_same_names():
-    ours = cases.build("supervised", crop=0.3, flip=0.1, strength=0.7, blur=0.2)
-    theirs = cases.build("simclr", crop=0.3, flip=0.1, strength=0.7, blur=0.2)
+    ours = cases.build(
+        "supervised", min_crop_scale=0.3, flip_prob=0.1, jitter_strength=0.7, blur_prob=0.2
+    )
+    theirs = cases.build(
+        "simclr", min_crop_scale=0.3, flip_prob=0.1, jitter_strength=0.7, blur_prob=0.2
+    )
     assert ours.augment == theirs.augment
     batch = cases.batch(Supervised)
     a = ours.view(batch, Rng(generator(0))).x

@@ -25,7 +25,7 @@ from selfwise.views.image.pk_sampler import PKSampler
 from tests.helpers import cases
 
 WAYS = pytest.mark.parametrize("way", mining.VIEW_RULES)
-QUICK = {"steps": 2, "batch": 8, "threads": 1, "precision": "float32", "quiet": True}
+QUICK = {"steps": 2, "batch_size": 8, "cpu_threads": 1, "precision": "float32", "quiet": True}
 QUICK |= {"encoder": "resnet18", "encoder_options": {**cases.TINY}}
 
 
@@ -63,27 +63,28 @@ def expected(z: torch.Tensor, identity: list[int], margin: float) -> float:
 
 @pytest.mark.parametrize("margin", [0.05, 0.2, 1.0])
 def test_two_views_are_a_pair_in_both_directions(margin):
-    method = Triplet(Mean(), size=4, dim=3, margin=margin)
+    method = Triplet(Mean(), size=4, proj_dim=3, margin=margin)
     method.projection = nn.Identity()
     a, b = torch.rand(2, 9, 3, generator=generator(0, "z"))
     step = method(ImagePairs(painted(a), painted(b)))
     by_hand = expected(torch.cat([a, b]), [*range(9), *range(9)], margin)
     assert by_hand > 0
     assert float(step.loss) == pytest.approx(by_hand, rel=1e-4)
-    assert float(step.terms["triplet"].count) == 18
+    assert float(step.terms["triplet_loss"].count) == 18
 
 
 @pytest.mark.parametrize("margin", [0.05, 0.2, 1.0])
 def test_images_of_an_identity_are_pairs(margin):
-    method = TripletLabelled(Mean(), size=4, dim=3, margin=margin, per_identity=3)
+    method = TripletLabelled(Mean(), size=4, proj_dim=3, margin=margin, images_per_identity=3)
     method.embedding = nn.Identity()
     z = torch.rand(12, 3, generator=generator(0, "z"))
     identity = [5, 2, 5, 9, 2, 9, 9, 5, 2, 7, 7, 7]  # in any order
     step = method(LabelledTriplets(painted(z), torch.tensor(identity)))
     assert float(step.loss) == pytest.approx(expected(z, identity, margin), rel=1e-4)
-    assert float(step.terms["triplet"].count) == 24
+    assert float(step.terms["triplet_loss"].count) == 24
     assert (
-        float(method.counts(LabelledTriplets(painted(z), torch.tensor(identity)))["triplet"]) == 24
+        float(method.counts(LabelledTriplets(painted(z), torch.tensor(identity)))["triplet_loss"])
+        == 24
     )
 
 
@@ -97,7 +98,7 @@ def test_every_way_of_mining_learns_from_a_batch(kind, way, rng):
     step.loss.backward()
     assert float(step.loss.detach()) > 0
     assert all(p.grad.abs().max() > 0 for p in method.parameters())
-    assert float(step.terms["triplet"].count) == float(method.counts(view)["triplet"])
+    assert float(step.terms["triplet_loss"].count) == float(method.counts(view)["triplet_loss"])
     loss = {other: cases.build(name, mining=other) for other in mining.VIEW_RULES}
     view = loss["random"].view(cases.batch(kind), rng())  # the draw is there for all
     with torch.no_grad():
@@ -109,7 +110,11 @@ def test_every_way_of_mining_learns_from_a_batch(kind, way, rng):
 def test_batch_hard_is_a_mean_over_images(rng):
     method = cases.build("triplet_labelled", mining="batch_hard")
     view = method.view(cases.batch(TripletLabelled), rng())
-    assert float(method(view).terms["triplet"].count) == 16 == float(method.counts(view)["triplet"])
+    assert (
+        float(method(view).terms["triplet_loss"].count)
+        == 16
+        == float(method.counts(view)["triplet_loss"])
+    )
 
 
 def test_random_negatives_follow_the_draw(rng):
@@ -129,7 +134,7 @@ def test_views_are_those_of_simclr_and_of_supervised(rng):
         ours = cases.build("triplet", mining=way).view(batch, rng())
         assert torch.equal(ours.a, theirs.a)
         assert torch.equal(ours.b, theirs.b)
-    told = {"crop": 0.3, "flip": 0.1, "strength": 0.7, "blur": 0.2}
+    told = {"min_crop_scale": 0.3, "flip_prob": 0.1, "jitter_strength": 0.7, "blur_prob": 0.2}
     assert cases.build("triplet", **told).augment == cases.build("simclr", **told).augment
     own = cases.build("triplet_labelled", **told)
     assert own.augment == cases.build("supervised", **told).augment
@@ -174,7 +179,7 @@ def test_without_labels_none_is_read(tmp_path):
     for place, data in enumerate([(x, y), (x, y[::-1].copy()), (x, y * 0), x]):
         run = pretrain("triplet", data=data, out=tmp_path / str(place), **QUICK)
         runs.append(load(run.folder).method.state_dict())
-        batch = open_data(data, Triplet).source(run.method, batch=8, seed=0).batch(0)
+        batch = open_data(data, Triplet).source(run.method, batch_size=8, seed=0).batch(0)
         assert type(batch) is ImageBatch
     for other in runs[1:]:
         assert runs[0].keys() == other.keys()
@@ -187,7 +192,7 @@ def test_with_labels_a_batch_is_made_of_identities(tmp_path):
     run = pretrain("triplet_labelled", data=data, out=tmp_path / "run", **QUICK)
     told = open_data(data, TripletLabelled)
     assert isinstance(told, OpenImages)
-    batch = told.source(run.method, batch=8, seed=0).batch(0)
+    batch = told.source(run.method, batch_size=8, seed=0).batch(0)
     assert isinstance(batch, Labelled)
     assert (batch.label == batch.label.view(2, 4)[:, :1].expand(2, 4).flatten()).all()
     assert batch.label[0] != batch.label[4]
@@ -197,7 +202,7 @@ def test_with_labels_a_batch_is_made_of_identities(tmp_path):
 
 
 def drawn(labels: np.ndarray, steps: range, *, batch: int, k: int, seed: int = 0) -> list:
-    draw = PKSampler(labels, batch=batch, per_identity=k)
+    draw = PKSampler(labels, batch=batch, images_per_identity=k)
     return [draw(len(labels), batch, step, seed) for step in steps]
 
 
@@ -255,10 +260,10 @@ def test_a_draw_is_a_function_of_seed_and_step_alone():
     resumed = drawn(labels, range(17, 40), batch=12, k=4)
     assert all(np.array_equal(a, b) for a, b in zip(forward, backward))
     assert all(np.array_equal(a, b) for a, b in zip(forward[17:], resumed))
-    one = PKSampler(labels, batch=12, per_identity=4)
+    one = PKSampler(labels, batch=12, images_per_identity=4)
     for step in (5, 0):  # seeds by turns
         for seed in (1, 0):
-            fresh = PKSampler(labels, batch=12, per_identity=4)
+            fresh = PKSampler(labels, batch=12, images_per_identity=4)
             assert np.array_equal(one(103, 12, step, seed), fresh(103, 12, step, seed))
     assert not np.array_equal(one(103, 12, 5, 0), one(103, 12, 5, 1))
 
@@ -266,7 +271,7 @@ def test_a_draw_is_a_function_of_seed_and_step_alone():
 @pytest.mark.parametrize(("identities", "batch", "k"), [(10, 40, 4), (100_000, 256, 4)])
 def test_a_step_looks_at_its_own_images_and_not_at_a_million(identities, batch, k):
     labels = np.random.default_rng(0).permutation(np.arange(1_000_000) % identities)
-    draw = PKSampler(labels, batch=batch, per_identity=k)
+    draw = PKSampler(labels, batch=batch, images_per_identity=k)
     draw(len(labels), batch, 0, 0)
     tracemalloc.start()
     try:
@@ -290,10 +295,10 @@ def test_impossible_options_are_named(name):
             cases.build(name, margin=margin)
     with pytest.raises(ValueError, match="unknown mining 'semihrad'; did you mean 'semihard'"):
         cases.build(name, mining="semihrad")
-    with pytest.raises(ValueError, match="crop must be above 0"):
-        cases.build(name, crop=0.0)
+    with pytest.raises(ValueError, match="min_crop_scale must be above 0"):
+        cases.build(name, min_crop_scale=0.0)
     with pytest.raises(ValueError, match="per_identity must be at least 2"):
-        cases.build("triplet_labelled", per_identity=1)
+        cases.build("triplet_labelled", images_per_identity=1)
     with pytest.raises(ValueError, match="there are: hard, random, semihard"):
         cases.build("triplet", mining="batch_hard")
 
@@ -304,25 +309,35 @@ FEW, FOUR = np.repeat([0, 1, 2], [8, 3, 8]), np.arange(40) % 4
 @pytest.mark.parametrize(
     ("labels", "batch", "k", "said"),
     [
-        (uneven(), 4, 4, r"batch of 4 .* no two identities.*--batch 8"),
-        (uneven(), 7, 4, r"batch of 7 .* no two identities.*--batch 8"),
-        (uneven(), 10, 4, r"batch of 10 is not made of 4 .*--batch 8 or 12"),
+        (uneven(), 4, 4, r"batch of 4 .* no two identities.*--batch-size 8"),
+        (uneven(), 7, 4, r"batch of 7 .* no two identities.*--batch-size 8"),
+        (uneven(), 10, 4, r"batch of 10 is not made of 4 .*--batch-size 8 or 12"),
         (np.zeros(20, dtype=np.int64), 8, 4, r"all images are of one class, 'cat'"),
-        (FEW, 8, 4, r"class 'dog' has 3 images, and per_identity is 4; use --per-identity 3"),
+        (
+            FEW,
+            8,
+            4,
+            r"class 'dog' has 3 images, and per_identity is 4; use --images-per-identity 3",
+        ),
         (
             np.repeat([0, 1, 2], [8, 1, 3]),
             8,
             4,
             r"'dog' has 1 image, .*1 more class has too few\); leave out",
         ),
-        (FOUR, 32, 4, r"8 identities, and there are 4; use --per-identity 8 or --batch 16"),
-        (np.arange(16) % 4, 32, 4, r"8 identities, and there are 4; use --batch 16"),
+        (
+            FOUR,
+            32,
+            4,
+            r"8 identities, and there are 4; use --images-per-identity 8 or --batch-size 16",
+        ),
+        (np.arange(16) % 4, 32, 4, r"8 identities, and there are 4; use --batch-size 16"),
     ],
 )
 def test_batches_that_cannot_be(labels, batch, k, said):
     names = ["cat", "dog", "owl", *map(str, range(3, 30))]
     with pytest.raises(ValueError, match=said) as error:
-        PKSampler(labels, batch=batch, per_identity=k, names=names)
+        PKSampler(labels, batch=batch, images_per_identity=k, names=names)
     assert "\n" not in str(error.value)
 
 
@@ -332,9 +347,11 @@ def test_wrong_batches_are_found_before_training(tmp_path):
     out = tmp_path / "run"
     told = QUICK | {"data": (x, y), "out": out}
     with pytest.raises(ValueError, match="has no two identities"):
-        pretrain("triplet_labelled", **told | {"batch": 4})
-    with pytest.raises(ValueError, match="--accumulate 2 is not possible: the triplet loss takes"):
-        pretrain("triplet", **told, accumulate=2)
+        pretrain("triplet_labelled", **told | {"batch_size": 4})
+    with pytest.raises(
+        ValueError, match="--grad-accum-steps 2 is not possible: the triplet loss takes"
+    ):
+        pretrain("triplet", **told, grad_accum_steps=2)
     with pytest.raises(ValueError, match="have no labels"):
         pretrain("triplet_labelled", **told | {"data": x})
     assert not out.exists()

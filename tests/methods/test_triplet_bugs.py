@@ -71,7 +71,7 @@ BUGS = [
         changed_output(lambda view: view._replace(a=view.b, b=view.a)), VIEWS),
     Bug("faces have another identity", TripletLabelled.view,
         changed_output(lambda view: view._replace(identity=view.identity.roll(1))), VIEWS),
-    Bug("the embedding has 64 dimensions", TripletLabelled.__init__, changed_arguments(dim=64),
+    Bug("the embedding has 64 dimensions", TripletLabelled.__init__, changed_arguments(proj_dim=64),
         SIZES),
     Bug("the margin is 1", Triplet.__init__,
         changed_arguments(margin=lambda asked: 1.0 if asked is None else asked), SIZES),

@@ -138,7 +138,7 @@ def test_normalise_brings_the_input_to_what_timm_expects(channels):
     tiny = {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
     plain = build_image_encoder("resnet18", in_channels=channels, size=32, **tiny).eval()
     scaled = build_image_encoder(
-        "resnet18", in_channels=channels, size=32, normalise="timm", **tiny
+        "resnet18", in_channels=channels, size=32, normalize="timm", **tiny
     ).eval()
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     if channels == 1:
@@ -196,10 +196,10 @@ def test_untrained_changes_nothing_else():
     assert without_pretrained_weights({**plain, "pretrained": False}) == plain
     assert without_pretrained_weights({**plain, "pretrained": True}) == {
         **plain,
-        "normalise": "timm",
+        "normalize": "timm",
     }
-    unit = {"pretrained": True, "normalise": "unit"}
-    assert without_pretrained_weights(unit) == {"normalise": "unit", "stem": "timm"}
+    unit = {"pretrained": True, "normalize": "unit"}
+    assert without_pretrained_weights(unit) == {"normalize": "unit", "stem": "timm"}
     assert unit["pretrained"]
 
 

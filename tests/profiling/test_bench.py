@@ -36,7 +36,14 @@ from tests.helpers import cases, unit_cases
 from tests.helpers.report_cases import TINY, photos, sentences
 
 PLAIN = {"waiting": 0.02, "utilisation": 0.6, "device": "cpu", "precision": "float32"}
-PLAIN |= {"compile": False, "threads": 2, "workers": 0, "cores": 2, "batch": 64, "examples": 1000}
+PLAIN |= {
+    "compile": False,
+    "cpu_threads": 2,
+    "num_workers": 0,
+    "cores": 2,
+    "batch_size": 64,
+    "examples": 1000,
+}
 GPU = {"device": "cuda", "precision": "bf16", "utilisation": 0.2, "memory": 0.1, "cores": 16}
 
 
@@ -56,34 +63,40 @@ def test_where_nothing_is_wrong_there_is_nothing_to_change():
 def test_more_workers_where_they_are_waited_for():
     assert options_of(waiting=0.1) == []
     # reading takes three times as long as computing; 3 of the 6 idle cores keep up with it
-    assert options_of(waiting=0.75, cores=8) == [{"workers": 3}]
-    assert options_of(waiting=0.75, cores=4) == [{"workers": 2}]
-    assert options_of(waiting=0.5, cores=16, workers=4) == [{"workers": 8}]
+    assert options_of(waiting=0.75, cores=8) == [{"num_workers": 3}]
+    assert options_of(waiting=0.75, cores=4) == [{"num_workers": 2}]
+    assert options_of(waiting=0.5, cores=16, num_workers=4) == [{"num_workers": 8}]
     (trial,) = propose_trials(numbers(waiting=0.4, cores=3))
     assert trial.reason == "40 % of the time is spent waiting for data, and 1 core is idle"
 
 
 def test_a_thread_reads_where_no_core_is_idle():
-    assert options_of(waiting=0.4) == [{"workers": 1, "threads": 1}]
-    assert options_of(waiting=0.4, threads=1, cores=1) == []
-    (said,) = write_advice(numbers(waiting=0.4, threads=1, cores=1), [])
+    assert options_of(waiting=0.4) == [{"num_workers": 1, "cpu_threads": 1}]
+    assert options_of(waiting=0.4, cpu_threads=1, cores=1) == []
+    (said,) = write_advice(numbers(waiting=0.4, cpu_threads=1, cores=1), [])
     assert said.startswith("40 % of the time is spent waiting for data, and no core is left")
 
 
 def test_beside_a_gpu_threads_are_idle():
-    told = {**GPU, "waiting": 0.5, "threads": 16, "workers": 8, "utilisation": 0.9}
-    assert options_of(**told) == [{"workers": 15}]
-    (said,) = write_advice(numbers(**{**told, "workers": 15}), [])
+    told = {**GPU, "waiting": 0.5, "cpu_threads": 16, "num_workers": 8, "utilisation": 0.9}
+    assert options_of(**told) == [{"num_workers": 15}]
+    (said,) = write_advice(numbers(**{**told, "num_workers": 15}), [])
     assert "no core is left" in said
 
 
 def test_readers_and_threads_have_no_more_than_the_cores():
-    assert options_of(threads=4, workers=4, cores=8) == []
-    assert options_of(threads=8, workers=4, cores=8) == [{"workers": 4, "threads": 4}]
-    assert options_of(threads=2, workers=2) == [{"workers": 1, "threads": 1}]
-    assert options_of(threads=1, workers=3, waiting=0.3) == [{"workers": 1, "threads": 1}]
-    assert options_of(threads=1, workers=1, cores=1) == [{"workers": 0, "threads": 1}]
-    (trial,) = propose_trials(numbers(threads=2, workers=1))
+    assert options_of(cpu_threads=4, num_workers=4, cores=8) == []
+    assert options_of(cpu_threads=8, num_workers=4, cores=8) == [
+        {"num_workers": 4, "cpu_threads": 4}
+    ]
+    assert options_of(cpu_threads=2, num_workers=2) == [{"num_workers": 1, "cpu_threads": 1}]
+    assert options_of(cpu_threads=1, num_workers=3, waiting=0.3) == [
+        {"num_workers": 1, "cpu_threads": 1}
+    ]
+    assert options_of(cpu_threads=1, num_workers=1, cores=1) == [
+        {"num_workers": 0, "cpu_threads": 1}
+    ]
+    (trial,) = propose_trials(numbers(cpu_threads=2, num_workers=1))
     assert trial.reason == "2 threads and 1 worker share 2 cores"
 
 
@@ -94,16 +107,17 @@ def test_bf16_where_it_multiplies_faster():
 
 
 def test_a_gpu_that_has_time_and_room_takes_a_larger_batch():
-    assert options_of(**GPU) == [{"batch": 128}]
+    assert options_of(**GPU) == [{"batch_size": 128}]
     assert options_of(**GPU | {"memory": 0.4}) == []
     assert options_of(**GPU | {"utilisation": 0.5}) == []
     assert options_of(**GPU | {"examples": 127}) == []
     assert options_of(**GPU | {"device": "cpu"}) == []
     (trial,) = propose_trials(numbers(**GPU, couples="all images are compared"))
     assert "another loss, since all images are compared" in trial.reason
-    assert options_of(**GPU | {"budget": "--seconds"}) == []
+    assert options_of(**GPU | {"budget": "--batch-seconds"}) == []
     assert any(
-        "a larger --seconds" in s for s in write_advice(numbers(**GPU, budget="--seconds"), [])
+        "a larger --batch-seconds" in s
+        for s in write_advice(numbers(**GPU, budget="--batch-seconds"), [])
     )
 
 
@@ -114,9 +128,9 @@ def test_compiling_is_named_where_it_could_help_and_not_tried():
 
 
 def test_only_what_was_faster_is_advised():
-    faster = TrialOutcome(OptionTrial("a core is idle", {"workers": 3}), 1.25)
+    faster = TrialOutcome(OptionTrial("a core is idle", {"num_workers": 3}), 1.25)
     slower = TrialOutcome(OptionTrial("it multiplies faster", {"precision": "bf16"}), 1.04)
-    said = ["--workers 3: 1.25 times as many examples a second (a core is idle)"]
+    said = ["--num-workers 3: 1.25 times as many examples a second (a core is idle)"]
     assert write_advice(numbers(), [slower, faster]) == said
     vain = "--precision bf16: 1.04 times as many examples a second: leave it (it multiplies faster)"
     assert describe_failed_trials([slower, faster]) == [vain]
@@ -193,8 +207,8 @@ class Multiplying(Supervised):
 
 
 def options(kind, **given):
-    told = {"steps": 6, "batch": 16, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve_training(TrainingConfig(**{**told, **given}), kind, workers=0)
+    told = {"steps": 6, "batch_size": 16, "precision": "float32", "device": "cpu", "cpu_threads": 1}
+    return resolve_training(TrainingConfig(**{**told, **given}), kind, num_workers=0)
 
 
 def test_the_products_of_a_step_are_those_of_the_model():
@@ -204,7 +218,7 @@ def test_the_products_of_a_step_are_those_of_the_model():
     plain, parts = (build_state(method, told) for method in (cases.build("supervised"), other))
     found = rate.count_step_flops(plain, Repeated(Supervised), told, seed=0)
     assert rate.count_step_flops(parts, Repeated(Supervised), told, seed=0) == found
-    halves = told.replace(accumulate=2)
+    halves = told.replace(grad_accum_steps=2)
     assert rate.count_step_flops(plain, Repeated(Supervised), halves, seed=0) == found
     mine = LocalBatch(cases.batch(Supervised, 16))
     (view,) = rate.make_views(plain, mine, 0, seed=0, options=told)
@@ -274,13 +288,13 @@ def test_the_memory_is_that_of_the_process():
     assert 0.98 * held < step_timer.read_peak_memory("cpu") < 100 * held
 
 
-IMAGES = {**TINY, "batch": 16, "size": 16, "threads": 1, "precision": "float32"}
+IMAGES = {**TINY, "batch_size": 16, "image_size": 16, "cpu_threads": 1, "precision": "float32"}
 TEXT = {
     "encoder": "roberta-tiny",
     "encoder_options": {"depth": 2, "dim": 32, "heads": 2},
-    "batch": 8,
+    "batch_size": 8,
 }
-TEXT |= {"length": 32, "tokenizer": "bpe:300", "documents": "blank", "threads": 1}
+TEXT |= {"max_length": 32, "tokenizer": "bpe:300", "documents": "blank", "cpu_threads": 1}
 
 
 @pytest.fixture
@@ -367,24 +381,24 @@ def test_what_is_advised_was_tried(home, monkeypatch):
     asked = []
 
     def fake(method, batches, options, *, seed, seconds):
-        asked.append((options.workers, options.precision, seconds))
-        speed = 100 + 100 * options.workers - 50 * (options.precision == "bf16")
+        asked.append((options.num_workers, options.precision, seconds))
+        speed = 100 + 100 * options.num_workers - 50 * (options.precision == "bf16")
         return step_timer.StepTiming(1.0, 0.5, [0.2] * 5, speed, float(speed))
 
-    own = [OptionTrial("why", {"workers": 1}), OptionTrial("so", {"precision": "bf16"})]
+    own = [OptionTrial("why", {"num_workers": 1}), OptionTrial("so", {"precision": "bf16"})]
     monkeypatch.setattr(bench, "time_steps", fake)
     monkeypatch.setattr(bench, "propose_trials", lambda numbers: own)
     found = bench.bench("simclr", data=home / "photos", measure=8.0, quiet=True, **IMAGES)
     turns = [(0, "float32", 2.0), (1, "float32", 2.0), (0, "float32", 2.0), (0, "bf16", 2.0)]
     assert asked == [(0, "float32", 8.0), *turns]
     assert [one["ratio"] for one in found.to_dict()["tried"]] == [2.0, 0.5]
-    assert found.advice[0] == "--workers 1: 2.00 times as many examples a second (why)"
+    assert found.advice[0] == "--num-workers 1: 2.00 times as many examples a second (why)"
     assert "--precision bf16: 0.50 times" in found.text().partition("no faster")[2]
 
 
 @pytest.mark.run
 def test_a_larger_batch_is_read_from_the_data(home, monkeypatch):
-    own = [OptionTrial("why", {"batch": 32})]
+    own = [OptionTrial("why", {"batch_size": 32})]
     monkeypatch.setattr(bench, "propose_trials", lambda numbers: own)
     sizes = []
     whole = bench.time_steps
@@ -403,10 +417,15 @@ def test_the_numbers_are_those_of_the_run(home, monkeypatch):
     seen = []
     monkeypatch.setattr(bench, "propose_trials", lambda numbers: seen.append(numbers) or [])
     monkeypatch.setattr(bench, "count_cpus", lambda: 7)
-    told = {**IMAGES, "workers": 1, "measure": 0.01, "quiet": True}
+    told = {**IMAGES, "num_workers": 1, "measure": 0.01, "quiet": True}
     found = bench.bench("simclr", data=home / "photos", **told).to_dict()
     (numbers,) = seen
-    assert (numbers.workers, numbers.threads, numbers.cores, numbers.batch) == (1, 1, 7, 16)
+    assert (numbers.num_workers, numbers.cpu_threads, numbers.cores, numbers.batch_size) == (
+        1,
+        1,
+        7,
+        16,
+    )
     assert numbers.examples == 36
     assert numbers.waiting == found["waiting"]
     assert numbers.couples == SimCLR.couples_batch
@@ -435,8 +454,8 @@ def test_mistakes_get_one_line(home, capsys):
     assert "photo" in refused("simclr", "--data", home / "photo", capsys=capsys)
     assert "--measure" in refused(*good, "--mesure", 2, capsys=capsys)
     text = ["gpt", "--data", home / "text.txt", "--tokenizer", "chars", "--documents", "blank"]
-    text += ["--length", 16, "--batch", 2, "--probe-every", 5]
-    assert "--probe-every is for images" in refused(*text, capsys=capsys)
+    text += ["--max-length", 16, "--batch-size", 2, "--knn-every", 5]
+    assert "--knn-every is for images" in refused(*text, capsys=capsys)
     for wrong in ("0", "-1", "1e9"):
         said = refused(*good, "--measure", wrong, capsys=capsys)
         assert "--measure must be above 0 and at most 3600, got " in said
@@ -451,13 +470,13 @@ def test_mistakes_get_one_line(home, capsys):
     assert (home / "there.json").read_text() == "{}"
     assert "must end in .json" in refused(*good, "--out", home / "speed.txt", capsys=capsys)
     assert "no folder" in refused(*good, "--out", home / "no" / "speed.json", capsys=capsys)
-    assert "batch 999" in refused(*good[:3], "--batch", 999, capsys=capsys)
+    assert "batch 999" in refused(*good[:3], "--batch-size", 999, capsys=capsys)
 
 
 def test_the_help_lists_the_options_of_a_method(capsys):
     text = said("simclr", "--help", capsys=capsys)
     assert "thrown away" in text
-    for flag in ("--measure", "--temperature", "--workers", "--encoder.NAME", "--config"):
+    for flag in ("--measure", "--temperature", "--num-workers", "--encoder.NAME", "--config"):
         assert flag in text
     assert "--out PATH" in text
     assert "METHOD:" in said("--help", capsys=capsys)

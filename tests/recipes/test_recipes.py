@@ -28,7 +28,7 @@ def pictures(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("simclr_cifar10", {"steps": 2, "batch": 32}), ("simclr_cifar10_cpu", {"steps": 2})],
+    [("simclr_cifar10", {"steps": 2, "batch_size": 32}), ("simclr_cifar10_cpu", {"steps": 2})],
 )
 def test_a_recipe_runs_and_scores(name, options, pictures, tmp_path):
     out = tmp_path / "run"
@@ -73,7 +73,7 @@ def test_spoken_digits_run_and_score(digits, tmp_path, monkeypatch, exclude):
         "iterate_hubert",
         partial(module.iterate_hubert, encoder_options=small, clusters=12),
     )
-    told = {"data": str(digits), "out": str(tmp_path / "out"), "steps": 2, "next_clusters": 8}
+    told = {"data": str(digits), "out": str(tmp_path / "out"), "steps": 2, "next_num_clusters": 8}
     found = module.free_spoken_digits(**told, exclude=exclude)
     assert found["MFCC: other speakers"] > 0.4  # one in ten is chance
     assert 0 < found["PNMI 1"] <= 1
@@ -92,7 +92,7 @@ def test_beit_runs_and_scores(pictures, tmp_path, monkeypatch, units):
 
     monkeypatch.setattr(module, "UNTRAINED", (0,))
     told = {"data": str(pictures), "out": str(tmp_path / "out"), "steps": 2, "tokenizer_steps": 2}
-    found = module.beit_cifar10_cpu(units=units, threads=1, **told)
+    found = module.beit_cifar10_cpu(targets=units, cpu_threads=1, **told)
     assert set(found) == {"BEiT", "untrained 0", "pixels"}
     assert found["pixels"] > 0.9
     there = read_record(tmp_path / "out" / "beit").needs["units"]
@@ -132,7 +132,7 @@ def test_the_quickstart_runs_twice(tmp_path, monkeypatch):
 def test_pretexts_run_and_score(pictures, tmp_path, capsys):
     from selfwise.recipes import pretexts_cifar10 as module
 
-    told = {"data": str(pictures), "out": str(tmp_path / "out"), "steps": 1, "threads": 1}
+    told = {"data": str(pictures), "out": str(tmp_path / "out"), "steps": 1, "cpu_threads": 1}
     found = module.pretexts_cifar10(methods="colorization,rotation,supervised", **told)
     assert list(found) == [
         "untrained, lightness", "colorization", "untrained", "rotation", "supervised", "pixels",

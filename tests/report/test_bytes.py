@@ -47,7 +47,7 @@ def test_words_of_all_parts_can_be_seen():
 
 
 def test_tokens_that_are_bytes_can_be_seen():
-    known = train_tokenizer("bpe", ["aaaa"], vocab=262)
+    known = train_tokenizer("bpe", ["aaaa"], vocab_size=262)
     (ids,) = known.encode(["a\x00b\x1b"])
     section = Section("Text", "", [Lines([tasks_lines.format_plain_line(known, ids.tolist())])])
     text = page.render("Tokens", [section])
@@ -76,7 +76,7 @@ def test_a_class_whose_name_is_no_text(tmp_path):
         for i in range(8):
             pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "data" / name / f"{i}.png")
-    run = simclr(tmp_path / "data", tmp_path / "run", batch=8).folder
+    run = simclr(tmp_path / "data", tmp_path / "run", batch_size=8).folder
     text = write_page([run]).read_text(encoding="utf-8")
     assert "c\\xff" in text
     assert [path.name for path in run.glob(".*.writing")] == []

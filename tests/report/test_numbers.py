@@ -23,11 +23,11 @@ def drawn(monkeypatch):
 
 
 LOG = cases.lines(
-    {"step": 20, "nt_xent": 5.0, "partner_first": 0.25, "lr": 0.5},
-    {"step": 40, "nt_xent": 4.0, "partner_first": 0.5, "lr": 0.25, "rank": 8.0},
-    {"step": 60, "nt_xent": 4.5, "partner_first": 0.75, "lr": 0.125},
+    {"step": 20, "nt_xent": 5.0, "contrastive_top1": 0.25, "lr": 0.5},
+    {"step": 40, "nt_xent": 4.0, "contrastive_top1": 0.5, "lr": 0.25, "effective_rank": 8.0},
+    {"step": 60, "nt_xent": 4.5, "contrastive_top1": 0.75, "lr": 0.125},
 )
-TIMES = cases.lines({"step": 20, "steps_per_second": 2.0, "waiting_for_data": 0.5})
+TIMES = cases.lines({"step": 20, "steps_per_second": 2.0, "data_wait": 0.5})
 
 
 def test_curves_are_those_of_the_log(tmp_path, drawn):
@@ -96,7 +96,7 @@ def test_values_of_a_run_that_are_read_together(tmp_path, drawn):
 
 def test_what_is_held_out_is_dashed(tmp_path, drawn):
     log = cases.lines(
-        {"step": 2, "masked": 3.0}, {"step": 4, "masked": 2.0, "held_out/masked": 2.5}
+        {"step": 2, "masked_loss": 3.0}, {"step": 4, "masked_loss": 2.0, "val/masked_loss": 2.5}
     )
     found = curves.build_sections([cases.folder(tmp_path / "run", metrics=log)])
     axes = titled(drawn, "loss at masked places, nats")
@@ -121,7 +121,7 @@ def test_lines_that_are_none(tmp_path, drawn):
 
 def test_values_that_are_no_numbers(tmp_path, drawn):
     log = cases.lines(
-        {"step": 1, "nt_xent": 3.0, "rank": float("nan")},
+        {"step": 1, "nt_xent": 3.0, "effective_rank": float("nan")},
         {"step": 2, "nt_xent": float("nan")},
         {"step": 3, "nt_xent": float("inf")},
         {"step": 4, "nt_xent": 2.0},
@@ -177,7 +177,7 @@ def test_options_of_one_run(tmp_path):
         "To make it again",
     ]
     assert ["temperature", "0.2", "0.5"] in cells(found)
-    assert ["batch", "64", "256"] in cells(found)
+    assert ["batch_size", "64", "256"] in cells(found)
     assert ["weight-decay", "1e-06"] in cells(found)
     assert ["torch", "2.14.1"] in cells(found)
     assert ["fingerprint", "9a14"] in cells(found)
@@ -200,7 +200,7 @@ def test_options_of_several_runs(tmp_path):
         ["lr", "0.6", "0.3"],
     ]
     assert [list(row) for row in differ.parts[1].rows] == [["torch", "2.14.1", "2.11.0"]]
-    assert ["batch", "64"] in cells([same])
+    assert ["batch_size", "64"] in cells([same])
     assert not {"method", "temperature", "lr", "torch"} & {line[0] for line in cells([same])}
     assert [part.text.split()[2] for part in makes.parts if isinstance(part, Command)] == [
         "simclr",
@@ -238,11 +238,13 @@ def test_names_at_the_ends_keep_apart():
 
 def test_steps_of_runs_beside_each_other(tmp_path):
     """Of an imported run there are none; where seconds of sound decide, a step's size is a mean."""
-    imported = cases.settings(data="<imported>", steps=0, batch=256, log_every=50)
+    imported = cases.settings(data="<imported>", steps=0, batch_size=256, log_every=50)
     one, two = cases.folder(tmp_path / "one", metrics=LOG), cases.folder(tmp_path / "two", imported)
     told = curves.build_sections([one, two])[0].about
     assert told == "Each point is the mean over the 20 steps before it."
-    heard = cases.folder(tmp_path / "heard", cases.settings("hubert", batch=13, seconds=20.0))
+    heard = cases.folder(
+        tmp_path / "heard", cases.settings("hubert", batch_size=13, batch_seconds=20.0)
+    )
     told = curves.build_sections([one, heard])[0].about
     assert "a step is of about 13 or 64 examples" in told
     steps = dict(list(row)[:2] for row in cells(summary.build_sections([heard])))["steps"]

@@ -145,7 +145,7 @@ def probed(home) -> dict[str, dict]:
     runs["speech"] = (home / "speech" / "iteration-1", voices)
     found = {}
     for name, (run, labels) in runs.items():
-        probing.probe(run, train=labels, labels="2,4", seeds=2, quiet=True)
+        probing.probe(run, train=labels, labels_per_class="2,4", seeds=2, quiet=True)
         (file,) = (run / "scores").glob("*.json")
         found[name] = json.loads(file.read_text())
     probing.probe(runs["image"][0], train=data, kind="retrieval", quiet=True)

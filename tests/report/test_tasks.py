@@ -265,8 +265,8 @@ def test_hidden_patches_are_gray_and_filled_with_the_guess(runs, monkeypatch, rn
     view = view._replace(target=torch.where(places == 2, 5, view.target))
     view = view._replace(covered=view.covered.scatter(1, view.where[:, 2:3], False))
     seen, fill, true, plain = method.inspect(view).columns
-    fives = method.units.decode(torch.full_like(view.covered.long(), 5), view.x)
-    real = method.units.decode(method.units(view.x), view.x)
+    fives = method.targets.decode(torch.full_like(view.covered.long(), 5), view.x)
+    real = method.targets.decode(method.targets(view.x), view.x)
     covered = view.covered.unflatten(1, (4, 4)).repeat_interleave(4, 1).repeat_interleave(4, 2)
     covered = covered[:, None].expand_as(view.x)
     assert torch.equal(plain.images, view.x)

@@ -59,7 +59,7 @@ def plain(line) -> str:
 
 @pytest.mark.parametrize("kind", ["bpe", "chars"])
 def test_pieces_are_the_text_where_tokens_keep_all_of_it(kind):
-    known = train_tokenizer("bpe", ["aaaa"], vocab=262) if kind == "bpe" else tokenizer(kind)
+    known = train_tokenizer("bpe", ["aaaa"], vocab_size=262) if kind == "bpe" else tokenizer(kind)
     ids = known.encode([TEXT])[0].tolist()
     found = tasks_lines.split_text(known, ids)
     assert len(found) == len(ids)
@@ -71,7 +71,7 @@ def test_pieces_are_the_text_where_tokens_keep_all_of_it(kind):
 @pytest.mark.parametrize(("kind", "vocab"), [("wordpiece", 90), ("unigram", 64)])
 def test_pieces_have_spaces_where_words_begin(kind, vocab):
     text = "the king went to the old house, and the king laughed: so the queen went, too!"
-    known = train_tokenizer(kind, [text] * 5, vocab=vocab)
+    known = train_tokenizer(kind, [text] * 5, vocab_size=vocab)
     ids = known.encode([text])[0].tolist()
     assert "".join(tasks_lines.split_text(known, ids)).strip() == text
 
@@ -110,7 +110,7 @@ def filled(known, text: str) -> tuple[inspection.MaskedTextExamples, list[int]]:
 
 def test_hidden_tokens_are_marked_and_what_was_filled_in_stands_below():
     text = "one two three four five six"
-    known = train_tokenizer("wordpiece", [text] * 5, vocab=64)
+    known = train_tokenizer("wordpiece", [text] * 5, vocab_size=64)
     found, _ = filled(known, text)
     line = tasks_lines.mark_masked(known, found, 0)
     above, below = plain(line).split("\n")
@@ -128,7 +128,7 @@ def test_hidden_tokens_are_marked_and_what_was_filled_in_stands_below():
 
 
 def test_answers_about_pairs_say_what_was_right():
-    known = train_tokenizer("wordpiece", ["one two three four five six"] * 5, vocab=64)
+    known = train_tokenizer("wordpiece", ["one two three four five six"] * 5, vocab_size=64)
     found, _ = filled(known, "one two three four five six")
     for truth, told in ((0, "before 80 %"), (1, "before 80 %, but behind")):
         chance = torch.tensor([[0.8, 0.2]])
@@ -173,7 +173,7 @@ def test_numbers_are_those_of_the_methods_loss(runs, name):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(run.method), "inspect", forward)
             list(tasks_rows.inspect_rows(run, made, seed=0))
-    term = "next_token" if name == "gpt" else "masked"
+    term = "lm_loss" if name == "gpt" else "mlm_loss"
     for one, step in zip(found, expected, strict=True):
         own = one.predictions.valid
         assert int(own.sum()) == int(step.terms[term].count)
@@ -304,7 +304,7 @@ def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
     recordings = run.modality.open_examples(run, cases.sounds(), ReadingOptions())
     rows = np.arange(len(recordings))
     batch = tasks_speech.read_batch(recordings, rows, 0 * rows, recordings.samples)
-    units, options = run.facts.targets, FrameTargetOptions(clusters=8)
+    units, options = run.facts.targets, FrameTargetOptions(num_clusters=8)
     found = targets.compute_unseen_targets(
         units, options, batch, open_run=open_newest, device="cpu"
     )
@@ -325,12 +325,12 @@ def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
     assert "imported without its units" in section.about
     assert all(isinstance(part, Picture) for part in section.parts)
     batch = tasks_speech.read_batch(recordings, np.array([0]), np.array([0]), np.array([4000]))
-    gone = FrameTargetOptions(units=str(tmp_path / "gone"))
+    gone = FrameTargetOptions(targets=str(tmp_path / "gone"))
     with pytest.raises(ValueError, match="which is not there"):
         targets.compute_unseen_targets(
             run.facts.targets, gone, batch, open_run=open_newest, device="cpu"
         )
-    other = FrameTargetOptions(units=str(run.folder))
+    other = FrameTargetOptions(targets=str(run.folder))
     with pytest.raises(ValueError, match="its units are of MFCC, and there is layer 1"):
         targets.compute_unseen_targets(
             run.facts.targets, other, batch, open_run=open_newest, device="cpu"

@@ -14,7 +14,7 @@ from selfwise.workflows.iterate import iterate
 
 SHAPE = {"stem": "logmel", "dim": 32, "heads": 2}
 TINY = {"encoder": "hubert-tiny", "encoder_options": SHAPE}
-TOLD = {**TINY, "clusters": 4, "steps": 2, "device": "cpu", "threads": 1, "quiet": True}
+TOLD = {**TINY, "num_clusters": 4, "steps": 2, "device": "cpu", "cpu_threads": 1, "quiet": True}
 TOLD |= {"precision": "float32"}
 
 
@@ -39,17 +39,23 @@ def untouched(monkeypatch):
 
 def test_clips_of_one_frame_are_left_out_and_named(tmp_path):
     """A batch of them would have no loss, not even 0."""
-    told = TOLD | {"seconds": 0.1, "longest": 0.1, "held_out": 0, "log_every": 1, "steps": 4}
+    told = TOLD | {
+        "batch_seconds": 0.1,
+        "max_clip_seconds": 0.1,
+        "val_fraction": 0,
+        "log_every": 1,
+        "steps": 4,
+    }
     data = [*sounds(6, 480), *sounds(2, 720)]
-    run = pretrain("hubert", data=data, out=tmp_path / "run", **told | {"clusters": 2})
+    run = pretrain("hubert", data=data, out=tmp_path / "run", **told | {"num_clusters": 2})
     assert (run.record.info.examples, run.record.info.left_out) == (2, 6)
     lost = (tmp_path / "run" / "left_out.txt").read_text().splitlines()
     assert lost[0] == "0: too short: 480 samples at 16 kHz, 720 are two frames"
     assert len(lost) == 6
     with pytest.raises(ValueError, match="all 6 recordings are shorter than two frames"):
         pretrain("hubert", data=data[:6], out=tmp_path / "other", **told)
-    with pytest.raises(ValueError, match=r"--longest 0\.03 is less than two frames"):
-        pretrain("hubert", data=data, out=tmp_path / "other", **told | {"longest": 0.03})
+    with pytest.raises(ValueError, match=r"--max-clip-seconds 0\.03 is less than two frames"):
+        pretrain("hubert", data=data, out=tmp_path / "other", **told | {"max_clip_seconds": 0.03})
 
 
 def test_units_are_learned_on_the_device_of_the_run(tmp_path, monkeypatch):
@@ -58,12 +64,14 @@ def test_units_are_learned_on_the_device_of_the_run(tmp_path, monkeypatch):
     asked = {}
 
     def learn(*told, **more):
-        asked.update(more, threads=torch.get_num_threads())
+        asked.update(more, cpu_threads=torch.get_num_threads())
         raise InterruptedError
 
     monkeypatch.setattr(targets, "learn_targets", learn)
     with pytest.raises(InterruptedError):
-        pretrain("hubert", data=sounds(4), out=tmp_path / "run", **TOLD | {"threads": threads + 1})
+        pretrain(
+            "hubert", data=sounds(4), out=tmp_path / "run", **TOLD | {"cpu_threads": threads + 1}
+        )
     assert (asked["device"], asked["threads"]) == ("cpu", threads + 1)
     assert torch.get_num_threads() == threads
 
@@ -85,15 +93,18 @@ def test_options_are_refused_before_units_are_learned(tmp_path, untouched, told,
 
 
 def test_a_single_recording_is_told_what_to_do(tmp_path, untouched):
-    with pytest.raises(ValueError, match=r"the only recording, .*give --held-out 0"):
+    with pytest.raises(ValueError, match=r"the only recording, .*give --val-fraction 0"):
         pretrain("hubert", data=sounds(1), out=tmp_path / "run", **TOLD)
 
 
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        ({"next_layer": 2}, "--next-layer 2 does not exist: the encoder has layers 0 to 1"),
-        ({"next_clusters": 1}, "--next-clusters must be at least 2"),
+        (
+            {"next_target_layer": 2},
+            "--next-target-layer 2 does not exist: the encoder has layers 0 to 1",
+        ),
+        ({"next_num_clusters": 1}, "--next-num-clusters must be at least 2"),
     ],
 )
 def test_a_second_iteration_that_cannot_be_is_refused_before_the_first(

@@ -29,8 +29,8 @@ from tests.helpers import unit_cases as cases
 
 SHAPE = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem": "half"}
 SMALL = {"encoder": "resnet18", "encoder_options": SHAPE}
-TOLD = {**SMALL, "width": 8, "batch": 8, "steps": 4, "save_every": 2, "keep": 9}
-TOLD |= {"threads": 1, "quiet": True, "health_every": 2, "precision": "float32"}
+TOLD = {**SMALL, "head_dim": 8, "batch_size": 8, "steps": 4, "save_every": 2, "keep_last": 9}
+TOLD |= {"cpu_threads": 1, "quiet": True, "monitor_every": 2, "precision": "float32"}
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +56,12 @@ def kept_prior(folder: Path) -> torch.Tensor:
 def test_the_run_folder_says_what_was_seen_and_counted(run):
     told = yaml.safe_load((run.folder / "run.yaml").read_text())
     assert told["config"]["encoder"] == told["resolved"]["encoder"]["value"] == "resnet18"
-    assert run.record.chosen_encoder_options == {**SHAPE, "sees": "lightness"}
-    assert told["resolved"]["encoder.sees"] == {"value": "lightness", "source": "method"}
+    assert run.record.chosen_encoder_options == {**SHAPE, "color_space": "lightness"}
+    assert told["resolved"]["encoder.color_space"] == {"value": "lightness", "source": "method"}
     assert told["resolved"]["prior"] == {"value": "images", "source": "default"}
     assert told["needs"]["prior"] == {"of": "images", "read": 12, "gray": 0}
-    assert run.encoder.sees == "lightness"
-    assert run.build_untrained(0).sees == "lightness"
+    assert run.encoder.color_space == "lightness"
+    assert run.build_untrained(0).color_space == "lightness"
     kept = kept_prior(run.folder)
     assert (kept.shape, kept.dtype) == ((313,), torch.float32)
     assert kept.sum() == pytest.approx(1, abs=1e-5)
@@ -126,8 +126,8 @@ def opened(pictures):
 
 
 def test_units_may_be_clusters_of_what_a_colorization_has_learned(run, pictures):
-    options = PatchTargetOptions(units=str(run.folder), clusters=4, units_layer=2)
-    told = {"size": 16, "patch": 4, "open_run": open_newest}
+    options = PatchTargetOptions(targets=str(run.folder), num_clusters=4, target_layer=2)
+    told = {"image_size": 16, "patch": 4, "open_run": open_newest}
     units = learn_targets(open_images(pictures), options, **told)
     assert units.units(torch.rand(2, 3, 16, 16)).shape == (2, 16)
 
@@ -136,8 +136,11 @@ def test_units_may_be_clusters_of_what_a_colorization_has_learned(run, pictures)
     ("changed", "words"),
     [
         ({"channels": 1}, ("colours", "1 channel", "--channels 1")),
-        ({"encoder_options": {**SHAPE, "sees": "color"}}, ("--encoder.sees lightness",)),
-        ({"encoder_options": {**SHAPE, "sees": "grey"}}, ("'grey'", "lightness")),
+        (
+            {"encoder_options": {**SHAPE, "color_space": "color"}},
+            ("--encoder.color-space lightness",),
+        ),
+        ({"encoder_options": {**SHAPE, "color_space": "grey"}}, ("'grey'", "lightness")),
         ({"encoder": "beit-tiny", "encoder_options": {}}, ("beit-tiny", "resnet18")),
         ({"prior": "nothing.npy"}, ("--prior", "images", "nothing.npy")),
         ({"prior": "short.npy"}, ("313", "(300,)")),
@@ -171,6 +174,6 @@ def test_gray_images_are_refused(mode, tmp_path):
 
 
 def test_a_prior_is_no_option_of_other_methods(pictures, tmp_path):
-    told = {n: v for n, v in TOLD.items() if n != "width"}
+    told = {n: v for n, v in TOLD.items() if n != "head_dim"}
     with pytest.raises(ValueError, match="unknown option prior"):
         pretrain("simclr", data=pictures, out=tmp_path / "run", **told, prior="images")

@@ -14,8 +14,8 @@ from tests.runs.test_resume import leaves
 
 TINY = {"encoder": "resnet18"}
 TINY["encoder_options"] = {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
-TINY |= {"batch": 16, "size": 8, "cache": "no", "threads": 1, "device": "cpu"}
-TINY |= {"precision": "float32", "log_every": 1, "save_every": 4, "health_every": 0}
+TINY |= {"batch_size": 16, "image_size": 8, "cache": "no", "cpu_threads": 1, "device": "cpu"}
+TINY |= {"precision": "float32", "log_every": 1, "save_every": 4, "monitor_every": 0}
 
 
 def train(out: Path, **options):
@@ -171,8 +171,8 @@ def test_a_decay_of_another_schedule_is_refused():
 
     options = TrainingConfig(steps=10, decay_fraction=0.5)
     with pytest.raises(ValueError, match="--decay-fraction is of --schedule wsd"):
-        resolve_training(options, SimCLR, workers=0)
+        resolve_training(options, SimCLR, num_workers=0)
     options = TrainingConfig(steps=10, schedule="wsd", warmup=6, decay_fraction=0.5)
-    resolved = resolve_training(options, SimCLR, workers=0)
+    resolved = resolve_training(options, SimCLR, num_workers=0)
     with pytest.raises(ValueError, match="take more than the 10 steps"):
         resolved.fix_warmup()

@@ -88,8 +88,8 @@ def tiny(in_channels: int, *, width: Annotated[int, Ge(1)] = 4) -> nn.Module:
         nn.Conv2d(in_channels, width, 3), nn.ReLU(), nn.Conv2d(width, 2 * width, 3)
     )
 '''
-QUICK = ["--steps", "4", "--save-every", "2", "--batch", "8", "--threads", "1", "--quiet"]
-FAST = {"steps": 4, "save_every": 2, "batch": 8, "threads": 1, "quiet": True}
+QUICK = ["--steps", "4", "--save-every", "2", "--batch-size", "8", "--cpu-threads", "1", "--quiet"]
+FAST = {"steps": 4, "save_every": 2, "batch_size": 8, "cpu_threads": 1, "quiet": True}
 
 
 @pytest.fixture(autouse=True)
@@ -158,8 +158,8 @@ def test_a_run_on_code_from_outside_records_where_it_is_from(file, capsys):
 
 
 COMMANDS = {
-    "probe": ["--train", "digits:train", "--test", "digits:test", "--kind", "knn", "--labels", "5",
-              "--seeds", "1"],
+    "probe": ["--train", "digits:train", "--test", "digits:test", "--kind", "knn",
+              "--labels-per-class", "5", "--seeds", "1"],
     "embed": ["--data", "digits:test", "--out", "vectors.npz"],
     "export": ["--to", "safetensors", "--out", "exported"],
     "resume": [],
@@ -183,8 +183,8 @@ def test_a_run_folder_causes_no_import_until_the_plugin_is_given(command, file, 
 
 def test_a_start_from_such_a_run_asks_for_its_plugin_too(file, capsys):
     pretrain_from_file(capsys, "run")
-    words = ["pretrain", "simclr", "--data", "digits:train", "--start", "run", "--out", "next"]
-    words += ["--steps", "1", "--batch", "16"]
+    words = ["pretrain", "simclr", "--data", "digits:train", "--init-from", "run", "--out", "next"]
+    words += ["--steps", "1", "--batch-size", "16"]
     code, _, error = run_cli(capsys, *words)
     assert code == 2
     assert "--plugin" in error
@@ -296,12 +296,15 @@ def test_a_broken_installed_package_is_one_sentence(package, capsys):
     ("arguments", "sentence"),
     [
         ({"batchsize": 4}, "unknown option batchsize; did you mean 'batch'?"),
-        ({"batch": 0}, "batch must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch must be at least 1, got 0"),
         (
             {"encoder": "beit-tiny", "encoder_options": {"dept": 1}},
             "unknown option encoder.dept; did you mean 'encoder.depth'?",
         ),
-        ({"encoder": "beit-tiny", "encoder_options": {"size": 8}}, "encoder.size is no option of"),
+        (
+            {"encoder": "beit-tiny", "encoder_options": {"image_size": 8}},
+            "encoder.size is no option of",
+        ),
         ({"out": "."}, "out . is not empty; give a folder that does not exist yet"),
     ],
 )
@@ -315,7 +318,7 @@ def test_a_command_line_gets_its_mistakes_as_flags_after_a_call_from_python(file
         selfwise.pretrain("simclr", data="digits:train", out="run", batchsize=4)
     words = ["pretrain", "simclr", "--data", "digits:train", "--out"]
     _, _, err = run_cli(capsys, *words, "run", "--batchsize", "4")
-    assert "unknown option --batchsize; did you mean '--batch'?" in err
+    assert "unknown option --batchsize; did you mean '--batch-size'?" in err
     _, _, err = run_cli(capsys, *words, ".")
     assert "--out . is not empty" in err
 
@@ -335,7 +338,13 @@ def test_python_takes_classes_factories_and_data(package):
     assert run.record.method == "brightness"
     assert run.record.encoder_name == "theirs:tiny"
     score = selfwise.probe(
-        run, train="digits:train", test="digits:test", kind="knn", labels="5", seeds=1, quiet=True
+        run,
+        train="digits:train",
+        test="digits:test",
+        kind="knn",
+        labels_per_class="5",
+        seeds=1,
+        quiet=True,
     )
     assert 0 < score.accuracy <= 1
     with pytest.raises(ValueError, match="given its data in Python"):
@@ -385,7 +394,7 @@ def test_a_module_that_cannot_draw_its_weights_needs_a_factory(package):
             return x.flatten(1) @ self.weight
 
     run = selfwise.pretrain(
-        "rotation", data="digits:train", out="run", encoder=Raw(), crop=1.0, **FAST
+        "rotation", data="digits:train", out="run", encoder=Raw(), min_crop_scale=1.0, **FAST
     )
     with pytest.raises(ValueError, match="pass a function that makes the encoder"):
         run.build_untrained(0)

@@ -20,8 +20,17 @@ STEPS, SAVE, LOG = 300, 50, 5
 ENCODER = ["--encoder", "resnet18", "--encoder.layers", "[1, 1, 1, 1]"]
 ENCODER += ["--encoder.channels", "[16, 16, 32, 64]", "--encoder.drop_rate", "0.1"]
 ENCODER += ["--encoder.drop_path_rate", "0.1"]
-COMMON = ["--data", "digits:train", "--batch", "64", "--steps", str(STEPS), "--threads", "1"]
-COMMON += ["--save-every", str(SAVE), "--log-every", str(LOG), "--probe-every", "75"]
+COMMON = [
+    "--data",
+    "digits:train",
+    "--batch-size",
+    "64",
+    "--steps",
+    str(STEPS),
+    "--cpu-threads",
+    "1",
+]
+COMMON += ["--save-every", str(SAVE), "--log-every", str(LOG), "--knn-every", "75"]
 # bf16 where it is multiplied; elsewhere 300 steps of it take minutes, and training/test_loop.py
 # stops and goes on in it for a few steps
 PRECISION = resolve_precision("auto", "cpu")
@@ -142,11 +151,11 @@ def leaves(tree):
 # one thread each: two processes with two threads on two cores can take thirty times as long. Two
 # threads of one process stop and go on in tests/training/test_loop.py
 SIMCLR = ["pretrain", "simclr", *ENCODER, *COMMON]
-SUPERVISED = ["pretrain", "supervised", *ENCODER, *COMMON, "--accumulate", "2"]
+SUPERVISED = ["pretrain", "supervised", *ENCODER, *COMMON, "--grad-accum-steps", "2"]
 # mid-epoch, with dropout; the corpus inside Python is cached by the first of them
-TEXT = ["--data", "python-docs", "--tokenizer", "chars", "--length", "64", "--batch", "8"]
-TEXT += ["--steps", str(STEPS), "--threads", "1", "--save-every", str(SAVE)]
-TEXT += ["--log-every", str(LOG), "--health-every", "150", "--precision", PRECISION]
+TEXT = ["--data", "python-docs", "--tokenizer", "chars", "--max-length", "64", "--batch-size", "8"]
+TEXT += ["--steps", str(STEPS), "--cpu-threads", "1", "--save-every", str(SAVE)]
+TEXT += ["--log-every", str(LOG), "--monitor-every", "150", "--precision", PRECISION]
 TEXT += ["--encoder.depth", "1", "--encoder.dropout", "0.1", "--encoder.length", "64"]
 TEXT += ["--seed", "3", "--quiet"]
 
@@ -155,11 +164,20 @@ TEXT += ["--seed", "3", "--quiet"]
 SOUNDS = "a folder of recordings"
 SPEECH = ["pretrain", "hubert", "--data", SOUNDS, "--encoder", "hubert-tiny"]
 SPEECH += ["--encoder.stem", "logmel", "--encoder.dim", "32", "--encoder.position_kernel", "8"]
-SPEECH += ["--clusters", "6", "--seconds", "2", "--longest", "0.5", "--held-out", "0.2"]
-SPEECH += ["--quiet", "--accumulate", "2"]
+SPEECH += [
+    "--num-clusters",
+    "6",
+    "--batch-seconds",
+    "2",
+    "--max-clip-seconds",
+    "0.5",
+    "--val-fraction",
+    "0.2",
+]
+SPEECH += ["--quiet", "--grad-accum-steps", "2"]
 SPEECH += TEXT[TEXT.index("--steps") : TEXT.index("--encoder.depth")]
 PATCHES = ["pretrain", "beit", "--encoder", "beit-tiny", "--encoder.dim", "32", *COMMON[:-1]]
-PATCHES += ["--encoder.patch", "2", "--encoder.drop_path", "0.2", "--clusters", "12", "--quiet"]
+PATCHES += ["--encoder.patch", "2", "--encoder.drop_path", "0.2", "--num-clusters", "12", "--quiet"]
 
 
 def text(method: str) -> list[str]:
@@ -171,7 +189,11 @@ PLANS = {
     "simclr, no workers": (SIMCLR, "0", [inside_a_save, between_saves, between_saves, at_random]),
     "simclr, 2 workers": (SIMCLR, "2", [between_saves, at_random, at_random]),
     "supervised, accumulating": (SUPERVISED, "0", [between_saves, at_random, at_random]),
-    "bert, accumulating": ([*text("bert"), "--accumulate", "2"], "0", [between_saves, at_random]),
+    "bert, accumulating": (
+        [*text("bert"), "--grad-accum-steps", "2"],
+        "0",
+        [between_saves, at_random],
+    ),
     "roberta, 2 workers": (text("roberta"), "2", [between_saves, at_random]),
     "albert": (text("albert"), "0", [inside_a_save, at_random]),
     "gpt": (text("gpt"), "0", [between_saves, at_random]),
@@ -188,7 +210,7 @@ def uninterrupted(tmp_path_factory):
     def get(command: list[str]) -> Path:
         if command[1] not in done:
             out = tmp_path_factory.mktemp("whole") / "run"
-            assert ended(start(*command, "--workers", "0", "--out", str(out))) == 0
+            assert ended(start(*command, "--num-workers", "0", "--out", str(out))) == 0
             done[command[1]] = out
         return done[command[1]]
 
@@ -206,13 +228,13 @@ def test_sigkill_then_resume_is_bitwise_the_whole_run(plan, uninterrupted, sound
     command, workers, kills = PLANS[plan]
     command = [sounds if word == SOUNDS else word for word in command]
     whole, run, dice = uninterrupted(command), tmp_path / "run", random.Random(plan)
-    process = start(*command, "--workers", workers, "--out", str(run))
+    process = start(*command, "--num-workers", workers, "--out", str(run))
     for moment in kills:
         for _ in range(8):  # the moment may be missed; then the run is brought back to half way
             if moment(run, process, dice):
                 break
             shutil.rmtree(run)
-            process = start(*command, "--workers", workers, "--out", str(run))
+            process = start(*command, "--num-workers", workers, "--out", str(run))
         else:
             pytest.fail(f"never caught {moment.__name__}")
         assert step_saved(run) < STEPS
@@ -226,6 +248,6 @@ def test_the_whole_run_can_be_told_apart(uninterrupted, tmp_path):
     """The comparison above can fail: another seed gives other bytes."""
     whole, run = uninterrupted(SIMCLR), tmp_path / "run"
     other = ["4" if a == "3" else a for a in SIMCLR]
-    assert ended(start(*other, "--workers", "0", "--out", str(run))) == 0
+    assert ended(start(*other, "--num-workers", "0", "--out", str(run))) == 0
     with pytest.raises(AssertionError, match="metrics"):
         same(whole, run)

@@ -13,7 +13,17 @@ from tests.cli.test_cli import TINY, flat, refused, selfwise
 def stop_at_two(selfwise, tmp_path, *told):
     """A run of four steps that was stopped after two."""
     out = tmp_path / "run"
-    often = ["--steps", "4", "--save-every", "2", "--log-every", "1", "--threads", "1", "--quiet"]
+    often = [
+        "--steps",
+        "4",
+        "--save-every",
+        "2",
+        "--log-every",
+        "1",
+        "--cpu-threads",
+        "1",
+        "--quiet",
+    ]
     code, lines = selfwise("pretrain", *told, "--out", out, *often)
     assert code == 0, lines
     shutil.rmtree(out / "checkpoints" / "step-00000004")
@@ -22,7 +32,7 @@ def stop_at_two(selfwise, tmp_path, *told):
 
 @pytest.fixture
 def stopped(selfwise, flat, tmp_path):
-    return stop_at_two(selfwise, tmp_path, "simclr", "--data", flat, *TINY, "--batch", "16")
+    return stop_at_two(selfwise, tmp_path, "simclr", "--data", flat, *TINY, "--batch-size", "16")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +51,7 @@ def test_another_option_is_no_resume(selfwise, stopped, option, value, words):
     edit(path, resolved={option: {"value": value, "source": "user"}})
     refused(selfwise("resume", stopped), "run.yaml", "step-00000002", words)
     path.write_text(before)
-    others = {"workers": 1, "keep": 3}
+    others = {"num_workers": 1, "keep_last": 3}
     edit(path, resolved={n: {"value": v, "source": "user"} for n, v in others.items()})
     assert selfwise("resume", stopped, "--quiet")[0] == 0
 
@@ -60,7 +70,7 @@ def test_another_size_is_no_model(selfwise, stopped, flat, tmp_path):
     path = stopped / "run.yaml"
     before = path.read_text()
     assert yaml.safe_load(before)["data_info"]["size"] != 64
-    edit(path, data_info={"size": 64})
+    edit(path, data_info={"image_size": 64})
     line = ["embed", stopped, "--data", flat, "--out", tmp_path / "v.npz"]
     code, lines = selfwise(*line)
     assert (code, "data_info.size is 64, and was" in lines[-1]) == (2, True)
@@ -83,14 +93,14 @@ def test_another_tokenizer_is_no_resume_and_no_model(selfwise, tmp_path):
     texts.mkdir()
     for i in range(24):
         (texts / f"{i}.txt").write_text(f"The sea was calm on day {i}, said the captain. " * 8)
-    told = ["--data", texts, "--encoder", "gpt-tiny", "--length", "16"]
-    out = stop_at_two(selfwise, tmp_path, "gpt", *told, "--batch", "8")
+    told = ["--data", texts, "--encoder", "gpt-tiny", "--max-length", "16"]
+    out = stop_at_two(selfwise, tmp_path, "gpt", *told, "--batch-size", "8")
     first = sorted(p for p in (out / "tokenizer").iterdir() if p.is_file())[0]
     before = first.read_bytes()
     first.write_bytes(before + b" ")
     refused(selfwise("resume", out), first.name)
-    code, lines = selfwise("generate", out, "--tokens", "2")
+    code, lines = selfwise("generate", out, "--max-new-tokens", "2")
     assert (code, first.name in lines[-1]) == (2, True)
     first.write_bytes(before)
-    assert selfwise("generate", out, "--tokens", "2")[0] == 0
+    assert selfwise("generate", out, "--max-new-tokens", "2")[0] == 0
     assert selfwise("resume", out, "--quiet")[0] == 0

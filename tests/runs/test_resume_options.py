@@ -38,10 +38,15 @@ def write_recordings(folder: Path) -> None:
 
 
 SMALL = {"dim": 16, "depth": 1, "heads": 2}
-GPT = {"encoder": "gpt-tiny", "encoder_options": {**SMALL, "length": 16}, "length": 16, "batch": 4}
+GPT = {
+    "encoder": "gpt-tiny",
+    "encoder_options": {**SMALL, "length": 16},
+    "max_length": 16,
+    "batch_size": 4,
+}
 HUBERT = {"encoder": "hubert-tiny", "encoder_options": {**SMALL, "stem": "logmel"}}
-HUBERT |= {"seconds": 2.0, "clusters": 4, "longest": 1.0}
-PLAIN = {n: TINY[n] for n in ("threads", "device", "precision", "log_every", "health_every")}
+HUBERT |= {"batch_seconds": 2.0, "num_clusters": 4, "max_clip_seconds": 1.0}
+PLAIN = {n: TINY[n] for n in ("cpu_threads", "device", "precision", "log_every", "monitor_every")}
 CASES = {
     "simclr": (write_images, TINY),
     "gpt": (write_texts, {**PLAIN, **GPT, "tokenizer": "chars"}),
@@ -112,14 +117,14 @@ def copy(stopped, tmp_path):
 
 @pytest.mark.run  # trains
 def test_options_that_change_no_result_may_change(stopped, copy, capsys):
-    line = ["resume", copy, "--workers", "1", "--save-every", "1", "--keep", "3"]
+    line = ["resume", copy, "--num-workers", "1", "--save-every", "1", "--keep-last", "3"]
     assert cli.main([*map(str, line), "--logger", "tensorboard", "--quiet"]) == 0
     assert "".join(capsys.readouterr()) == ""
     assert selfwise.load(copy).weights == stopped.weights
     assert list((copy / "tensorboard").glob("events*"))
     assert len(list((copy / "checkpoints").iterdir())) == 3
     record = read_record(copy)
-    changed = {"workers": 1, "save_every": 1, "keep": 3, "logger": "tensorboard"}
+    changed = {"num_workers": 1, "save_every": 1, "keep_last": 3, "logger": "tensorboard"}
     assert {name: record.option(name) for name in changed} == changed
     back_to(copy, 2)
     selfwise.resume(copy, logger="none", quiet=True)
@@ -129,12 +134,12 @@ def test_options_that_change_no_result_may_change(stopped, copy, capsys):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--keep", "0"], "--keep must be at least 1"),
+        (["--keep-last", "0"], "--keep-last must be at least 1"),
         (["--logger", "wandbb"], "did you mean 'wandb'"),
         (["--device", "gpu"], "gpu"),
         (["--plugin", "missing.py"], "missing.py"),
         (["--steps", "2"], "total number"),
-        (["--batch", "3"], "unknown option --batch"),
+        (["--batch-size", "3"], "unknown option --batch-size"),
     ],
 )
 def test_a_refused_resume_touches_nothing(options, words, copy, capsys):
@@ -148,7 +153,7 @@ def test_a_refused_resume_touches_nothing(options, words, copy, capsys):
 def test_a_quiet_run_prints_nothing(tmp_path, capfd):
     line = ["pretrain", "simclr", "--data", "digits:train", "--encoder", "resnet18"]
     line += ["--encoder.layers", "[1, 1, 1, 1]", "--encoder.channels", "[4, 4, 8, 8]"]
-    line += ["--batch", "16", "--steps", "2", "--out", str(tmp_path / "run"), "--quiet"]
+    line += ["--batch-size", "16", "--steps", "2", "--out", str(tmp_path / "run"), "--quiet"]
     assert cli.main(line) == 0
     assert cli.main(["resume", str(tmp_path / "run"), "--steps", "3", "--quiet"]) == 0
     assert "".join(capfd.readouterr()) == ""

@@ -23,8 +23,8 @@ from tests.helpers.command_lines import replace_options
 
 METHODS = ("bert", "roberta", "albert", "gpt")
 TINY = {"dim": 32, "heads": 2, "depth": 2, "dropout": 0.0, "attention_dropout": 0.0}
-QUICK = {"steps": 12, "batch": 8, "length": 32, "threads": 1, "quiet": True, "seed": 1}
-QUICK |= {"health_every": 6, "log_every": 6, "precision": "float32", "held_out": 0.2}
+QUICK = {"steps": 12, "batch_size": 8, "max_length": 32, "cpu_threads": 1, "quiet": True, "seed": 1}
+QUICK |= {"monitor_every": 6, "log_every": 6, "precision": "float32", "val_fraction": 0.2}
 WORDS = [
     "the",
     "old",
@@ -99,19 +99,19 @@ def test_a_run_on_text_says_what_it_found_and_measures_held_out_text(runs, metho
     assert 2 < found.unigram_entropy < 8
     assert found.vocab == run.tokenizer.vocabulary.size
     lines = [json.loads(t) for t in (run.folder / "metrics.jsonl").read_text().splitlines()]
-    held = [name for name in lines[-1] if name.startswith("held_out/")]
+    held = [name for name in lines[-1] if name.startswith("val/")]
     assert held
     assert all(math.isfinite(lines[-1][name]) for name in held)
     measured = perplexity(run)
     assert abs(measured["unigram_entropy"] - found.unigram_entropy) < 1e-3
-    term = held[0].removeprefix("held_out/")
+    term = held[0].removeprefix("val/")
     assert measured[term] == pytest.approx(lines[-1][held[0]], abs=0.5)
 
 
 @pytest.mark.parametrize("method", METHODS[:3])
 @pytest.mark.parametrize("text", ["the [MASK] sea", "[MASK] столица <mask>", "東[MASK]は🙂"])
 def test_gaps_are_filled_in_any_script(runs, method, text):
-    gaps, joint = fill(runs(method), text, top=3)
+    gaps, joint = fill(runs(method), text, top_k=3)
     assert len(joint.pieces) == len(joint.texts) == 3
     assert joint.probabilities == sorted(joint.probabilities, reverse=True)
     assert not any("[MASK]" in one or "<mask>" in one for one in joint.texts)
@@ -136,15 +136,15 @@ def test_the_best_filling_is_that_of_the_full_model(runs):
         hidden = run.encoder.eval()(batch).tokens[0, place : place + 1]
         logits = run.method.head(hidden, run.encoder.token.weight)[0]
     logits[list(vocabulary.special)] = -torch.inf
-    found = fill(run, "the <mask> sea", top=1).gaps[0]
-    assert fill(run, "the <mask> sea", top=1).joint == found
+    found = fill(run, "the <mask> sea", top_k=1).gaps[0]
+    assert fill(run, "the <mask> sea", top_k=1).joint == found
     assert found.pieces == [words.piece(int(logits.argmax()))]
 
 
 def test_a_filled_text_is_the_users_own_outside_its_gaps(runs):
     text = "A [MASK] сидит 漢 🙂,  old [MASK]!"
     for method in METHODS[:3]:
-        gaps, joint = fill(runs(method), text, top=2)
+        gaps, joint = fill(runs(method), text, top_k=2)
         for gap in (*gaps, joint):
             for filled in gap.texts:
                 assert filled.startswith("A ")
@@ -158,7 +158,7 @@ def test_gaps_are_filled_together_from_left_to_right(runs):
     """The second gap is filled by a model that sees what stands in the first one."""
     run = runs("bert")
     number = {run.tokenizer.piece(i): i for i in range(run.tokenizer.vocabulary.size)}
-    gaps, joint = fill(run, "the [MASK] old [MASK] sea", top=4)
+    gaps, joint = fill(run, "the [MASK] old [MASK] sea", top_k=4)
     first = dict(zip(gaps[0].pieces, gaps[0].probabilities))
     ids = [run.tokenizer.vocabulary.first, *run.tokenizer.encode(["the"])[0].tolist()]
     place = len(ids)
@@ -185,7 +185,7 @@ def test_positions_that_were_not_trained_are_not_used(runs, monkeypatch):
         return original(self, ids, cache)
 
     monkeypatch.setattr(type(run.encoder), "extend", spy)
-    generating.generate(run, "the old sea", tokens=80, seed=3)
+    generating.generate(run, "the old sea", max_new_tokens=80, seed=3)
     assert max(seen) <= 32 < run.encoder.length
     with pytest.raises(ValueError, match="rows of 32"):
         fill(runs("bert"), "the sea " * 40 + "[MASK]")
@@ -227,9 +227,11 @@ def test_generation_is_a_function_of_the_seed_and_goes_beyond_the_positions(runs
     assert one == generating.generate(run, "the old", **told, seed=1)
     assert one != generating.generate(run, "the old", **told, seed=2)
     assert one.startswith("the old")
-    greedy = {generating.generate(run, "the", tokens=5, temperature=0, seed=s) for s in range(3)}
+    greedy = {
+        generating.generate(run, "the", max_new_tokens=5, temperature=0, seed=s) for s in range(3)
+    }
     assert len(greedy) == 1
-    assert greedy == {generating.generate(run, "the", tokens=5, top_k=1, seed=3)}
+    assert greedy == {generating.generate(run, "the", max_new_tokens=5, top_k=1, seed=3)}
 
 
 def test_greedy_generation_is_the_argmax_of_the_full_model(runs):
@@ -240,7 +242,9 @@ def test_greedy_generation_is_the_argmax_of_the_full_model(runs):
         with torch.no_grad():
             hidden = run.encoder.eval()(batch).tokens[0, -1]
         ids.append(int((hidden @ run.encoder.token.weight.T).argmax()))
-    assert generating.generate(run, "the old", tokens=6, temperature=0) == run.tokenizer.decode(ids)
+    assert generating.generate(
+        run, "the old", max_new_tokens=6, temperature=0
+    ) == run.tokenizer.decode(ids)
 
 
 def test_draws_follow_the_distribution():
@@ -325,7 +329,9 @@ def test_an_imported_run_is_trained_further_with_its_tokenizer_and_heads(runs, c
     export_run(run.folder, out=tmp_path / "hf")
     start = import_weights("bert", tmp_path / "hf", out=tmp_path / "start")
     told = {**QUICK, "steps": 1, "lr": 0.0, "weight_decay": 0.0}
-    more = selfwise.pretrain("bert", data=corpus, out=tmp_path / "on", start=start.folder, **told)
+    more = selfwise.pretrain(
+        "bert", data=corpus, out=tmp_path / "on", init_from=start.folder, **told
+    )
     assert more.tokenizer.fingerprint == run.tokenizer.fingerprint
     ours, theirs = (dict(r.method.named_parameters()) for r in (run, more))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -342,9 +348,11 @@ def test_a_table_with_more_rows_than_tokens_is_trained_further(runs, corpus, tmp
     (tmp_path / "hf" / "config.json").write_text(json.dumps(told))
     save_file(weights, tmp_path / "hf" / "model.safetensors")
     start = import_weights("roberta", tmp_path / "hf", out=tmp_path / "start")
-    assert fill(start, "the <mask> sea", top=1).gaps[0].pieces
+    assert fill(start, "the <mask> sea", top_k=1).gaps[0].pieces
     more = {**QUICK, "steps": 1}
-    run = selfwise.pretrain("roberta", data=corpus, out=tmp_path / "r", start=start.folder, **more)
+    run = selfwise.pretrain(
+        "roberta", data=corpus, out=tmp_path / "r", init_from=start.folder, **more
+    )
     assert run.encoder.vocab == told["vocab_size"]
 
 
@@ -373,14 +381,14 @@ def test_a_step_may_be_a_number_of_tokens(corpus, runs, tmp_path):
     assert run.record.option("batch") == 6  # 192 of 200 tokens, in rows of 32
     with pytest.raises(ValueError, match="leave one of them out"):
         selfwise.pretrain(
-            "bert", data=corpus, out=tmp_path / "s", batch_tokens=200, batch=2, **told
+            "bert", data=corpus, out=tmp_path / "s", batch_tokens=200, batch_size=2, **told
         )
 
 
 @pytest.mark.run
 def test_the_embedded_corpus_needs_no_file(tmp_path):
     encoder = {"encoder": "gpt-tiny", "encoder_options": {**TINY, "length": 32}}
-    told = {**QUICK, "steps": 2, "tokenizer": "chars", **encoder, "health_every": 0}
+    told = {**QUICK, "steps": 2, "tokenizer": "chars", **encoder, "monitor_every": 0}
     run = selfwise.pretrain("gpt", data="python-docs", out=tmp_path / "run", **told)
     assert read_record(run.folder).info.tokens > 100_000
 
@@ -407,7 +415,7 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
     (tmp_path / "one.txt").write_text("\n\n".join(one))
     (tmp_path / "rows.jsonl").write_text('{"body": "some text"}\n' * 40)
     out = tmp_path / "run"
-    small = ["--out", out, "--steps", "2", "--batch", "4", "--length", "32", "--quiet"]
+    small = ["--out", out, "--steps", "2", "--batch-size", "4", "--max-length", "32", "--quiet"]
     bert = ["pretrain", "bert", *small, "--tokenizer", runs("bert").folder / "tokenizer"]
     gpt = ["pretrain", "gpt", *small, "--tokenizer", runs("gpt").folder / "tokenizer"]
     gpt += ["--data", corpus]
@@ -420,21 +428,24 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
         ([*bert, "--data", tmp_path / "binary.txt"], ("binary.txt",)),
         ([*bert, "--data", tmp_path / "latin.txt"], ("latin.txt", "3")),
         ([*bert, "--data", tmp_path / "one.txt", "--documents", "blank"], ("sentence",)),
-        ([*bert, "--data", tmp_path / "rows.jsonl", "--field", "bodi"], ("bodi", "body")),
+        ([*bert, "--data", tmp_path / "rows.jsonl", "--text-column", "bodi"], ("bodi", "body")),
         ([*bert, "--data", corpus / "00.txt"], ("documents", "blank")),
-        (replace_options([*bert, "--data", corpus], "--batch", "100000"), ("100000", "rows")),
-        (replace_options(long, "--length", "600"), ("600", "512")),
+        (replace_options([*bert, "--data", corpus], "--batch-size", "100000"), ("100000", "rows")),
+        (replace_options(long, "--max-length", "600"), ("600", "512")),
         ([*bert, "--data", corpus, "--encoder", "gpt-tiny"], ("bert",)),
         ([*bert, "--data", corpus, "--encoder", "bert-mimi"], ("bert-mini",)),
-        ([*bert, "--data", corpus, "--size", "32"], ("--size",)),
-        ([*bert, "--data", corpus, "--held-out", "1"], ("--held-out",)),
+        ([*bert, "--data", corpus, "--image-size", "32"], ("--image-size",)),
+        ([*bert, "--data", corpus, "--val-fraction", "1"], ("--val-fraction",)),
         ([*gpt, "--encoder", "bert-tiny"], ("causal",)),
         (["fill", runs("gpt").folder, "the [MASK]"], ("generate",)),
         (["fill", runs("bert").folder, "no gap"], ("[MASK]",)),
         (["generate", runs("bert").folder], ("fill",)),
         (["generate", runs("gpt").folder, "--top-p", "0"], ("--top-p",)),
         ([*embed, "--out", tmp_path / "x.npz", "--pooling", "men"], ("mean",)),
-        (["probe", runs("bert").folder, "--train", labelled, "--label", "lable"], ("label",)),
+        (
+            ["probe", runs("bert").folder, "--train", labelled, "--label-column", "lable"],
+            ("label",),
+        ),
         (["import", "brt", tmp_path, "--out", out], ("bert",)),
         (["import", "bert", tmp_path / "empty", "--out", out], ("config.json",)),
         (["export", runs("bert").folder, "--to", "hff", "--out", tmp_path / "o"], ("hf",)),
@@ -447,6 +458,6 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
 
 @pytest.mark.run
 def test_a_tokenizer_without_the_mask_is_refused(corpus, tmp_path, capsys, real_data):
-    told = ["--data", corpus, "--out", tmp_path / "r", "--steps", "2", "--batch", "4"]
+    told = ["--data", corpus, "--out", tmp_path / "r", "--steps", "2", "--batch-size", "4"]
     gpt2 = ["--tokenizer", real_data / "vocab" / "gpt2" / "encoder.json"]
     refused(capsys, "pretrain", "roberta", *told, *gpt2, what=("mask",))

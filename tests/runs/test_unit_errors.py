@@ -43,7 +43,7 @@ def runs(voices, pictures, tmp_path_factory):
     made = {
         "hubert": ("hubert", voices, cases.SPEECH | more),
         "beit": ("beit", pictures, cases.PATCHES | more),
-        "larger": ("fsq", pictures, codec | {"size": 24}),
+        "larger": ("fsq", pictures, codec | {"image_size": 24}),
         "grey": ("fsq", grey, codec | {"channels": 1}),
         "wide": ("fsq", pictures, wide),
     }
@@ -58,8 +58,14 @@ def runs(voices, pictures, tmp_path_factory):
         "encoder_options": {"dim": 32, "heads": 2, "length": 16},
         "steps": 1,
     }
-    told |= {"tokenizer": "chars", "length": 16, "batch": 4, "threads": 1, "quiet": True}
-    pretrain("gpt", data=text, out=root / "text", documents="blank", health_every=0, **told)
+    told |= {
+        "tokenizer": "chars",
+        "max_length": 16,
+        "batch_size": 4,
+        "cpu_threads": 1,
+        "quiet": True,
+    }
+    pretrain("gpt", data=text, out=root / "text", documents="blank", monitor_every=0, **told)
     return {name: root / name for name in [*made, "text"]}
 
 
@@ -146,14 +152,16 @@ def test_eight_channels_at_192_khz(spoiled, tmp_path):
 
 
 def test_numbers_that_cannot_be(refused, voices):
-    refused(*speech(voices, clusters=100_000), words=("100", "clusters", "features"))
-    refused(*speech(voices, clusters=1), words=("clusters", "at least 2"))
-    refused(*speech(voices, longest=5.0), words=("--longest 5", "--seconds 3"))
-    refused(*speech(voices, longest=0.01), words=("--longest", "frame"))
-    refused(*speech(voices, held_out=1.0), words=("--held-out",))
-    refused(*speech(voices, held_out=0.99), words=("0.99", "held out"))
-    refused(*speech(voices, "--batch", 4), words=("--batch", "--seconds"))
-    refused(*speech(voices, "--probe-every", 2), words=("--probe-every",))
+    refused(*speech(voices, num_clusters=100_000), words=("100", "clusters", "features"))
+    refused(*speech(voices, num_clusters=1), words=("clusters", "at least 2"))
+    refused(
+        *speech(voices, max_clip_seconds=5.0), words=("--max-clip-seconds 5", "--batch-seconds 3")
+    )
+    refused(*speech(voices, max_clip_seconds=0.01), words=("--max-clip-seconds", "frame"))
+    refused(*speech(voices, val_fraction=1.0), words=("--val-fraction",))
+    refused(*speech(voices, val_fraction=0.99), words=("0.99", "held out"))
+    refused(*speech(voices, "--batch-size", 4), words=("--batch-size", "--batch-seconds"))
+    refused(*speech(voices, "--knn-every", 2), words=("--knn-every",))
     refused(*speech(voices, "--exclude", "*nobody*"), words=("nobody",))
     refused(*speech(voices, mask_length=0), words=("mask",))
 
@@ -176,29 +184,29 @@ def test_encoders_that_do_not_fit(refused, voices, pictures):
 def test_units_that_are_none(refused, voices, pictures, runs, tmp_path):
     (tmp_path / "plain").mkdir()
     for command, data, own in ((speech, voices, "mfcc"), (patches, pictures, "patches")):
-        refused(*command(data, units="mfc"), words=("--units", own, "mfc"))
-        refused(*command(data, units=tmp_path / "none"), words=("--units", own, "none"))
-        refused(*command(data, units=tmp_path / "plain"), words=("plain", "run"))
-        refused(*command(data, units=runs["text"]), words=("--units", "text"))
-    refused(*speech(voices, units=runs["beit"]), words=("--units", "image"))
-    refused(*patches(pictures, units=runs["hubert"]), words=("--units", "audio"))
+        refused(*command(data, targets="mfc"), words=("--targets", own, "mfc"))
+        refused(*command(data, targets=tmp_path / "none"), words=("--targets", own, "none"))
+        refused(*command(data, targets=tmp_path / "plain"), words=("plain", "run"))
+        refused(*command(data, targets=runs["text"]), words=("--targets", "text"))
+    refused(*speech(voices, targets=runs["beit"]), words=("--targets", "image"))
+    refused(*patches(pictures, targets=runs["hubert"]), words=("--targets", "audio"))
 
 
 def test_units_of_a_layer_that_is_not_there(refused, voices, pictures, runs):
     for layer in (2, -3):
-        told = {"units_layer": layer}
-        refused(*speech(voices, units=runs["hubert"], **told), words=(f"{layer}", "0 to 1"))
-        refused(*patches(pictures, units=runs["beit"], **told), words=(f"{layer}", "0 to 1"))
+        told = {"target_layer": layer}
+        refused(*speech(voices, targets=runs["hubert"], **told), words=(f"{layer}", "0 to 1"))
+        refused(*patches(pictures, targets=runs["beit"], **told), words=(f"{layer}", "0 to 1"))
 
 
 def test_tokenizers_of_other_images(refused, pictures, runs):
-    refused(*patches(pictures, units=runs["larger"]), words=("24 px", "16 px", "--size 24"))
-    refused(*patches(pictures, units=runs["grey"]), words=("1 channel", "3", "--channels 1"))
-    refused(*patches(pictures, units=runs["wide"]), words=("8 px", "4 px"))
+    refused(*patches(pictures, targets=runs["larger"]), words=("24 px", "16 px", "--image-size 24"))
+    refused(*patches(pictures, targets=runs["grey"]), words=("1 channel", "3", "--channels 1"))
+    refused(*patches(pictures, targets=runs["wide"]), words=("8 px", "4 px"))
 
 
 def test_more_clusters_than_patches(refused, pictures):
-    refused(*patches(pictures, clusters=100_000), words=("clusters", "features"))
+    refused(*patches(pictures, num_clusters=100_000), words=("clusters", "features"))
 
 
 def test_iterations_that_cannot_be(refused, voices, pictures):
@@ -212,7 +220,7 @@ def test_probes_that_there_are_not(runs, voices, capsys):
     told = ["probe", runs["hubert"], "--train", voices]
     cases_ = [
         (["--kind", "finetune"], "images"),
-        (["--scratch"], "images"),
+        (["--supervised-baseline"], "images"),
         (["--layer", "9"], "0 to 1"),
         (["--pooling", "meen"], "mean"),
         (["--window", "first"], "--window is for text"),
@@ -232,14 +240,21 @@ def test_micro_batches_of_speech_may_be_unequal(voices, tmp_path):
     still = dict.fromkeys(("dropout", "input_dropout", "attention_dropout"), 0.0)
     encoder = cases.SPEECH["encoder_options"] | still
     for parts in (1, 2):
-        told = cases.SPEECH | {"encoder_options": encoder, "accumulate": parts, "log_every": 1}
+        told = cases.SPEECH | {
+            "encoder_options": encoder,
+            "grad_accum_steps": parts,
+            "log_every": 1,
+        }
         run = pretrain("hubert", data=voices, out=tmp_path / str(parts), **told)
-        losses.append([line["masked"] for line in cases.logged(run.folder)])
-    source_rows = load(tmp_path / "2").record.training.batch
+        losses.append([line["masked_loss"] for line in cases.logged(run.folder)])
+    source_rows = load(tmp_path / "2").record.training.batch_size
     assert source_rows > 1
     assert np.isclose(losses[0][0], losses[1][0], rtol=1e-6)
     assert np.allclose(losses[0], losses[1], rtol=1e-3)  # Adam enlarges what rounding leaves
 
 
 def test_the_users_batch_is_still_divided_evenly(refused, pictures):
-    refused(*patches(pictures, "--accumulate", 3), words=("--accumulate 3", "--batch 8"))
+    refused(
+        *patches(pictures, "--grad-accum-steps", 3),
+        words=("--grad-accum-steps 3", "--batch-size 8"),
+    )

@@ -32,7 +32,7 @@ def find(images, **changed):
     """`changed`: options of the targets, and the patch or longest side they are learned at."""
     told = {"size": 16, "patch": 4, "decode": 256}
     told |= {name: changed.pop(name) for name in ("patch", "decode") if name in changed}
-    options = PatchTargetOptions(clusters=4, **changed)
+    options = PatchTargetOptions(num_clusters=4, **changed)
     return targets.learn_targets(images, options, open_run=open_newest, **told)
 
 
@@ -47,7 +47,7 @@ def test_units_are_those_of_images_read_the_same_way(pictures):
 
 def test_codes_are_counted_on_the_runs_own_images(pictures, tmp_path):
     run = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **cases.CODEC)
-    told = {"units": str(run.folder)}
+    told = {"targets": str(run.folder)}
     one, other = (find(open_images(pictures).take(torch.arange(n).numpy()), **told) for n in (1, 9))
     assert one.about["perplexity"] != other.about["perplexity"]
     x = torch.rand(2, 3, 16, 16)
@@ -70,7 +70,7 @@ def test_features_of_large_images_are_held_and_read_once(pictures, monkeypatch):
 
 
 def test_the_picture_of_a_tokenizer_is_there_after_a_resume(pictures, tmp_path):
-    told = cases.CODEC | {"health_every": 0, "save_every": 2}
+    told = cases.CODEC | {"monitor_every": 0, "save_every": 2}
     folder = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **told).folder
     shutil.rmtree(folder / "checkpoints" / "step-00000004")
     (folder / "reconstructions.png").unlink()
@@ -80,7 +80,7 @@ def test_the_picture_of_a_tokenizer_is_there_after_a_resume(pictures, tmp_path):
 
 @pytest.mark.run
 def test_a_tokenizer_whose_steps_are_not_known_yet_is_not_looked_at_in_each(pictures, tmp_path):
-    told = {**cases.CODEC, "health_every": 0, "log_every": 100, "epochs": 3}
+    told = {**cases.CODEC, "monitor_every": 0, "log_every": 100, "epochs": 3}
     told.pop("steps")
     run = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **told)
     looked = [line["step"] for line in cases.logged(run.folder) if "reconstruction_mse" in line]
@@ -105,4 +105,4 @@ def test_health_makes_no_views_that_it_does_not_need(pictures, tmp_path, monkeyp
 def test_a_layer_with_other_patches_makes_no_units(pictures, tmp_path):
     earlier = pretrain("beit", data=pictures, out=tmp_path / "beit", **cases.PATCHES)
     with pytest.raises(ValueError, match="has 16 positions, and the encoder has 4 patches of 8 px"):
-        find(open_images(pictures), units=str(earlier.folder), patch=8)
+        find(open_images(pictures), targets=str(earlier.folder), patch=8)

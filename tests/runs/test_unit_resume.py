@@ -125,7 +125,7 @@ def _small_chunks():
 def test_iterations_may_be_killed_between_and_inside(method, made, tmp_path, monkeypatch):
     options = cases.SPEECH if method == "hubert" else cases.PATCHES
     data = made[0] if method == "hubert" else made[1]
-    told = [method, "--data", data, *cases.flags(options), "--next-clusters", 5]
+    told = [method, "--data", data, *cases.flags(options), "--next-num-clusters", 5]
     whole = tmp_path / "whole"
     done(monkeypatch, tmp_path / "cache", "iterate", *told, "--out", whole)
     # between the two; then, the first being done, in the second's units, and in its steps

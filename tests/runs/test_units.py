@@ -58,7 +58,7 @@ def runs(voices, pictures, tmp_path_factory):
             elif name == "fsq":
                 made[name] = pretrain("fsq", data=pictures, out=out, **cases.CODEC)
             else:
-                units = {"units": str(get("fsq").folder)} if name == "beit of codes" else {}
+                units = {"targets": str(get("fsq").folder)} if name == "beit of codes" else {}
                 made[name] = pretrain("beit", data=pictures, out=out, **cases.PATCHES, **units)
         return made[name]
 
@@ -78,9 +78,9 @@ def test_a_run_on_speech_is_complete(runs, voices):
     assert 1 < units["perplexity"] <= units["in use"] <= units["clusters"] == 6
     assert record.option("clusters") == 6
     lines = cases.logged(run.folder)
-    assert math.isfinite(lines[-1]["masked"])
-    assert math.isfinite(lines[-1]["held_out/masked"])
-    assert (run.folder / "units" / "codebook.safetensors").is_file()
+    assert math.isfinite(lines[-1]["masked_loss"])
+    assert math.isfinite(lines[-1]["val/masked_loss"])
+    assert (run.folder / "targets" / "codebook.safetensors").is_file()
     assert not (run.folder / "left_out.txt").exists()
     assert run.facts.targets.trained.count_labels().sum() == units["frames"]
     assert len(run.facts.targets.held_out) == 3
@@ -160,7 +160,7 @@ def test_the_search_holds_out_groups_where_there_are_some(runs, voices, tmp_path
 
     monkeypatch.setattr(frozen_probes, "fit_linear", spy)
     csv, told = cases.table(voices, tmp_path / "known.csv"), {"test": voices, "quiet": True}
-    selfwise.probe(runs("hubert"), train=csv, **told, seeds=2, labels="2,all")
+    selfwise.probe(runs("hubert"), train=csv, **told, seeds=2, labels_per_class="2,all")
     assert all(groups is not None and len(set(groups)) > 1 for groups in seen)
     assert {len(groups) for groups in seen} == {4, 14}
     seen.clear()
@@ -186,18 +186,18 @@ def test_units_are_learned_from_what_is_trained_on_alone(runs, voices, tmp_path)
     ours, theirs = runs("hubert").folder, tmp_path / "run"
     pretrain("hubert", data=other, out=theirs, **cases.SPEECH)
     for name in ("codebook.safetensors", "trained/units.npy"):
-        assert (ours / "units" / name).read_bytes() == (theirs / "units" / name).read_bytes()
+        assert (ours / "targets" / name).read_bytes() == (theirs / "targets" / name).read_bytes()
     assert cases.weights(ours) == cases.weights(theirs)
-    held_out = [(run / "units" / "held_out" / "units.npy").read_bytes() for run in (ours, theirs)]
+    held_out = [(run / "targets" / "held_out" / "units.npy").read_bytes() for run in (ours, theirs)]
     assert held_out[0] != held_out[1]
-    losses = [cases.logged(run)[-1]["held_out/masked"] for run in (ours, theirs)]
+    losses = [cases.logged(run)[-1]["val/masked_loss"] for run in (ours, theirs)]
     assert losses[0] != losses[1]
     # and the codebook is not the same whatever it is learned from
     trained = next(p for p in sorted(other.rglob("*.wav")) if str(p.relative_to(other)) not in held)
     info = cases.soundfile.info(trained)
     cases.voice(trained, 200, rate=info.samplerate, seconds=info.frames / info.samplerate)
     changed = pretrain("hubert", data=other, out=tmp_path / "changed", **cases.SPEECH)
-    pair = [Codebook.load(folder / "units").centres for folder in (changed.folder, theirs)]
+    pair = [Codebook.load(folder / "targets").centres for folder in (changed.folder, theirs)]
     assert not pair[0].equal(pair[1])
 
 
@@ -241,14 +241,22 @@ def test_a_run_on_units_resumes_exactly(runs, kind, tmp_path, own_cache):
 @pytest.mark.parametrize("warm", [False, True])
 def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tmp_path, warm):
     out = tmp_path / "runs"
-    told = [*cases.flags(cases.SPEECH), "--next-layer", 0, "--next-clusters", 5, "--next-steps", 2]
+    told = [
+        *cases.flags(cases.SPEECH),
+        "--next-target-layer",
+        0,
+        "--next-num-clusters",
+        5,
+        "--next-steps",
+        2,
+    ]
     words = ["iterate", "hubert", "--data", voices, "--out", out, *told, "--iterations", 2]
     done(*words, *(["--warm"] if warm else []))
     first, second = (load(out / f"iteration-{k}") for k in (1, 2))
     assert cases.weights(first.folder) == cases.weights(runs("hubert").folder)
     told, units = second.record.options, second.record.needs["clusters"]
-    assert told["units"] == str(first.folder.resolve())
-    assert (told["steps"], told["units_layer"], told["clusters"]) == (2, 0, 5)
+    assert told["targets"] == str(first.folder.resolve())
+    assert (told["steps"], told["target_layer"], told["clusters"]) == (2, 0, 5)
     assert told["start"] == (str(first.folder.resolve()) if warm else "")
     assert units["clusters"] == 5
     assert units["of"] == "layer 0 of iteration-1 (step 4)"
@@ -272,7 +280,7 @@ def test_weights_that_a_run_starts_from(kind, runs, voices, pictures, tmp_path):
     """The encoder and the mask, which is a part of what it reads; the head is drawn anew."""
     earlier = runs(kind)
     data, shape = (voices, cases.SPEECH) if kind == "hubert" else (pictures, cases.PATCHES)
-    told = {**shape, "steps": 1, "lr": 0.0, "start": earlier.folder, "seed": 9}
+    told = {**shape, "steps": 1, "lr": 0.0, "init_from": earlier.folder, "seed": 9}
     run = pretrain(kind, data=data, out=tmp_path / "run", **told)
     ours, theirs = run.method.state_dict(), earlier.method.state_dict()
     same = {name for name in ours if ours[name].equal(theirs[name])}
@@ -292,14 +300,14 @@ def test_iterations_go_on_in_python_where_data_are_arrays(tmp_path):
     random = np.random.default_rng(0)
     pitches = enumerate(random.uniform(0.1, 0.9, 6))
     data = [np.sin(np.arange(6000 + 500 * i) * f).astype(np.float32) for i, f in pitches]
-    told = {"data": data, "out": tmp_path / "runs", **cases.SPEECH, "held_out": 0.2}
+    told = {"data": data, "out": tmp_path / "runs", **cases.SPEECH, "val_fraction": 0.2}
     iterate("hubert", iterations=1, **told)
     run = iterate("hubert", iterations=2, **told)
     assert run.folder.name == "iteration-2"
 
 
 def test_other_options_than_those_of_the_run_are_refused(runs, voices):
-    told = {**cases.SPEECH, "clusters": 7}
+    told = {**cases.SPEECH, "num_clusters": 7}
     with pytest.raises(ValueError, match="clusters 6, not 7"):
         pretrain_or_resume("hubert", data=voices, out=runs("hubert").folder, **told)
 
@@ -316,39 +324,39 @@ def test_a_tokenizer_shows_what_it_keeps(runs):
 
 def test_beit_predicts_the_codes_of_a_tokenizer(runs, pictures):
     run, tokenizer = runs("beit of codes"), runs("fsq")
-    about = run.record.needs["units"]
+    about = run.record.needs["targets"]
     assert about["of"] == "fsq fsq (step 4)"
-    assert about["clusters"] == 16 == run.method.units.size
+    assert about["clusters"] == 16 == run.method.targets.size
     assert 1 <= about["perplexity"] <= about["in use"] <= 16
-    assert (run.folder / "units" / "reconstructions.png").is_file()
+    assert (run.folder / "targets" / "reconstructions.png").is_file()
     x = _views(pictures)
-    assert run.method.units(x).equal(tokenizer.method.codes(x))
+    assert run.method.targets(x).equal(tokenizer.method.codes(x))
     # the run has them, also where the tokenizer is gone
-    assert load(run.folder).method.units(x).equal(tokenizer.method.codes(x))
+    assert load(run.folder).method.targets(x).equal(tokenizer.method.codes(x))
 
 
 def test_beit_predicts_clusters_of_patches(runs):
     run = runs("beit")
-    about = run.record.needs["units"]
+    about = run.record.needs["targets"]
     assert (about["of"], about["clusters"], about["patch"]) == ("patches", 8, 4)
-    assert (run.folder / "units" / "reconstructions.png").is_file()
-    assert math.isfinite(cases.logged(run.folder)[-1]["masked"])
+    assert (run.folder / "targets" / "reconstructions.png").is_file()
+    assert math.isfinite(cases.logged(run.folder)[-1]["masked_loss"])
 
 
 @pytest.mark.run
 def test_beit_predicts_clusters_of_a_layer_of_an_earlier_run(runs, pictures, tmp_path):
     earlier = runs("beit of codes")
-    told = {**cases.PATCHES, "units": str(earlier.folder), "units_layer": -1}
+    told = {**cases.PATCHES, "targets": str(earlier.folder), "target_layer": -1}
     done("pretrain", "beit", "--data", pictures, "--out", tmp_path / "r", *cases.flags(told))
     run = load(tmp_path / "r")
-    about = run.record.needs["units"]
+    about = run.record.needs["targets"]
     assert (about["layer"], about["clusters"]) == (1, 8)
     x = _views(pictures)
     with torch.no_grad():
         tokens = earlier.encoder.eval().hidden(x)[1].tokens
-    book = Codebook.load(run.folder / "units")
+    book = Codebook.load(run.folder / "targets")
     expected = book(tokens.flatten(0, 1)).view(len(x), -1)
-    assert run.method.units(x).equal(expected)
+    assert run.method.targets(x).equal(expected)
 
 
 def _views(pictures):
@@ -362,11 +370,11 @@ def _views(pictures):
 @pytest.mark.run
 @pytest.mark.parametrize("warm", [False, True])
 def test_iterations_of_images(runs, pictures, tmp_path, warm):
-    more = {"iterations": 2, "next_layer": 0, "next_clusters": 5, "warm": warm}
+    more = {"iterations": 2, "next_target_layer": 0, "next_num_clusters": 5, "warm": warm}
     run = iterate("beit", data=pictures, out=tmp_path / "runs", **cases.PATCHES, **more)
     first = load(tmp_path / "runs" / "iteration-1")
     assert cases.weights(first.folder) == cases.weights(runs("beit").folder)
-    about = run.record.needs["units"]
+    about = run.record.needs["targets"]
     assert (about["of"], about["clusters"]) == ("beit iteration-1 (step 4)", 5)
     assert about["layer"] == 0
     assert run.record.option("start") == (str(first.folder.resolve()) if warm else "")

@@ -37,7 +37,7 @@ def pictures(home, tmp_path, monkeypatch):
 
         monkeypatch.setattr(create, "make_listeners", make)
         method, data, options = golden.RUNS[name]
-        told = options | {"steps": 1, "health_every": 0}
+        told = options | {"steps": 1, "monitor_every": 0}
         place = golden.place(home, data)
         selfwise.pretrain(method, data=place, out=tmp_path / "run", quiet=True, **told)
         return drawn

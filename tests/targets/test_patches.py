@@ -13,10 +13,10 @@ def images(b: int = 3, c: int = 3, h: int = 8, w: int = 12) -> torch.Tensor:
     return torch.rand(b, c, h, w, generator=torch.Generator().manual_seed(0))
 
 
-def units_of(x: torch.Tensor, patch: int = 4, normalise: bool = True) -> PatchTargets:
+def units_of(x: torch.Tensor, patch: int = 4, normalize: bool = True) -> PatchTargets:
     """A codebook that has every patch of `x`."""
     return PatchTargets(
-        Codebook(PatchTargets.features(x, patch, normalise)), patch=patch, normalise=normalise
+        Codebook(PatchTargets.features(x, patch, normalize)), patch=patch, normalize=normalize
     )
 
 
@@ -38,7 +38,7 @@ def test_a_unit_says_nothing_about_brightness_and_contrast():
     units = units_of(x)
     assert units(x).flatten().tolist() == list(range(18))
     assert torch.equal(units(x * 0.5 + 0.3), units(x))
-    plain = units_of(x, normalise=False)
+    plain = units_of(x, normalize=False)
     assert not torch.equal(plain(x * 0.1 + 0.8), plain(x))
 
 
@@ -56,19 +56,19 @@ def test_noise_of_one_grey_level_is_no_shape():
     assert PatchTargets.features(noise, 4).abs().max() < 0.25
 
 
-@pytest.mark.parametrize("normalise", [True, False])
-def test_pictures_of_units(normalise):
+@pytest.mark.parametrize("normalize", [True, False])
+def test_pictures_of_units(normalize):
     x = images()
-    units = units_of(x, normalise=normalise)
+    units = units_of(x, normalize=normalize)
     torch.testing.assert_close(units.decode(units(x), x), x, atol=1e-5, rtol=0)
     bright = units.decode(units(x), x * 0.5)
-    torch.testing.assert_close(bright, x * 0.5 if normalise else x, atol=0.02, rtol=0)
-    some = PatchTargets(Codebook(units.codebook.centres[:2]), patch=4, normalise=normalise)
+    torch.testing.assert_close(bright, x * 0.5 if normalize else x, atol=0.02, rtol=0)
+    some = PatchTargets(Codebook(units.codebook.centres[:2]), patch=4, normalize=normalize)
     dark = x * 0.5 + 0.2
     picture = some.decode(some(dark), dark)
     assert picture.shape == x.shape
     mean = cut_patches(picture, 4).mean(dim=2) - cut_patches(dark, 4).mean(dim=2)
-    assert (mean.abs().max() < 1e-5) == normalise
+    assert (mean.abs().max() < 1e-5) == normalize
     # and never beyond what a picture can be
     edge = some.decode(some(x), x.round())
     assert edge.min() >= 0
@@ -79,12 +79,12 @@ def test_it_is_a_units_protocol_and_on_disk_the_same(tmp_path):
     from selfwise.core.types import Units
 
     x = images()
-    for normalise in (True, False):
-        units = units_of(x, normalise=normalise)
+    for normalize in (True, False):
+        units = units_of(x, normalize=normalize)
         assert isinstance(units, Units)
         units.save(tmp_path)
         again = PatchTargets.load(tmp_path)
-        assert (again.patch, again.normalise, again.channels, again.size) == (4, normalise, 3, 18)
+        assert (again.patch, again.normalize, again.channels, again.size) == (4, normalize, 3, 18)
         assert torch.equal(again(x), units(x))
 
 

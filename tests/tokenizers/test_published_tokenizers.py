@@ -174,7 +174,7 @@ def _encode_in_child(tokenizer: Tokenizer, texts: list[str], results) -> None:
 
 
 def test_forked_processes_encode_and_never_wait_forever(capfd):
-    tokenizer = train_tokenizer("bpe", CORPUS, vocab=300)
+    tokenizer = train_tokenizer("bpe", CORPUS, vocab_size=300)
     texts = [f"{text} {i}" for i in range(200) for text in CORPUS]
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     tokenizer.encode(texts)  # with the library's threads, which a fork does not copy

@@ -22,7 +22,7 @@ def special_ids(tokenizer: Tokenizer) -> list[int]:
 @pytest.mark.parametrize("kind", TOKENIZER_KINDS)
 def test_no_text_gives_a_special_id_even_after_save_and_load(kind, tmp_path):
     vocab = {"wordpiece": 120, "bpe": 300, "unigram": 80, "chars": None}[kind]
-    made = train_tokenizer(kind, CORPUS, vocab=vocab)
+    made = train_tokenizer(kind, CORPUS, vocab_size=vocab)
     made.save(tmp_path)
     for tokenizer in (made, Tokenizer.load(tmp_path)):
         unknown = tokenizer.vocabulary.unknown
@@ -35,7 +35,7 @@ def test_no_text_gives_a_special_id_even_after_save_and_load(kind, tmp_path):
 def test_a_special_token_that_is_a_word_is_text(kind):
     made = json.loads(
         train_tokenizer(
-            "wordpiece" if kind == "words" else kind, CORPUS, vocab=100
+            "wordpiece" if kind == "words" else kind, CORPUS, vocab_size=100
         ).library.to_str()
     )
     if kind == "words":

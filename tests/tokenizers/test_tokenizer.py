@@ -29,7 +29,7 @@ CORPUS = [MIXED, "the cat sat on the mat. the hats of cats. " * 40, RUSSIAN * 10
 @pytest.fixture(scope="module")
 def made() -> dict[str, Tokenizer]:
     return {
-        kind: train_tokenizer(kind, CORPUS, vocab=None if kind == "chars" else 420)
+        kind: train_tokenizer(kind, CORPUS, vocab_size=None if kind == "chars" else 420)
         for kind in TOKENIZER_KINDS
     }
 
@@ -169,7 +169,7 @@ def test_the_same_texts_give_the_same_tokenizer_in_every_process(made):
 def test_lower_case(made):
     for kind in TOKENIZER_KINDS:
         tokenizer = train_tokenizer(
-            kind, CORPUS, vocab=None if kind == "chars" else 420, lower=True
+            kind, CORPUS, vocab_size=None if kind == "chars" else 420, lower=True
         )
         upper, lower = tokenizer.encode(["THE CAT", "the cat"])
         assert np.array_equal(upper, lower), kind
@@ -182,9 +182,9 @@ def test_the_vocabulary_is_as_large_as_asked_for(made):
     words = ["".join(draw.choices("abcdefgh", k=draw.randint(2, 7))) for _ in range(200)]
     texts = [" ".join(draw.choices(words, k=4000))]
     for kind, vocab in [("wordpiece", 150), ("bpe", 400)]:
-        assert train_tokenizer(kind, texts, vocab=vocab).vocabulary.size == vocab, kind
-    assert 90 < train_tokenizer("unigram", texts, vocab=120).vocabulary.size <= 120
-    few = train_tokenizer("chars", CORPUS, vocab=10)
+        assert train_tokenizer(kind, texts, vocab_size=vocab).vocabulary.size == vocab, kind
+    assert 90 < train_tokenizer("unigram", texts, vocab_size=120).vocabulary.size <= 120
+    few = train_tokenizer("chars", CORPUS, vocab_size=10)
     assert few.vocabulary.size == 10
     assert few.encode(["a"])[0].tolist() != [few.vocabulary.unknown]  # the frequent are kept
 
@@ -200,10 +200,10 @@ def test_a_sample_is_even_and_bounded():
     assert gaps.max() <= 2 * np.median(gaps)
     assert TextSample(most).fill(iter(texts)).blocks == sample.blocks
     told: list[str] = []
-    train_tokenizer("bpe", CORPUS * 60, vocab=300, max_bytes=2**16, progress=told.append)
+    train_tokenizer("bpe", CORPUS * 60, vocab_size=300, max_bytes=2**16, progress=told.append)
     assert len(told) == 1
     assert "sample" in told[0]
-    train_tokenizer("bpe", CORPUS, vocab=300, progress=told.append)
+    train_tokenizer("bpe", CORPUS, vocab_size=300, progress=told.append)
     assert len(told) == 1
 
 
@@ -215,7 +215,7 @@ def test_mistakes_are_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="no text to learn"):
         train_tokenizer("bpe", ["  \n"])
     with pytest.raises(ValueError, match="needs 261 tokens, got 100"):
-        train_tokenizer("bpe", CORPUS, vocab=100)
+        train_tokenizer("bpe", CORPUS, vocab_size=100)
     with pytest.raises(ValueError, match="whole number"):
         open_tokenizer("bpe:8k", lambda: CORPUS)
     with pytest.raises(ValueError, match="did you mean 'unigram'"):

@@ -18,7 +18,7 @@ def on_trained(test, kinds=TOKENIZER_KINDS):
 
     def check():
         sizes = {"chars": None}
-        made = {k: train_tokenizer(k, facts.CORPUS, vocab=sizes.get(k, 420)) for k in kinds}
+        made = {k: train_tokenizer(k, facts.CORPUS, vocab_size=sizes.get(k, 420)) for k in kinds}
         test(made)
 
     return check

@@ -27,8 +27,8 @@ def traced(monkeypatch):
 
 
 def options(kind, **given) -> ResolvedTraining:
-    told = {"steps": 2, "batch": 8, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve_training(TrainingConfig(**{**told, **given}), kind, workers=0)
+    told = {"steps": 2, "batch_size": 8, "precision": "float32", "device": "cpu", "cpu_threads": 1}
+    return resolve_training(TrainingConfig(**{**told, **given}), kind, num_workers=0)
 
 
 def losses(name, *, compile, **given):

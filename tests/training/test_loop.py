@@ -54,8 +54,8 @@ class Recording(Supervised):
 
 
 def options(kind, **given) -> ResolvedTraining:
-    told = {"steps": 6, "batch": 16, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve_training(TrainingConfig(**{**told, **given}), kind, workers=0)
+    told = {"steps": 6, "batch_size": 16, "precision": "float32", "device": "cpu", "cpu_threads": 1}
+    return resolve_training(TrainingConfig(**{**told, **given}), kind, num_workers=0)
 
 
 def no_norm(name: str):
@@ -87,7 +87,7 @@ def test_micro_batches_give_the_loss_and_step_of_the_whole_batch():
     for accumulate in (1, 2, 4):
         torch.manual_seed(0)
         method = no_norm("supervised")
-        told = options(Supervised, accumulate=accumulate, lr=0.05)
+        told = options(Supervised, grad_accum_steps=accumulate, lr=0.05)
         parts = build_state(method, told)
         found = train_step(parts, cases.batch(Supervised), 0, seed=0, options=told)
         results[accumulate] = found, weights(method)
@@ -173,7 +173,7 @@ def test_a_stopped_run_goes_on_bitwise(name, precision, tmp_path):
 
 @pytest.mark.run
 def test_two_threads_stop_and_go_on_bitwise(tmp_path):
-    stop_and_go_on("simclr", tmp_path, precision="float32", threads=2)
+    stop_and_go_on("simclr", tmp_path, precision="float32", cpu_threads=2)
 
 
 def stop_and_go_on(name, tmp_path, **given):
@@ -308,7 +308,7 @@ def test_a_probe_changes_nothing_of_the_run(tmp_path):
 
 def test_clipping_bounds_the_gradient():
     method = cases.build("supervised")
-    told = options(Supervised, clip=0.01)
+    told = options(Supervised, grad_clip=0.01)
     parts = build_state(method, told)
     train_step(parts, cases.batch(Supervised), 0, seed=0, options=told)
     norm = torch.stack([p.grad.norm() for p in method.parameters()]).norm()
@@ -354,7 +354,7 @@ def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path):
         def warning(self, values):
             return None
 
-    told = options(Supervised, save_every=1, keep=1, best="score", log_every=1)
+    told = options(Supervised, save_every=1, keep_last=1, keep_best="score", log_every=1)
     method = cases.build("supervised")
     fit(method, Repeated(Supervised), told, seed=0, out=tmp_path, probes=[Falling()], quiet=True)
     kept = [p.name for p in checkpoint.list_checkpoints(tmp_path / "checkpoints")]
@@ -362,8 +362,8 @@ def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path):
 
 
 def test_a_value_that_is_not_logged_cannot_be_the_best(tmp_path):
-    told = options(Supervised, best="score", log_every=1, save_every=1)
-    with pytest.raises(ValueError, match=r"--best score: no such value.*cross_entropy"):
+    told = options(Supervised, keep_best="score", log_every=1, save_every=1)
+    with pytest.raises(ValueError, match=r"--keep-best score: no such value.*cross_entropy"):
         fit(cases.build("supervised"), Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True)
 
 
@@ -390,10 +390,10 @@ def test_warnings_of_a_probe_reach_the_user(capsys):
         every = 3
 
         def __call__(self, method):
-            return {"rank": 1.0}
+            return {"effective_rank": 1.0}
 
         def warning(self, values):
-            return f"the rank is {values['rank']}"
+            return f"the rank is {values['effective_rank']}"
 
     told = options(Supervised)
     fit(cases.build("supervised"), Repeated(Supervised), told, seed=0, probes=[Worried()])
@@ -458,7 +458,7 @@ def test_a_temporary_folder_that_is_too_long_for_sockets_is_refused(monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", long + "x")
     check_temporary_folder(0)
     with pytest.raises(ValueError, match=f"at most {MAX_PATH_BYTES}: set TMPDIR"):
-        load_batches(Repeated(Supervised), 0, options(Supervised).replace(workers=1))
+        load_batches(Repeated(Supervised), 0, options(Supervised).replace(num_workers=1))
 
 
 @pytest.mark.parametrize(("longer", "fits"), [(0, True), (1, False)])

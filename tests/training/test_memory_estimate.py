@@ -31,8 +31,8 @@ class Repeated:
 
 
 def options(kind, **given):
-    told = {"steps": 6, "batch": 64, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve_training(TrainingConfig(**{**told, **given}), kind, workers=0)
+    told = {"steps": 6, "batch_size": 64, "precision": "float32", "device": "cpu", "cpu_threads": 1}
+    return resolve_training(TrainingConfig(**{**told, **given}), kind, num_workers=0)
 
 
 # time
@@ -43,7 +43,7 @@ def test_slow_steps_are_measured_once(monkeypatch):
     now = iter(range(0, 10**6, 180))
     monkeypatch.setattr(step_time, "monotonic", lambda: float(next(now)))
     batches, build = Repeated(SimCLR, 8), partial(cases.build, "simclr")
-    pace = measure_pace(build, batches, options(SimCLR, batch=8), seed=0, patience=10)
+    pace = measure_pace(build, batches, options(SimCLR, batch_size=8), seed=0, patience=10)
     assert batches.reads == 1
     assert pace.step == 180
 
@@ -75,7 +75,7 @@ def test_a_look_that_would_take_longer_than_the_budget_is_not_taken(monkeypatch)
     long, short = Looks(5, 80), Looks(5, 8)
     told = {"seed": 0, "patience": 1, "longest_look": 10, "probes": [long, short]}
     pace = measure_pace(
-        partial(cases.build, "simclr"), Repeated(SimCLR, 8), options(SimCLR, batch=8), **told
+        partial(cases.build, "simclr"), Repeated(SimCLR, 8), options(SimCLR, batch_size=8), **told
     )
     assert (long.calls, short.calls) == (0, 1)
     assert pace == Pace(4, [40, 4])  # 80 examples are ten steps of eight
@@ -166,7 +166,7 @@ def test_a_second_pass_is_made_only_where_memory_is_near(monkeypatch):
 @pytest.mark.run
 def test_memory_is_checked_before_a_run_folder_is_there(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(memory_estimate, "available_memory", lambda device: 10**6)
-    line = f"pretrain simclr --data digits --out {tmp_path / 'run'} --batch 64 --steps 2"
+    line = f"pretrain simclr --data digits --out {tmp_path / 'run'} --batch-size 64 --steps 2"
     assert cli.main(line.split()) == 2
     assert "a step of 64 examples needs about" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

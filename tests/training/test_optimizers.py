@@ -103,7 +103,7 @@ def test_adamw_is_torchs_where_a_method_says_nothing():
     mine = train(ours, build_optimizer("adamw", ours, **told))
     plain = torch.optim.AdamW(theirs.parameters(), 0.1, weight_decay=0.0, fused=True)
     assert all(torch.equal(a, b) for a, b in zip(mine, train(theirs, plain)))
-    assert d.clip == 0.0
+    assert d.grad_clip == 0.0
 
 
 def test_the_step_has_the_methods_betas_and_clip():
@@ -114,16 +114,16 @@ def test_the_step_has_the_methods_betas_and_clip():
 
     method = cases.build("bert")
     options = resolve_training(
-        TrainingConfig(steps=1, precision="float32", device="cpu"), type(method), workers=0
+        TrainingConfig(steps=1, precision="float32", device="cpu"), type(method), num_workers=0
     )
-    assert options.clip == 1.0
+    assert options.grad_clip == 1.0
     groups = build_state(method, options).optimizer.param_groups
     assert all(g["eps"] == 1e-6 for g in groups)
-    told = TrainingConfig(steps=1, clip=0.0, device="cpu")
-    assert resolve_training(told, type(method), workers=0).clip == 0.0
+    told = TrainingConfig(steps=1, grad_clip=0.0, device="cpu")
+    assert resolve_training(told, type(method), num_workers=0).grad_clip == 0.0
     assert (
         resolve_training(
-            TrainingConfig(steps=1, device="cpu"), find_method("simclr"), workers=0
-        ).clip
+            TrainingConfig(steps=1, device="cpu"), find_method("simclr"), num_workers=0
+        ).grad_clip
         == 0.0
     )

@@ -30,6 +30,6 @@ def test_linear_and_constant():
 def test_warmup_is_a_share_or_a_number_of_steps(warmup, first):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
     given = TrainingConfig(steps=100, lr=2.0, warmup=warmup, schedule="cosine")
-    told = resolve_training(given, SimCLR, workers=0)
+    told = resolve_training(given, SimCLR, num_workers=0)
     assert set_lr(optimizer, told, 0) == pytest.approx(2.0 * first)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(2.0 * first)

@@ -20,11 +20,11 @@ def compare(metric, one, two):
         {"lr": 0.1},
         {"seed": 3},
         {"steps": 90},
-        {"dim": 64},
+        {"proj_dim": 64},
         {"encoder.channels": [8, 8, 8, 8]},
         {"precision": "bf16"},
-        {"workers": 2},
-        {"start": "runs/x"},
+        {"num_workers": 2},
+        {"init_from": "runs/x"},
     ],
 )
 def test_what_leaves_the_task_alone(options):
@@ -35,15 +35,15 @@ def test_what_leaves_the_task_alone(options):
     ("options", "why"),
     [
         ({"temperature": 0.9}, "temperature (0.2 in a; 0.9 in b)"),
-        ({"batch": 256}, "batch (64 in a; 256 in b)"),
-        ({"crop": 0.3}, "crop (0.08 in a; 0.3 in b)"),
+        ({"batch_size": 256}, "batch_size (64 in a; 256 in b)"),
+        ({"min_crop_scale": 0.3}, "min_crop_scale (0.08 in a; 0.3 in b)"),
     ],
 )
 def test_what_changes_the_task(options, why):
     other = cases.settings(**options)
-    for metric in ("nt_xent", "partner_first", "alignment", "held_out/nt_xent"):
+    for metric in ("nt_xent", "contrastive_top1", "alignment", "val/nt_xent"):
         assert compare(metric, cases.settings(), other) == (False, why)
-    for metric in ("lr", "rank", "uniformity", "online_knn"):
+    for metric in ("lr", "effective_rank", "uniformity", "knn_top1"):
         assert compare(metric, cases.settings(), other) == (True, "")
 
 
@@ -58,14 +58,14 @@ def test_the_batch_matters_where_its_examples_are_compared():
 
 def test_other_methods_data_tokenizers_and_targets():
     bert, roberta = cases.settings("bert"), cases.settings("roberta")
-    assert compare("masked", bert, roberta) == (False, "method (bert in a; roberta in b)")
+    assert compare("mlm_loss", bert, roberta) == (False, "method (bert in a; roberta in b)")
     other = replace(bert, info=bert.info.replace(vocab=8192))
-    assert compare("masked", bert, other) == (False, "vocabulary (300 in a; 8192 in b)")
+    assert compare("mlm_loss", bert, other) == (False, "vocabulary (300 in a; 8192 in b)")
     one, two = (cases.settings("bert", tokenizer=name) for name in ("bpe", "wordpiece"))
-    assert not compare("masked", one, two)[0]
+    assert not compare("mlm_loss", one, two)[0]
     one, two = (cases.settings("hubert", clusters=n) for n in (100, 500))
-    assert compare("masked", one, two) == (False, "clusters (100 in a; 500 in b)")
+    assert compare("mlm_loss", one, two) == (False, "num_clusters (100 in a; 500 in b)")
     other = replace(bert, info=bert.info.replace(fingerprint="77"))
-    assert compare("masked", bert, other) == (False, "the data")
-    assert compare("online_knn", bert, other) == (False, "the data")
-    assert compare("rank", bert, other) == (True, "")
+    assert compare("mlm_loss", bert, other) == (False, "the data")
+    assert compare("knn_top1", bert, other) == (False, "the data")
+    assert compare("effective_rank", bert, other) == (True, "")

@@ -64,9 +64,9 @@ def test_what_was_not_probed_is_measured(tmp_path):
 @pytest.mark.parametrize(
     ("line", "fires"),
     [
-        ({"rank": 1.4, "uniformity": -1.0}, True),
-        ({"rank": 9.0, "uniformity": -0.01}, True),
-        ({"rank": 9.0, "uniformity": -1.0}, False),
+        ({"effective_rank": 1.4, "uniformity": -1.0}, True),
+        ({"effective_rank": 9.0, "uniformity": -0.01}, True),
+        ({"effective_rank": 9.0, "uniformity": -1.0}, False),
         ({}, False),
     ],
 )
@@ -80,15 +80,15 @@ def test_a_collapse_wants_a_lower_rate(tmp_path, line, fires):
 @pytest.mark.parametrize(("last", "fires"), [(3.5, True), (3.01, False), (2.0, False)])
 def test_a_rising_held_out_loss_keeps_the_best(tmp_path, last, fires):
     losses = [4.0, 3.0, last]
-    log = [{"step": 20 * i, "held_out/masked": v} for i, v in enumerate(losses, 1)]
-    log[0]["held_out/masked_accuracy"] = 0.1
-    log[2]["held_out/masked_accuracy"] = 0.9  # an accuracy may rise
+    log = [{"step": 20 * i, "val/mlm_loss": v} for i, v in enumerate(losses, 1)]
+    log[0]["val/mlm_accuracy"] = 0.1
+    log[2]["val/mlm_accuracy"] = 0.9  # an accuracy may rise
     told = cases.settings(log_every=20)
     step = training.keep_best_weights(situation(tmp_path, told, log=log))
     assert (step is not None) == fires
     if step is not None:
         assert "since step 40, from 3 to 3.5" in step.text
-        assert parsed(step.command)["best"] == "-held_out/masked"
+        assert parsed(step.command)["keep_best"] == "-val/mlm_loss"
 
 
 def test_a_small_test_set_says_how_many_examples_would_do(tmp_path):
@@ -110,7 +110,7 @@ def test_a_small_test_set_says_how_many_examples_would_do(tmp_path):
 def test_labels_that_were_drawn_once_are_drawn_again(tmp_path):
     step = score_rules.draw_labels_again(situation(tmp_path, scores=[good(seeds=1)]))
     options = parsed(step.command)
-    assert (options["labels"], options["seeds"]) == ("10,all", 5)
+    assert (options["labels_per_class"], options["seeds"]) == ("10,all", 5)
     assert score_rules.draw_labels_again(situation(tmp_path / "b", scores=[good(seeds=3)])) is None
     everything = score(*at("all", ABOVE, ABOVE), seeds=1)
     assert score_rules.draw_labels_again(situation(tmp_path / "c", scores=[everything])) is None
@@ -130,7 +130,7 @@ def test_a_disappointing_score_asks_for_another_layer(tmp_path):
 
 def test_a_small_batch_of_simclr_is_enlarged(tmp_path):
     step = training.enlarge_batch(situation(tmp_path))
-    assert parsed(step.command)["batch"] == "256"
+    assert parsed(step.command)["batch_size"] == "256"
     assert training.enlarge_batch(situation(tmp_path / "b", cases.settings(batch=256))) is None
     other = cases.settings("rotation", temperature=None)
     assert training.enlarge_batch(situation(tmp_path / "c", other)) is None
@@ -147,9 +147,9 @@ def test_a_task_that_is_too_easy_or_too_hard(tmp_path, accuracy, rule):
 
 
 def test_chance_of_simclr_depends_on_the_batch(tmp_path):
-    log = [{"step": 20, "partner_first": 0.009}]  # 1 of 127 is chance
+    log = [{"step": 20, "contrastive_top1": 0.009}]  # 1 of 127 is chance
     assert training.ease_task(situation(tmp_path, log=log)) is not None
-    log = [{"step": 20, "partner_first": 0.09}]
+    log = [{"step": 20, "contrastive_top1": 0.09}]
     assert training.ease_task(situation(tmp_path / "b", log=log)) is None
     assert training.ease_task(situation(tmp_path / "c")) is None  # nothing is logged
 
@@ -221,7 +221,7 @@ def test_no_command_needs_data_from_python(tmp_path):
 
 
 def test_the_most_urgent_come_first(tmp_path):
-    log = [{"step": 20, "rank": 1.0, "uniformity": 0.0}]
+    log = [{"step": 20, "effective_rank": 1.0, "uniformity": 0.0}]
     steps = list_next_steps(situation(tmp_path, log=log).folder)
     assert [step.command.split()[1] for step in steps[:3]] == ["resume", "pretrain", "probe"]
     assert len(steps) <= MAX_STEPS

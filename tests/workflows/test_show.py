@@ -27,14 +27,14 @@ def home(tmp_path_factory):
     """Runs of three modalities, and their data, in a folder whose name a shell would read."""
     home = tmp_path_factory.mktemp("it's $HOME")
     data = photos(home / "my photos")
-    simclr(data, home / "plain", temperature=0.2, probe_every=2, seed=3)
+    simclr(data, home / "plain", temperature=0.2, knn_every=2, seed=3)
     deeper = {**TINY["encoder_options"], "zero_init_last": False}
-    simclr(data, home / "longer", steps=6, batch=8, encoder_options=deeper)
+    simclr(data, home / "longer", steps=6, batch_size=8, encoder_options=deeper)
     roberta(sentences(home / "text.txt"), home / "text")
     told = {**unit_cases.SPEECH, "iterations": 1}
     iterate("hubert", data=unit_cases.voices(home / "voices"), out=home / "speech", **told)
-    probe(home / "plain", train=data, labels="4,all", seeds=2, quiet=True)
-    probe(home / "longer", train=data, labels="4,all", seeds=2, quiet=True)
+    probe(home / "plain", train=data, labels_per_class="4,all", seeds=2, quiet=True)
+    probe(home / "longer", train=data, labels_per_class="4,all", seeds=2, quiet=True)
     return home
 
 
@@ -80,12 +80,20 @@ def test_options_state_and_metrics_of_one_run(home, capsys):
     changes = text.partition("options that are no defaults")[2].partition("all options")[0]
     assert row(changes, "temperature") == ["0.2", "not 0.5"]
     assert row(changes, "seed") == ["3", "not 0"]
-    assert row(changes, "batch") == ["16", "not 256"]
+    assert row(changes, "batch_size") == ["16", "not 256"]
     assert row(changes, "encoder.layers") == ["[1, 1, 1, 1]"]
-    for usual in ("flip", "optimizer", "lr", "device", "threads", "precision", "keep"):
+    for usual in (
+        "flip_prob",
+        "optimizer",
+        "lr",
+        "device",
+        "cpu_threads",
+        "precision",
+        "keep_last",
+    ):
         assert f"  {usual}  " not in changes
     rest = text.partition("all options")[2]
-    assert row(rest.partition("found")[0], "flip") == ["0.5"]
+    assert row(rest.partition("found")[0], "flip_prob") == ["0.5"]
     assert row(rest, "fingerprint") == [read_record(home / "plain").info.fingerprint]
     assert row(rest, "torch")
 
@@ -128,10 +136,10 @@ def test_the_command_makes_the_run_again_bitwise(home, name, tmp_path, capsys):
 @pytest.mark.run  # a process
 def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
     first, second, third = home / "plain", tmp_path / "second", tmp_path / "third"
-    told = {"steps": 2, "batch": 12, "log_every": 1, "threads": 1, "quiet": True}
-    pretrain("simclr", data=str(home / "my photos"), out=second, start=first, **told)
+    told = {"steps": 2, "batch_size": 12, "log_every": 1, "cpu_threads": 1, "quiet": True}
+    pretrain("simclr", data=str(home / "my photos"), out=second, init_from=first, **told)
     command = format_reproduce_command(read_record(second), out=str(third)).command
-    assert typed(command)[typed(command).index("--start") + 1] == str(first.resolve())
+    assert typed(command)[typed(command).index("--init-from") + 1] == str(first.resolve())
     assert cli.main(typed(command)) == 0
     assert unit_cases.weights(third, 2) == unit_cases.weights(second, 2)
 
@@ -139,13 +147,13 @@ def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
 @pytest.mark.run  # a process
 def test_what_the_machine_chose_is_in_the_command():
     words = typed(
-        format_reproduce_command(cases.settings(threads=7, device="cuda"), out="b").command
+        format_reproduce_command(cases.settings(cpu_threads=7, device="cuda"), out="b").command
     )
-    for name, value in {"threads": "7", "device": "cuda", "precision": "float32"}.items():
+    for name, value in {"cpu_threads": "7", "device": "cuda", "precision": "float32"}.items():
         assert words[words.index(f"--{name}") + 1] == value
-    changes = list_changes(cases.settings(threads=7, device="cuda"))
-    assert not {"threads", "device", "precision"} & {*changes}
-    assert {"temperature", "batch", "steps"} <= {*changes}
+    changes = list_changes(cases.settings(cpu_threads=7, device="cuda"))
+    assert not {"cpu_threads", "device", "precision"} & {*changes}
+    assert {"temperature", "batch_size", "steps"} <= {*changes}
 
 
 @pytest.mark.run  # a process
@@ -185,10 +193,10 @@ def test_weights_from_elsewhere_are_imported_again():
 
 def test_weights_of_timm_are_imported_again_as_they_were():
     record = cases.settings("rotation", data="<imported>")
-    asked = {"method": "rotation", "encoder": "resnet18", "size": 64}
+    asked = {"method": "rotation", "encoder": "resnet18", "image_size": 64}
     record = replace(record, imported={"family": "timm", "from": "a.safetensors", "asked": asked})
     words = format_reproduce_command(record, out="b").command.split()[1:]
-    told = ["--method", "rotation", "--encoder", "resnet18", "--size", "64"]
+    told = ["--method", "rotation", "--encoder", "resnet18", "--image-size", "64"]
     assert words == ["import", "timm", "a.safetensors", *told, "--out", "b"]
 
 
@@ -202,7 +210,7 @@ def test_only_what_differs_stands_beside_each_other(home, capsys):
     assert row(options, "temperature") == ["0.2", "0.5"]
     assert row(options, "steps") == ["4", "6"]
     assert row(options, "encoder.zero_init_last") == ["no"]
-    for same in ("size", "encoder.layers", "data", "flip", "save_every"):
+    for same in ("image_size", "encoder.layers", "data", "flip_prob", "save_every"):
         assert f"\n{same}  " not in options
     assert "found: nothing differs" in text
     assert "environment: nothing differs" in text
@@ -282,12 +290,12 @@ def test_the_help_says_what_is_shown(capsys):
 
 def test_a_log_that_is_not_whole(tmp_path, capsys):
     log = cases.lines(
-        {"step": 20, "nt_xent": 3.0, "rank": 8.0}, "{oops", {"step": 40, "nt_xent": 2}
+        {"step": 20, "nt_xent": 3.0, "effective_rank": 8.0}, "{oops", {"step": 40, "nt_xent": 2}
     )
     run = cases.folder(tmp_path / "run", metrics=log + '{"step": 60, "nt_xent": 1.')
     text = said("show", run, capsys=capsys)
     assert row(text, "nt_xent") == ["2"]
-    assert row(text, "rank") == ["8 (step 20)"]
+    assert row(text, "effective_rank") == ["8 (step 20)"]
     assert "1 line of metrics.jsonl cannot be read" in text
 
 

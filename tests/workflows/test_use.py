@@ -14,7 +14,14 @@ from selfwise.workflows import probe_examples
 
 SHAPE = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
 ENCODER = {"encoder": "resnet18", "encoder_options": SHAPE}
-QUICK = {**ENCODER, "steps": 20, "batch": 64, "threads": 1, "quiet": True, "flip": 0.0}
+QUICK = {
+    **ENCODER,
+    "steps": 20,
+    "batch_size": 64,
+    "cpu_threads": 1,
+    "quiet": True,
+    "flip_prob": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +32,13 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def score(run):
-    labels = {"train": "digits:train", "test": "digits:test", "labels": "5,20"}
+    labels = {"train": "digits:train", "test": "digits:test", "labels_per_class": "5,20"}
     return selfwise.probe(run, **labels, seeds=2, quiet=True)
 
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_how_a_task_was_made_is_said_once_and_kept(tmp_path, capsys, quiet):
-    told = {**QUICK, "steps": 1, "batch": 8, "quiet": quiet, "grid": 2, "size": 16}
+    told = {**QUICK, "steps": 1, "batch_size": 8, "quiet": quiet, "grid": 2, "image_size": 16}
     run = selfwise.pretrain("jigsaw", data="digits:train", out=tmp_path / "run", **told)
     sentence = "jigsaw: permutations 24, least_hamming 2, mean_hamming 3.13043\n"
     assert capsys.readouterr().err.count(sentence) == (0 if quiet else 1)
@@ -109,7 +116,7 @@ def test_other_probes(run, kind, monkeypatch):
     monkeypatch.setattr(supervised, "LEAST_STEPS", 20)
     monkeypatch.setattr(supervised, "TUNING_RATES", (0.02,))
     weights = run.encoder.state_dict()["model.conv1.weight"].clone()
-    pair = {"train": "digits:train", "test": "digits:test", "labels": "10", "seeds": 1}
+    pair = {"train": "digits:train", "test": "digits:test", "labels_per_class": "10", "seeds": 1}
     found = selfwise.probe(run, **pair, kind=kind, quiet=True)
     assert 0.2 < found.accuracy <= 1.0
     assert torch.equal(weights, run.encoder.state_dict()["model.conv1.weight"])
@@ -128,12 +135,12 @@ def test_supervised_from_scratch_has_the_views_and_steps_of_the_run(run, monkeyp
         return original(make, known, asked, options, **{**more, "rates": (0.1,)})
 
     monkeypatch.setattr(supervised, "finetune", spy)
-    pair = {"train": "digits:train", "test": "digits:test", "labels": "10", "seeds": 1}
-    found = selfwise.probe(run, **pair, scratch=True, quiet=True)
+    pair = {"train": "digits:train", "test": "digits:test", "labels_per_class": "10", "seeds": 1}
+    found = selfwise.probe(run, **pair, supervised_baseline=True, quiet=True)
     assert "supervised" in {row["competitor"] for row in found.rows()}
     options, augment, known, more = seen[0]
     assert options.steps == 20
-    assert options.batch == 64
+    assert options.batch_size == 64
     assert augment == run.method.augment
     assert len(known) == 100
     assert len(more["rates"]) > 1
@@ -196,13 +203,15 @@ def test_seeds_make_runs(run, tmp_path):
 def test_an_earlier_run_is_a_start(run, tmp_path):
     out = tmp_path / "next"
     told = {**QUICK, "steps": 1, "lr": 0.0, "optimizer": "sgd"}
-    after = selfwise.pretrain("supervised", data="digits:train", out=out, **told, start=run.folder)
+    after = selfwise.pretrain(
+        "supervised", data="digits:train", out=out, **told, init_from=run.folder
+    )
     before = dict(run.encoder.named_parameters())
     assert all(torch.equal(p, before[n]) for n, p in after.encoder.named_parameters())
     other = {**told, "encoder_options": {**SHAPE, "channels": [8, 8, 16, 32]}}
     with pytest.raises(ValueError, match=r"weights do not fit: .*layer4"):
         selfwise.pretrain(
-            "simclr", data="digits:train", out=tmp_path / "x", **other, start=run.folder
+            "simclr", data="digits:train", out=tmp_path / "x", **other, init_from=run.folder
         )
     assert not (tmp_path / "x").exists()
 
@@ -213,7 +222,7 @@ def test_the_untrained_twin_is_untrained_whatever_the_start(run):
 
 
 def test_a_checkpoint_can_be_opened_by_its_folder(tmp_path):
-    told = {**QUICK, "steps": 4, "save_every": 2, "keep": 2}
+    told = {**QUICK, "steps": 4, "save_every": 2, "keep_last": 2}
     whole = selfwise.pretrain("simclr", data="digits:train", out=tmp_path / "run", **told)
     assert whole.step == 4
     early = selfwise.load(tmp_path / "run" / "checkpoints" / "step-00000002")
@@ -250,13 +259,13 @@ def test_health_is_logged_and_changes_nothing(tmp_path):
     weights = []
     for every in (0, 5):
         out = tmp_path / str(every)
-        told = {**QUICK, "steps": 10, "health_every": every, "log_every": 10}
+        told = {**QUICK, "steps": 10, "monitor_every": every, "log_every": 10}
         weights.append(selfwise.pretrain("simclr", data="digits", out=out, **told).weights)
         lines = [json.loads(t) for t in (out / "metrics.jsonl").read_text().splitlines()]
-        looked = [line["step"] for line in lines if "rank" in line]
+        looked = [line["step"] for line in lines if "effective_rank" in line]
         assert looked == ([5, 10] if every else [])
     assert weights[0] == weights[1]
-    assert {"alignment", "uniformity", "rank"} <= set(lines[-1])
+    assert {"alignment", "uniformity", "effective_rank"} <= set(lines[-1])
 
 
 @pytest.mark.run

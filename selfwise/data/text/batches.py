@@ -49,7 +49,7 @@ class TextSource:
         if not 1 <= batch <= rows:
             raise ValueError(
                 f"batch {batch} does not fit the data, which are {rows} rows of {length} tokens; "
-                f"1 to {rows} is right, or a smaller --length"
+                f"1 to {rows} is right, or a smaller --max-length"
             )
         self.steps_per_epoch = rows // batch
 

@@ -30,8 +30,8 @@ PAIR_NAMES = (
     ("#1 String", "#2 String"),  # the file of MRPC
 )
 LAYOUTS = (
-    "a csv, tsv, jsonl or parquet file with a label column (name it with --label), a folder of txt "
-    "files per class, or a pair (texts, labels) in Python"
+    "a csv, tsv, jsonl or parquet file with a label column (name it with --label-column), a folder "
+    "of txt files per class, or a pair (texts, labels) in Python"
 )
 
 Label = str | int | float | bytes

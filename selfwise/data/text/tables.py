@@ -80,7 +80,7 @@ def choose_column(
     if name is None:
         raise ValueError(
             f"{where}: which field holds the text? None is named {', '.join(usual)}; "
-            f"name one with --field; there are: {', '.join(names)}"
+            f"name one with --text-column; there are: {', '.join(names)}"
         )
     return name
 

@@ -39,7 +39,7 @@ def sample_text_batches(source: TextRows, *, tokens: int = MAX_TOKENS) -> HeldOu
 
 
 class HeldOutLoss:
-    """Loss terms and metrics of the method, in float32 and evaluation mode, as `held_out/NAME`.
+    """Loss terms and metrics of the method, in float32 and evaluation mode, as `val/NAME`.
 
     Views are functions of the seed, so that every look sees the same masks. Nothing of the run
     changes.
@@ -50,7 +50,7 @@ class HeldOutLoss:
         self.read, self.count = batches
 
     def __call__(self, method: Method) -> dict[str, float]:
-        return {f"held_out/{name}": value for name, value in self.measure(method).items()}
+        return {f"val/{name}": value for name, value in self.measure(method).items()}
 
     def measure(self, method: Method) -> dict[str, float]:
         """The mean of every term and metric over all examples."""

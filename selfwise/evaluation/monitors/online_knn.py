@@ -17,7 +17,7 @@ from selfwise.methods.method import Method
 # examples at most; enough for half a point of standard error
 MAX_REFERENCE, MAX_TEST = 4_000, 1_000
 FORMER_K = 20  # of runs that were started before k was chosen
-ACCURACY, CHOSEN_K = "online_knn", "online_knn_k"  # as they are logged
+ACCURACY, CHOSEN_K = "knn_top1", "knn_k"  # as they are logged
 
 
 class OnlineKNN:
@@ -43,7 +43,7 @@ class OnlineKNN:
         self.k: int | None = None
         self.log: Path | None = None
         assert self.reference.labels is not None
-        check_two_classes(self.reference.labels, what="--probe-every")
+        check_two_classes(self.reference.labels, what="--knn-every")
 
     def begin(self, log: Path) -> None:
         """Take k from metrics.jsonl of the run, if it has one; what was measured before is not

@@ -82,7 +82,7 @@ class RepresentationMonitor:
                 batch = to_device(slice_batch(self.batch, part), device)
                 features.append(self._features(method, batch, part, has_pair=has_pair))
             h, *pair = (torch.cat(parts) for parts in zip(*features, strict=True))
-            values = {"uniformity": uniformity(h), "rank": _finite_rank(h)}
+            values = {"uniformity": uniformity(h), "effective_rank": _finite_rank(h)}
             if pair:
                 values = {"alignment": alignment(*pair), **values}
         self.max_rank = min(h.shape)
@@ -117,15 +117,15 @@ def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
     no statistics yet comes close to that; a few steps later it does not.
     """
     min_rank = max(COLLAPSED_RANK, COLLAPSED_RANK_SHARE * max_rank)
-    if values["rank"] < min_rank:
-        symptom = f"an effective rank of {values['rank']:.1f} of {max_rank}"
+    if values["effective_rank"] < min_rank:
+        symptom = f"an effective rank of {values['effective_rank']:.1f} of {max_rank}"
     elif values["uniformity"] > COLLAPSED_UNIFORMITY:
         symptom = f"a uniformity of {values['uniformity']:.3f}, where 0 is a single point"
     else:
         return None
     return (
         f"the representation has collapsed: its features have {symptom}, so that examples can "
-        "hardly be told apart; a lower --lr, a larger --batch, stronger views or another "
+        "hardly be told apart; a lower --lr, a larger --batch-size, stronger views or another "
         "--temperature usually help"
     )
 

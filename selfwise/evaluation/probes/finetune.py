@@ -95,8 +95,8 @@ def _train_and_predict(
 ) -> Int64[np.ndarray, "m"]:
     """Raises FloatingPointError if the loss or the outputs are no numbers any more."""
     method = build(seed)
-    options = options.replace(batch=min(options.batch or len(train), len(train)))
-    source = ImageSource(train, batch=options.batch, seed=seed, labelled=True)
+    options = options.replace(batch_size=min(options.batch_size or len(train), len(train)))
+    source = ImageSource(train, batch=options.batch_size, seed=seed, labelled=True)
     fit(method, source, options, seed=seed, quiet=True)
     return _predict(method, test, options, size=size)
 
@@ -107,7 +107,9 @@ def _predict(
     device = next(method.parameters()).device  # where the loop has put it
     rows = np.split(np.arange(len(images)), range(PREDICT_BATCH, len(images), PREDICT_BATCH))
     with evaluation_mode(method, device) as model, autocast(device, options.precision):
-        image_views = iterate_views(images, rows, size=size, device=device, workers=options.workers)
+        image_views = iterate_views(
+            images, rows, size=size, device=device, workers=options.num_workers
+        )
         logits = torch.cat([model.predict(view) for view in image_views])  # type: ignore[operator]
     if not bool(logits.isfinite().all()):
         raise FloatingPointError("the weights are no numbers any more")

@@ -56,22 +56,22 @@ class OpenAudio:
     def adopt(self, earlier: Record) -> None:
         """Targets are made anew; nothing is taken from the run that a run starts from."""
 
-    def source(self, method: Method, *, batch: int, seed: int) -> AudioSource:
+    def source(self, method: Method, *, batch_size: int, seed: int) -> AudioSource:
         return self._source(self.trained, self._labels(), seed=seed)
 
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
-        if training.probe_every:
+        if training.knn_every:
             raise ValueError(
-                "--probe-every is for images with labels; speech is watched on held-out recordings "
-                "every --health-every steps"
+                "--knn-every is for images with labels; speech is watched on held-out recordings "
+                "every --monitor-every steps"
             )
-        if not training.health_every or self.held_out is None:
+        if not training.monitor_every or self.held_out is None:
             return []
         labels = None if self.targets is None else self.targets.held_out
         source = self._source(self.held_out, labels, seed=seed)
         count = min(source.steps_per_epoch, HELD_OUT_BATCHES)
         read = source.__getitem__
-        return [HeldOutLoss((read, count), seed=seed, every=training.health_every)]
+        return [HeldOutLoss((read, count), seed=seed, every=training.monitor_every)]
 
     def join(self, folder: Path) -> None:
         """Nothing is written while recordings are read."""

@@ -53,11 +53,11 @@ PROGRESS_FROM = 5_000  # reading more recordings than this reports its progress
 class AudioReading(Config):
     """How recordings are read."""
 
-    seconds: Annotated[float, Gt(0)] = 80.0
+    batch_seconds: Annotated[float, Gt(0)] = 80.0
     """Seconds of sound in a step, padding included."""
-    longest: Annotated[float, Gt(0)] = 15.6
+    max_clip_seconds: Annotated[float, Gt(0)] = 15.6
     """Seconds of a recording that are read at once; longer ones are cropped."""
-    held_out: Annotated[float, Ge(0), Lt(1)] = 0.05
+    val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.05
     """Share of the recordings that is kept out of clusters and training, to measure the loss."""
     exclude: str = ""
     """Leave out the files whose path fits, such as "*_theo_*"; several with commas."""
@@ -103,16 +103,19 @@ class AudioModality:
                 progress=report_tenths(_format_reading, min_total=PROGRESS_FROM),
             )
         )
-        if options.held_out and len(recordings) == 1:
+        if options.val_fraction and len(recordings) == 1:
             raise ValueError(
-                f"{recordings.ids[0]} is the only recording, and --held-out {options.held_out:g} "
-                "would leave none to train on: give --held-out 0, or the recording in parts"
+                f"{recordings.ids[0]} is the only recording, and --val-fraction "
+                f"{options.val_fraction:g} would leave none to train on: give --val-fraction 0, or "
+                "the recording in parts"
             )
         trained, held_out = recordings, None
-        if options.held_out:
-            trained, held_out = recordings.split(options.held_out, seed=0)
+        if options.val_fraction:
+            trained, held_out = recordings.split(options.val_fraction, seed=0)
         info = describe_recordings(recordings, trained, held_out)
-        run_audio = OpenAudio(trained, held_out, info, options.seconds, options.longest)
+        run_audio = OpenAudio(
+            trained, held_out, info, options.batch_seconds, options.max_clip_seconds
+        )
         _add_needs(run_audio, opening, recordings)
         return run_audio
 
@@ -128,7 +131,7 @@ class AudioModality:
         about: Mapping[str, Mapping[str, Any]],
         open_run: OpenRun,
     ) -> dict[str, object]:
-        return {name: int(about[name]["clusters"]) for name in method.needs}
+        return {name: int(about[name]["num_clusters"]) for name in method.needs}
 
     def options_from_start(self, start: Path) -> dict[str, object]:
         return {}
@@ -154,7 +157,7 @@ class AudioModality:
         return encoders.count_layers(choice.name, **drop_none(choice.options))
 
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Recordings:
-        for name in (n for n in ("field", "label") if getattr(options, n)):
+        for name in (n for n in ("text_column", "label_column") if getattr(options, n)):
             raise ValueError(f"--{name} is for text, and this run is on audio")
         trained = run.record.reading
         assert isinstance(trained, AudioReading), "a run on speech"
@@ -216,15 +219,16 @@ class AudioModality:
 
 def _check_reading(options: AudioReading) -> None:
     """Raises ValueError for numbers that do not go together, before anything is read."""
-    seconds, longest = options.seconds, options.longest
+    seconds, longest = options.batch_seconds, options.max_clip_seconds
     if longest > seconds:
         raise ValueError(
-            f"--longest {longest:g} is above --seconds {seconds:g}: the longest crop must fit "
-            f"into a step; give a --longest of at most {seconds:g}"
+            f"--max-clip-seconds {longest:g} is above --batch-seconds {seconds:g}: the longest "
+            f"crop must fit into a step; give a --max-clip-seconds of at most {seconds:g}"
         )
     if round(longest * RATE) < TWO_FRAMES:
         raise ValueError(
-            f"--longest {longest:g} is less than two frames, which are {TWO_FRAMES / RATE:g} s"
+            f"--max-clip-seconds {longest:g} is less than two frames, which are "
+            f"{TWO_FRAMES / RATE:g} s"
         )
 
 
@@ -244,8 +248,8 @@ def _add_needs(run_audio: OpenAudio, opening: Opening, recordings: Recordings) -
         if opening.folder is None:
             about = frame_targets.about
             print_progress(
-                f"{about['clusters']} units of {about['of']}, {about['in use']} in use, perplexity "
-                f"{about['perplexity']:.1f}"
+                f"{about['num_clusters']} units of {about['of']}, {about['in use']} in use, "
+                f"perplexity {about['perplexity']:.1f}"
             )
         run_audio.targets, run_audio.inputs[name], run_audio.about[name] = (
             frame_targets,

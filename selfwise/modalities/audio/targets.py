@@ -33,7 +33,7 @@ from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.mfcc import mfcc_frames
 
 FORMAT = 1  # to be raised whenever the same options give other units
-FOLDER = "units"  # in the run folder
+FOLDER = "targets"  # in the run folder
 MFCC = "mfcc"
 SEED = 0  # units are a function of the data alone: runs of several seeds share them
 
@@ -91,12 +91,13 @@ def learn_targets(
 
     Raises ValueError if there are more clusters than frames, or `units` is neither mfcc nor a run.
     """
-    source = _open_source(options.units, options.units_layer, open_run)
+    source = _open_source(options.targets, options.target_layer, open_run)
     parts = [trained, *([held_out] if held_out is not None else [])]
     prints = [(part.fingerprint, part.stamp) for part in parts]
-    home = cache_dir("units") / digest(repr((FORMAT, prints, source.key, options.clusters)))
+    home = cache_dir("targets") / digest(repr((FORMAT, prints, source.key, options.num_clusters)))
     make_once.make_once(
-        home, lambda: _build_targets(home, parts, source, clusters=options.clusters, device=device)
+        home,
+        lambda: _build_targets(home, parts, source, clusters=options.num_clusters, device=device),
     )
     return load_targets(home)
 
@@ -134,10 +135,10 @@ def compute_unseen_targets(
     """
     if units is None:
         raise ValueError("this run was imported without its units")
-    earlier = options.units
+    earlier = options.targets
     if earlier != MFCC and not Path(earlier).is_dir():
         raise ValueError(f"its units are those of an earlier run, {earlier}, which is not there")
-    source = _open_source(earlier, options.units_layer, open_run)
+    source = _open_source(earlier, options.target_layer, open_run)
     if source.about != units.about["of"]:
         raise ValueError(f"its units are of {units.about['of']}, and there is {source.about}")
     frames, valid = source.extract(device)(batch)
@@ -161,14 +162,14 @@ def _open_source(units: str, layer: int, open_run: OpenRun) -> _ClusterSource:
         )
     folder = Path(units)
     if not folder.is_dir():
-        raise ValueError(f"--units must be {MFCC} or the folder of an earlier run, not {units!r}")
+        raise ValueError(f"--targets must be {MFCC} or the folder of an earlier run, not {units!r}")
     run = open_run(folder)
     if run.method.modality != "audio":
-        raise ValueError(f"--units {units} is a run on {run.method.modality}, not on audio")
+        raise ValueError(f"--targets {units} is a run on {run.method.modality}, not on audio")
     depth = run.method.encoder.depth
     if not -depth <= layer < depth:
         raise ValueError(
-            f"--units-layer {layer} does not exist: the encoder of {units} has layers 0 to "
+            f"--target-layer {layer} does not exist: the encoder of {units} has layers 0 to "
             f"{depth - 1}"
         )
     # heads and norms leave no trace in the weights
@@ -231,7 +232,7 @@ def _build_targets(
         )
     about = {
         "of": source.about,
-        "clusters": codebook.size,
+        "num_clusters": codebook.size,
         "in use": int((labels[0].count_labels() > 0).sum()),
         "perplexity": round(float(labels[0].perplexity), 2),
         "frames": int(labels[0].count_labels().sum()),

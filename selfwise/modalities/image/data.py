@@ -65,32 +65,34 @@ class OpenImages:
     def adopt(self, earlier: Record) -> None:
         """Images take nothing from the run that they start from."""
 
-    def source(self, method: Method, *, batch: int, seed: int) -> ImageSource:
+    def source(self, method: Method, *, batch_size: int, seed: int) -> ImageSource:
         if method.draw is None:
-            return ImageSource(self.images, batch=batch, seed=seed, labelled=self.labelled)
+            return ImageSource(self.images, batch=batch_size, seed=seed, labelled=self.labelled)
         assert not isinstance(method.draw, RowSampler), "rows of documents are for text"
         labels = require_labels(self.images)
-        draw = method.draw(labels, batch=batch, names=self.images.classes)
-        return ImageSource(self.images, batch=batch, seed=seed, labelled=self.labelled, draw=draw)
+        draw = method.draw(labels, batch=batch_size, names=self.images.classes)
+        return ImageSource(
+            self.images, batch=batch_size, seed=seed, labelled=self.labelled, draw=draw
+        )
 
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
         size, probes = self.info.size, list[Probe]()
-        if training.health_every:
+        if training.monitor_every:
             probes.append(
                 RepresentationMonitor(
-                    self.images, size=size, seed=seed, every=training.health_every
+                    self.images, size=size, seed=seed, every=training.monitor_every
                 )
             )
-        if training.probe_every:
+        if training.knn_every:
             if self.images.labels is None:
                 raise ValueError(
-                    "--probe-every needs labels: a folder for each class, or a csv with them"
+                    "--knn-every needs labels: a folder for each class, or a csv with them"
                 )
-            self.online = OnlineKNN(self.images, size=size, seed=seed, every=training.probe_every)
+            self.online = OnlineKNN(self.images, size=size, seed=seed, every=training.knn_every)
             probes.append(self.online)
         for name, kind in PICTURES.items():
             if hasattr(method, name):
-                every = training.health_every or LAST
+                every = training.monitor_every or LAST
                 self.pictures = kind(self.images, size=size, seed=seed, every=every, folder=None)
                 probes.append(self.pictures)
         return probes

@@ -87,7 +87,7 @@ def load_inputs(
         elif (folder / targets.FOLDER).is_dir():
             inputs[name] = targets.load_targets(folder / targets.FOLDER, open_run).units
         else:
-            inputs[name] = targets.UnknownTargets(int(about[name]["clusters"]))
+            inputs[name] = targets.UnknownTargets(int(about[name]["num_clusters"]))
     return inputs
 
 

@@ -48,11 +48,11 @@ BUILDERS: dict[str, EncoderFactory] = {  # by family; all others are models of t
 class ImageReading(Config):
     """How images are read."""
 
-    size: Annotated[int, Ge(1)] | None = None
+    image_size: Annotated[int, Ge(1)] | None = None
     """Side of the views in px; by default the images' shorter side, at most 224."""
     channels: Literal[1, 3] | None = None
     """1 or 3; by default files are read in colour, arrays as they are."""
-    decode: Annotated[int, Ge(1)] = 256
+    max_decode_size: Annotated[int, Ge(1)] = 256
     """Longest allowed shorter side in px; larger files are shrunk to it."""
     cache: Literal["auto", "yes", "no"] = "auto"
     """Decode once into a file: `auto` where the images are small, `yes`, or `no`."""
@@ -92,16 +92,16 @@ class ImageModality:
         images = open_images(
             data,
             channels=options.channels,
-            decode=options.decode,
+            decode=options.max_decode_size,
             cache=options.cache,
             skip_broken=options.skip_broken,
             labelled=labelled,
         )
-        size = int(options.size or min(images.side, 224))
+        size = int(options.image_size or min(images.side, 224))
         workers = count_workers(images)
         info = describe_images(images, size=size, labelled=labelled)
         run_images = OpenImages(images, info, labelled, workers)
-        add_needs(run_images.needs, run_images, opening, decode=options.decode)
+        add_needs(run_images.needs, run_images, opening, decode=options.max_decode_size)
         return run_images
 
     def load_facts(self, folder: Path, info: ImageInfo) -> ImageFacts:
@@ -148,14 +148,14 @@ class ImageModality:
 
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Images:
         """Examples read as those that the encoder has seen."""
-        for name in (n for n in ("field", "label") if getattr(options, n)):
+        for name in (n for n in ("text_column", "label_column") if getattr(options, n)):
             raise ValueError(f"--{name} is for text, and this run is on images")
         trained = run.record.reading
         assert isinstance(trained, ImageReading), "a run on images"
         images = open_images(
             data,
             channels=image_info(run.record).channels,
-            decode=trained.decode,
+            decode=trained.max_decode_size,
             cache=trained.cache,
             labelled=options.labelled,
             skip_broken=options.skip_broken,

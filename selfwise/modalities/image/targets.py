@@ -39,7 +39,7 @@ from selfwise.targets.patches import PatchTargets
 from selfwise.training.checkpoint import find_latest
 
 FORMAT = 3  # to be raised whenever the same options give other units
-FOLDER = "units"  # in the run folder
+FOLDER = "targets"  # in the run folder
 NEEDS = "needs.safetensors"  # in the run folder: tensors that its method needs
 PATCHES = "patches"
 SEED = 0  # units are a function of the data alone: runs of several seeds share them
@@ -56,7 +56,7 @@ class Codes:
     """The codes of a run of an image tokenizer; `patch`: side in px of what a code stands for."""
 
     def __init__(self, method: Any, size: int):
-        self.method, self.size = method.eval(), int(method.units)
+        self.method, self.size = method.eval(), int(method.targets)
         self.patch = size // method.encoder.grid[0]
 
     @torch.no_grad()
@@ -94,7 +94,7 @@ class UnknownTargets:
     def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
         raise ValueError(
             "this run was imported without its image tokenizer, so it makes no units; train with "
-            "--units, and --start from this run"
+            "--targets, and --init-from from this run"
         )
 
 
@@ -165,9 +165,9 @@ def learn_targets(
 
     Raises ValueError if `units` is neither `patches` nor a run that fits.
     """
-    units, clusters = options.units, options.clusters
+    units, clusters = options.targets, options.num_clusters
     run = None if units == PATCHES else _open_tokenizer_run(units, images, size, open_run)
-    about = {"of": PATCHES, "clusters": clusters, "patch": patch, "size": size}
+    about = {"of": PATCHES, "num_clusters": clusters, "patch": patch, "size": size}
     # fingerprint and stamp are of what is on the disk, and not of how it is read
     key: tuple[Any, ...] = (images.fingerprint, getattr(images, "stamp", ""))
     key += (images.channels, decode)
@@ -176,11 +176,11 @@ def learn_targets(
         key += (run.weights,)
         if hasattr(run.method, "codes"):
             tokenizer: Any = run.method
-            about["clusters"] = int(tokenizer.units)
+            about["num_clusters"] = int(tokenizer.units)
         else:
-            layer = _check_target_layer(run, options.units_layer, units, patch)
-            about |= {"clusters": clusters, "layer": layer}
-    home = cache_dir("units") / digest(repr((FORMAT, key, sorted(about.items()))))
+            layer = _check_target_layer(run, options.target_layer, units, patch)
+            about |= {"num_clusters": clusters, "layer": layer}
+    home = cache_dir("targets") / digest(repr((FORMAT, key, sorted(about.items()))))
     source = None if run is None else Path(units)
     make_once.make_once(
         home, lambda: _build_targets(home, images, about, source, run, device, open_run)
@@ -213,20 +213,20 @@ def _open_tokenizer_run(units: str, images: Images, size: int, open_run: OpenRun
     folder = Path(units)
     if not folder.is_dir():
         raise ValueError(
-            f"--units must be {PATCHES} or the folder of an earlier run, not {units!r}"
+            f"--targets must be {PATCHES} or the folder of an earlier run, not {units!r}"
         )
     run = open_run(folder)
     if run.method.modality != "image":
-        raise ValueError(f"--units {units} is a run on {run.method.modality}, not on images")
+        raise ValueError(f"--targets {units} is a run on {run.method.modality}, not on images")
     info = image_info(run.record)
     if info.size != size:
         raise ValueError(
-            f"--units {units} was trained at {info.size} px and this run is at {size} px: give "
-            f"--size {info.size}, or train a tokenizer at {size} px"
+            f"--targets {units} was trained at {info.size} px and this run is at {size} px: give "
+            f"--image-size {info.size}, or train a tokenizer at {size} px"
         )
     if info.channels != images.channels:
         raise ValueError(
-            f"--units {units} was trained on {info.channels} channels, and these images have "
+            f"--targets {units} was trained on {info.channels} channels, and these images have "
             f"{images.channels}: give --channels {info.channels}"
         )
     return run
@@ -241,7 +241,7 @@ def _check_target_layer(run: EarlierRun, layer: int, units: str, patch: int) -> 
         layers = run.method.encoder.hidden(blank)
     if not -len(layers) <= layer < len(layers):
         raise ValueError(
-            f"--units-layer {layer} does not exist: the encoder of {units} has layers 0 to "
+            f"--target-layer {layer} does not exist: the encoder of {units} has layers 0 to "
             f"{len(layers) - 1}"
         )
     tokens = layers[layer].tokens
@@ -286,7 +286,7 @@ def _learn_clusters(
 ) -> None:
     """Clusters of patches, or of a layer's patches, at the size of training."""
     size = about["size"]
-    order = shuffle_indices(len(images), SEED, "clusters")[:MAX_CLUSTERED_IMAGES]
+    order = shuffle_indices(len(images), SEED, "num_clusters")[:MAX_CLUSTERED_IMAGES]
 
     def features(rows: np.ndarray) -> Float[Tensor, "m d"]:
         (view,) = iterate_views(images, [np.sort(rows)], size=size, device=device)
@@ -298,7 +298,7 @@ def _learn_clusters(
 
     order = order[: max(1, MAX_FEATURE_BYTES // features(order[:1]).nbytes)]
     groups = np.array_split(order, -(-len(order) // IMAGES_PER_BATCH))
-    settings = KMeansSettings(len(groups), about["clusters"], SEED)
+    settings = KMeansSettings(len(groups), about["num_clusters"], SEED)
     folder, memory = home / make_once.SCRATCH, MAX_FEATURE_BYTES / 2**30
     with keep_freed_memory():
         codebook = learn_codebook(

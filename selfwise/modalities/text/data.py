@@ -75,7 +75,7 @@ class OpenText:
         """Published tables of tokens may have more rows than their tokenizer has tokens."""
         self.info = self.info.replace(vocab=max(self.info.vocab, getattr(earlier.info, "vocab", 0)))
 
-    def source(self, method: Method, *, batch: int, seed: int) -> TextSource:
+    def source(self, method: Method, *, batch_size: int, seed: int) -> TextSource:
         sentences = draw_of(method).needs_sentences
         corpus = open_corpus(
             self.documents,
@@ -89,7 +89,7 @@ class OpenText:
         else:
             self.trained, self.held_out = corpus, None
         _check_documents(self.trained, self.held_out, method)
-        source = self._rows(self.trained, method, batch=batch, seed=seed)
+        source = self._rows(self.trained, method, batch_size=batch_size, seed=seed)
         self.info = self.info.replace(
             examples=source.plan(0).size,
             fingerprint=corpus.fingerprint,
@@ -102,19 +102,19 @@ class OpenText:
         return source
 
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
-        if training.probe_every:
+        if training.knn_every:
             raise ValueError(
-                "--probe-every is for images with labels; text is watched on held-out documents "
-                "every --health-every steps"
+                "--knn-every is for images with labels; text is watched on held-out documents "
+                "every --monitor-every steps"
             )
-        if not training.health_every or self.held_out is None:
+        if not training.monitor_every or self.held_out is None:
             return []
         try:
-            rows = self._rows(self.held_out, method, batch=1, seed=seed)
+            rows = self._rows(self.held_out, method, batch_size=1, seed=seed)
         except ValueError as error:
             print_progress(f"warning: no held-out loss: {error}")
             return []
-        return [HeldOutLoss(sample_text_batches(rows), seed=seed, every=training.health_every)]
+        return [HeldOutLoss(sample_text_batches(rows), seed=seed, every=training.monitor_every)]
 
     def join(self, folder: Path) -> None:
         """Nothing is written while rows are read."""
@@ -122,11 +122,11 @@ class OpenText:
     def save(self, folder: Path) -> None:
         save_tokenizer(self.tokenizer, folder)
 
-    def _rows(self, corpus: Corpus, method: Method, *, batch: int, seed: int) -> TextSource:
+    def _rows(self, corpus: Corpus, method: Method, *, batch_size: int, seed: int) -> TextSource:
         return TextSource(
             corpus,
             draw_of(method),
-            batch=batch,
+            batch=batch_size,
             seed=seed,
             length=self.info.length,
             vocabulary=self.tokenizer.vocabulary,

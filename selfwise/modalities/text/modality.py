@@ -56,16 +56,16 @@ class TextReading(Config):
     wordpiece:30000 (by default 8,192, and all characters); or a file or folder: tokenizer.json,
     vocab.txt, vocab.json with merges.txt, a SentencePiece .model; by default the kind that goes
     with the method."""
-    lower: bool = False
+    lowercase: bool = False
     """Train the tokenizer on lower-cased text."""
-    length: Annotated[int, Ge(8)] = 128
+    max_length: Annotated[int, Ge(8)] = 128
     """Tokens in a row, special tokens included."""
-    field: str = ""
+    text_column: str = ""
     """The column that holds the text, in jsonl, csv, tsv and parquet."""
     documents: str = "auto"
     """What a document is in a txt file: file, blank (blank lines part them) or line; auto is
     file."""
-    held_out: Annotated[float, Ge(0), Lt(1)] = 0.05
+    val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.05
     """Share of the documents, or of the only one, that is kept out to measure the loss."""
     batch_tokens: Annotated[int, Ge(0)] = 0
     """Instead of batch: tokens in a step, in as many whole rows as that makes."""
@@ -95,12 +95,12 @@ class TextModality:
         return make_overrides_class(TextShape, prefix=ENCODER_PREFIX)
 
     def open_data(self, data: object, options: TextReading, opening: Opening) -> OpenText:
-        if options.batch_tokens and options.batch_tokens < options.length:
+        if options.batch_tokens and options.batch_tokens < options.max_length:
             raise ValueError(
-                f"--batch-tokens {options.batch_tokens} is less than a row of {options.length} "
+                f"--batch-tokens {options.batch_tokens} is less than a row of {options.max_length} "
                 "tokens"
             )
-        documents = open_documents(data, field=options.field, documents=options.documents)
+        documents = open_documents(data, field=options.text_column, documents=options.documents)
         if documents.left_out:
             print_progress(documents.left_out, prefix="data: ")
         if opening.folder is not None:
@@ -109,14 +109,14 @@ class TextModality:
             tokenizer = open_tokenizer(
                 options.tokenizer or opening.method.default_tokenizer,
                 lambda: documents,
-                lower=options.lower,
+                lower=options.lowercase,
                 progress=partial(print_progress, prefix="tokenizer: "),
             )
         return OpenText(
             documents,
             tokenizer,
-            TextInfo(vocab=tokenizer.vocabulary.size, length=options.length),
-            held_out_share=options.held_out,
+            TextInfo(vocab=tokenizer.vocabulary.size, length=options.max_length),
+            held_out_share=options.val_fraction,
             batch_tokens=options.batch_tokens,
             method=opening.method,
             tokenizer_name=options.tokenizer or opening.method.default_tokenizer,
@@ -151,8 +151,8 @@ class TextModality:
         encoder = encoders.build_text_encoder(choice.name, vocab=vocab, seed=seed, **options)
         if encoder.length < length:
             raise ValueError(
-                f"--length {length} is more than the {encoder.length} positions of the encoder: "
-                f"give --encoder.length {length}, or a smaller --length"
+                f"--max-length {length} is more than the {encoder.length} positions of the "
+                f"encoder: give --encoder.length {length}, or a smaller --max-length"
             )
         return encoder
 
@@ -171,7 +171,9 @@ class TextModality:
             raise ValueError(
                 "--skip-broken is for images; a text file that cannot be read is an error"
             )
-        return open_texts(data, labelled=options.labelled, field=options.field, label=options.label)
+        return open_texts(
+            data, labelled=options.labelled, field=options.text_column, label=options.label_column
+        )
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         """The positions behind `length` were never trained, so longer texts are read in windows."""

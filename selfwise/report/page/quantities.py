@@ -2,10 +2,17 @@
 
 from collections.abc import Sequence
 
-HELD_OUT = "held_out/"
-HEALTH = ("alignment", "uniformity", "rank", "online_knn")
-SETTINGS = ("online_knn_k",)  # numbers that are logged and do not change: no curve
-PERCENT = ("accuracy", "partner_first", "online_knn", "waiting_for_data", "masked_share", "active")
+HELD_OUT = "val/"
+HEALTH = ("alignment", "uniformity", "effective_rank", "knn_top1")
+SETTINGS = ("knn_k",)  # numbers that are logged and do not change: no curve
+PERCENT = (
+    "accuracy",
+    "contrastive_top1",
+    "knn_top1",
+    "data_wait",
+    "masked_share",
+    "active_triplets",
+)
 COMPARED_VALUES = {  # values that are read against each other, and what they are
     "positive_distance": "squared distances of triplets",
     "negative_distance": "squared distances of triplets",
@@ -15,38 +22,47 @@ COMPARED_VALUES = {  # values that are read against each other, and what they ar
 TITLES = {
     "nt_xent": "NT-Xent loss, nats",
     "cross_entropy": "cross-entropy, nats",
-    "masked": "loss at masked places, nats",
-    "next_token": "loss of the next token, nats",
-    "next_sentence": "loss of the next sentence, nats",
-    "sentence_order": "loss of the sentences' order, nats",
-    "rotation": "rotation loss, nats",
-    "jigsaw": "jigsaw loss, nats",
-    "triplet": "triplet loss",
-    "colorization": "colour loss, rare colours weigh more",
-    "color_nats": "cross-entropy of the colours, nats",
+    "mlm_loss": "masked-LM loss, nats",
+    "mlm_accuracy": "accuracy at masked tokens",
+    "mim_loss": "loss at masked patches, nats",
+    "mim_accuracy": "accuracy at masked patches",
+    "masked_loss": "loss at masked frames, nats",
+    "masked_accuracy": "accuracy at masked frames",
+    "unmasked_loss": "loss at unmasked frames, nats",
+    "unmasked_accuracy": "accuracy at unmasked frames",
+    "lm_loss": "next-token loss, nats",
+    "lm_accuracy": "next-token accuracy",
+    "nsp_loss": "next-sentence loss, nats",
+    "nsp_accuracy": "next-sentence accuracy",
+    "sop_loss": "sentence-order loss, nats",
+    "sop_accuracy": "sentence-order accuracy",
+    "rotation_loss": "rotation loss, nats",
+    "jigsaw_loss": "jigsaw loss, nats",
+    "triplet_loss": "triplet loss",
+    "colorization_loss": "color loss, rare colors weigh more",
+    "color_nats": "cross-entropy of the colors, nats",
     "codes_an_image": "different codes in an image",
     "reconstruction_mse": "squared error of reconstructions",
     "mse": "squared error",
     "codes_used": "codes in use",
     "code_perplexity": "perplexity of the codes",
-    "unmasked": "loss at places that are seen",
-    "power": "penalty on the features",
+    "feature_penalty": "penalty on the features",
     "lr": "learning rate",
-    "partner_first": "partner is the nearest",
-    "active": "triplets that still count",
+    "contrastive_top1": "partner is the nearest",
+    "active_triplets": "triplets with a loss above zero",
     "masked_share": "share that is masked",
     "alignment": "alignment: distance of two views",
     "uniformity": "uniformity of the vectors",
-    "rank": "effective rank of the vectors",
-    "online_knn": "accuracy of nearest neighbours",
-    "online_knn_k": "nearest neighbours that vote",
+    "effective_rank": "effective rank of the vectors",
+    "knn_top1": "kNN accuracy",
+    "knn_k": "neighbors in the kNN vote",
     "positive_distance": "to the positive",
     "negative_distance": "to the negative",
-    "color_accuracy": "accuracy of the colours",
+    "color_accuracy": "accuracy of the colors",
     "color_error": "of the model",
-    "color_error_gray": "of grey pictures",
+    "color_error_gray": "of gray pictures",
     "examples_per_second": "examples a second",
-    "waiting_for_data": "share of time waiting for data",
+    "data_wait": "share of time waiting for data",
 }
 
 

@@ -21,7 +21,7 @@ MODE_SENTENCES = {
     "finetune": "All weights are trained, those of the run and those of an untrained encoder.",
 }
 # what runs must have in common, for their scores to be compared with each other
-COMPARED_OPTIONS = ("limit", "recipe", "start", "wnli")
+COMPARED_OPTIONS = ("limit", "recipe", "init_from", "wnli")
 BASELINES_NOTE = (
     "Intervals compare each run with its own baselines, and not the runs with each other."
 )

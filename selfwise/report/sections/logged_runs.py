@@ -56,9 +56,9 @@ def compute_rates(timing: Logged, record: RunRecord) -> Logged:
     for line in timing.lines:
         rates = {"step": line["step"]}
         if "steps_per_second" in line:
-            rates["examples_per_second"] = line["steps_per_second"] * record.training.batch
-        if "waiting_for_data" in line:
-            rates["waiting_for_data"] = line["waiting_for_data"]
+            rates["examples_per_second"] = line["steps_per_second"] * record.training.batch_size
+        if "data_wait" in line:
+            rates["data_wait"] = line["data_wait"]
         lines.append(rates)
     return Logged(lines, timing.unreadable)
 
@@ -113,7 +113,7 @@ def describe_points(runs: Sequence[LoggedRun], run_records: Sequence[RunRecord])
     trained = [record for record in run_records if not record.imported] or run_records
     intervals = sorted({record.training.log_every for record in trained})
     batches = dict(
-        sorted((record.training.batch, summary.describe_batch(record)) for record in trained)
+        sorted((record.training.batch_size, summary.describe_batch(record)) for record in trained)
     )
     steps = " or ".join(f"{n:,}" for n in intervals)
     text = f"Each point is the mean over the {steps} steps before it"
@@ -138,9 +138,9 @@ def describe_health(names: Sequence[str]) -> str:
         sentences.append(
             "Uniformity is 0 where all vectors are one point, and falls as they spread."
         )
-    if "rank" in names:
+    if "effective_rank" in names:
         sentences.append("The effective rank counts the directions that are used.")
-    if "online_knn" in names:
+    if "knn_top1" in names:
         sentences.append(
             "The nearest neighbours are looked for among labelled examples of the data."
         )

@@ -148,7 +148,9 @@ def _explain_missing(groups: Sequence[ScoreGroup]) -> str:
 def _format_command(folder: Path, shared: SharedScore) -> str:
     """The command that gives a run the number that the runs share."""
     labels = isinstance(shared.place, int)
-    return format_probe_command(folder, shared.group, f"--labels {shared.place}" if labels else "")
+    return format_probe_command(
+        folder, shared.group, f"--labels-per-class {shared.place}" if labels else ""
+    )
 
 
 def _build_unranked_section(

@@ -153,11 +153,11 @@ def _list_facts(folder: Path) -> dict[str, str]:
     step, steps = newest.step if newest else 0, record.steps
     facts["steps"] = f"{steps:,}" if step == steps else f"{step:,} of {steps:,}"
     facts["steps"] += f", each of {describe_batch(record)} examples"
-    if start := record.get("start"):
+    if start := record.get("init_from"):
         facts["started from"] = shorten_data_name(start)
     return facts
 
 
 def describe_batch(record: RunRecord) -> str:
     """How many examples are in a step; where seconds of sound decide, their mean is known."""
-    return f"{'about ' if record.get('seconds') else ''}{record.option('batch'):,}"
+    return f"{'about ' if record.get('batch_seconds') else ''}{record.option('batch_size'):,}"

@@ -134,7 +134,7 @@ def _continue_first_row(run: Run, examples: NextTokenExamples, seed: int) -> Lin
     # whole words, without a space before the first
     length = max(word_starts, default=PROMPT_TOKENS)
     prompt = run.tokenizer.decode(ids[:length].tolist()).lstrip(" ")
-    text = generate(run, prompt, tokens=NEW_TOKENS, temperature=TEMPERATURE, seed=seed)
+    text = generate(run, prompt, max_new_tokens=NEW_TOKENS, temperature=TEMPERATURE, seed=seed)
     continuation = text.removeprefix(prompt)
     line = [Token(prompt, "quiet")] if continuation != text else []
     caption = f"The model goes on by itself, at a temperature of {TEMPERATURE:g}."

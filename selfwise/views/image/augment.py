@@ -219,7 +219,12 @@ class Augment(NamedTuple):
 
 
 def build_simclr_augment(
-    size: int, *, crop: float, flip: float, strength: float | None, blur: float | None
+    size: int,
+    *,
+    min_crop_scale: float,
+    flip_prob: float,
+    jitter_strength: float | None,
+    blur_prob: float | None,
 ) -> Augment:
     """Build SimCLR's views.
 
@@ -231,30 +236,30 @@ def build_simclr_augment(
     small = size <= 64
     augment = Augment(
         size,
-        scale=(crop, 1.0),
-        flip=flip,
-        strength=(0.5 if small else 1.0) if strength is None else strength,
-        blur=(0.0 if small else 0.5) if blur is None else blur,
+        scale=(min_crop_scale, 1.0),
+        flip=flip_prob,
+        strength=(0.5 if small else 1.0) if jitter_strength is None else jitter_strength,
+        blur=(0.0 if small else 0.5) if blur_prob is None else blur_prob,
     )
     augment.check()
     return augment
 
 
 def build_supervised_augment(
-    size: int, *, crop: float, flip: float, strength: float, blur: float
+    size: int, *, min_crop_scale: float, flip_prob: float, jitter_strength: float, blur_prob: float
 ) -> Augment:
-    """Build views for training with labels; colours change only if `strength` is above 0.
+    """Build views for training with labels; colours change only if `jitter_strength` is above 0.
 
     Raises ValueError if an option is out of range.
     """
     augment = Augment(
         size,
-        scale=(crop, 1.0),
-        flip=flip,
-        strength=strength,
-        jitter=0.8 if strength else 0.0,
-        grayscale=0.2 if strength else 0.0,
-        blur=blur,
+        scale=(min_crop_scale, 1.0),
+        flip=flip_prob,
+        strength=jitter_strength,
+        jitter=0.8 if jitter_strength else 0.0,
+        grayscale=0.2 if jitter_strength else 0.0,
+        blur=blur_prob,
     )
     augment.check()
     return augment

@@ -29,23 +29,26 @@ class PKSampler:
         labels: Int64[np.ndarray, "n"],
         *,
         batch: int,
-        per_identity: int,
+        images_per_identity: int,
         names: Sequence[str] | None = None,
     ):
-        self.per_identity, self.identities = per_identity, batch // per_identity
+        self.images_per_identity, self.identities = (
+            images_per_identity,
+            batch // images_per_identity,
+        )
         self.order = labels.argsort(kind="stable")
         self.label, self.start, self.size = np.unique(
             labels[self.order], return_index=True, return_counts=True
         )
-        _check_batch(batch, per_identity)
-        _check_size(self.label, self.size, per_identity, names)
-        _check_enough(len(self.label), batch, per_identity, int(self.size.min()))
+        _check_batch(batch, images_per_identity)
+        _check_size(self.label, self.size, images_per_identity, names)
+        _check_enough(len(self.label), batch, images_per_identity, int(self.size.min()))
         self._shuffled: dict[int, tuple[tuple[int, int], np.ndarray]] = {}
 
     def __call__(self, n: int, batch: int, step: int, seed: int) -> Int64[np.ndarray, "batch"]:
         """The rows of a step, counted from 0 over all epochs."""
         assert n == len(self.order), "these are the labels of other data"
-        assert batch == self.identities * self.per_identity, "the batch is another"
+        assert batch == self.identities * self.images_per_identity, "the batch is another"
         round_, step_of_round = divmod(step, len(self.label) // self.identities)
         first = step_of_round * self.identities
         chosen = _shuffle_identities(len(self.label), seed, round_)[first : first + self.identities]
@@ -53,12 +56,12 @@ class PKSampler:
 
     def _images(self, who: int, round_: int, seed: int) -> Int64[np.ndarray, "k"]:
         """K images of an identity; its present order is kept."""
-        turn, part = divmod(round_, int(self.size[who]) // self.per_identity)
+        turn, part = divmod(round_, int(self.size[who]) // self.images_per_identity)
         cached = self._shuffled.get(who)
         if cached is None or cached[0] != (seed, turn):
             own = shuffle_indices(int(self.size[who]), seed, "identity", who, turn)
             cached = self._shuffled[who] = ((seed, turn), self.order[self.start[who] + own])
-        return cached[1][part * self.per_identity : (part + 1) * self.per_identity]
+        return cached[1][part * self.images_per_identity : (part + 1) * self.images_per_identity]
 
 
 @lru_cache(maxsize=2)
@@ -68,22 +71,23 @@ def _shuffle_identities(identities: int, seed: int, round_: int) -> Int64[np.nda
     return order
 
 
-def _check_batch(batch: int, per_identity: int) -> None:
-    if batch < 2 * per_identity:
+def _check_batch(batch: int, images_per_identity: int) -> None:
+    if batch < 2 * images_per_identity:
         raise ValueError(
-            f"a batch of {batch} with {per_identity} images of each identity has no two "
-            f"identities, so there are no negatives; --batch {2 * per_identity} is the least"
+            f"a batch of {batch} with {images_per_identity} images of each identity has no two "
+            f"identities, so there are no negatives; --batch-size {2 * images_per_identity} is the "
+            "least"
         )
-    if batch % per_identity:
-        low = batch // per_identity * per_identity
+    if batch % images_per_identity:
+        low = batch // images_per_identity * images_per_identity
         raise ValueError(
-            f"a batch of {batch} is not made of {per_identity} images of each identity; "
-            f"--batch {low} or {low + per_identity} would be"
+            f"a batch of {batch} is not made of {images_per_identity} images of each identity; "
+            f"--batch-size {low} or {low + images_per_identity} would be"
         )
 
 
 def _check_size(
-    label: np.ndarray, size: np.ndarray, per_identity: int, names: Sequence[str] | None
+    label: np.ndarray, size: np.ndarray, images_per_identity: int, names: Sequence[str] | None
 ) -> None:
     class_names = [str(number) if names is None else names[number] for number in label]
     if len(label) < 2:
@@ -91,28 +95,28 @@ def _check_size(
             f"all images are of one class, {class_names[0]!r}, so there are no negatives; "
             "triplets need two or more"
         )
-    few = (size < per_identity).nonzero()[0]
+    few = (size < images_per_identity).nonzero()[0]
     if len(few):
         worst = int(size.argmin())
         rest = f"{len(few) - 1} more class{'es have' if len(few) > 2 else ' has'}"
         more = f" (and {rest} too few)" if len(few) > 1 else ""
         smallest = int(size.min())
-        lower = f"use --per-identity {smallest} or less, or " if smallest > 1 else ""
+        lower = f"use --images-per-identity {smallest} or less, or " if smallest > 1 else ""
         raise ValueError(
             f"class {class_names[worst]!r} has {smallest} image{'s' * (smallest > 1)}, "
-            f"and per_identity is {per_identity}{more}; {lower}leave out what has fewer"
+            f"and per_identity is {images_per_identity}{more}; {lower}leave out what has fewer"
         )
 
 
-def _check_enough(identities: int, batch: int, per_identity: int, smallest: int) -> None:
+def _check_enough(identities: int, batch: int, images_per_identity: int, smallest: int) -> None:
     """Check that a batch finds enough identities; each has at least `smallest` images."""
-    if batch // per_identity <= identities:
+    if batch // images_per_identity <= identities:
         return
-    fitting = [k for k in range(per_identity, smallest + 1) if not batch % k]
+    fitting = [k for k in range(images_per_identity, smallest + 1) if not batch % k]
     fitting = [k for k in fitting if 2 <= batch // k <= identities]
-    instead = f"--per-identity {fitting[0]} or " if fitting else ""
+    instead = f"--images-per-identity {fitting[0]} or " if fitting else ""
     raise ValueError(
-        f"a batch of {batch} with {per_identity} images of each identity asks for "
-        f"{batch // per_identity} identities, and there are {identities}; use {instead}"
-        f"--batch {identities * per_identity}"
+        f"a batch of {batch} with {images_per_identity} images of each identity asks for "
+        f"{batch // images_per_identity} identities, and there are {identities}; use {instead}"
+        f"--batch-size {identities * images_per_identity}"
     )

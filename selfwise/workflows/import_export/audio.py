@@ -41,9 +41,12 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
         notes=imported.notes,
         info=AudioInfo(),
         needs={
-            "clusters": {"of": "the checkpoint's own clusters", "clusters": DEFAULT_NUM_CLUSTERS}
+            "num_clusters": {
+                "of": "the checkpoint's own clusters",
+                "num_clusters": DEFAULT_NUM_CLUSTERS,
+            }
         },
-        reading={"clusters": DEFAULT_NUM_CLUSTERS},
+        reading={"num_clusters": DEFAULT_NUM_CLUSTERS},
     )
 
 

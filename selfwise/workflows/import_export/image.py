@@ -48,9 +48,13 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
         missing=imported.missing,
         notes=imported.notes,
         info=ImageInfo(channels=imported.channels, size=imported.size),
-        needs={"units": {"of": "the checkpoint's own tokenizer", "clusters": units}},
+        needs={"targets": {"of": "the checkpoint's own tokenizer", "num_clusters": units}},
         # files are kept a little larger than what is read of them, as 256 px are for 224
-        reading={**reading, "decode": max(256, round(imported.size * 8 / 7)), "clusters": units},
+        reading={
+            **reading,
+            "decode": max(256, round(imported.size * 8 / 7)),
+            "num_clusters": units,
+        },
     )
 
 

@@ -24,7 +24,7 @@ from selfwise.workflows.import_export.imported_checkpoint import (
 )
 
 FAMILIES = ("timm", "torchvision")
-Normalise = str | list[list[float]]  # "timm", "unit", or mean and deviation of each channel
+Normalize = str | list[list[float]]  # "timm", "unit", or mean and deviation of each channel
 METHOD = "simclr"  # of a run for which none is named
 
 
@@ -36,7 +36,8 @@ def check_vision_method(kind: type[Method], name: str) -> None:
     if needs:
         raise ValueError(
             f"--method {name} needs {needs[0]} of the images that it is trained on: import the "
-            f"weights with another, such as {METHOD}, and give the run to `pretrain {name} --start`"
+            f"weights with another, such as {METHOD}, and give the run to `pretrain {name} "
+            "--init-from`"
         )
 
 
@@ -45,7 +46,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
 
     Raises ValueError with one sentence for what is no such checkpoint.
     """
-    encoder, size = options.encoder, options.size
+    encoder, size = options.encoder, options.image_size
     if family == "torchvision":
         return _read_torchvision(folder, encoder, size)
     if folder.is_dir():
@@ -64,9 +65,9 @@ def _read_timm_folder(folder: Path, encoder: str, size: int) -> ImportedCheckpoi
     _check_name(name)
     if encoder and encoder.partition(".")[0] != name:
         raise ValueError(f"--encoder {encoder}, but {folder} says that it is {name}: leave it out")
-    normalise = _choose_normalise(description.mean, description.std)
+    normalize = _choose_normalize(description.mean, description.std)
     size = size or description.size or 0
-    return _make_checkpoint(name, description.args, normalise, weights, size)
+    return _make_checkpoint(name, description.args, normalize, weights, size)
 
 
 def _read_torchvision(file: Path, encoder: str, size: int) -> ImportedCheckpoint:
@@ -75,8 +76,8 @@ def _read_torchvision(file: Path, encoder: str, size: int) -> ImportedCheckpoint
         raise ValueError(f"say of which of torchvision's models {file} is (--encoder resnet50)")
     name = find_timm_name(encoder)
     weights = rename_weights(encoder, read_weights(file))
-    normalise = _choose_normalise(*(list(part) for part in IMAGENET))
-    return _make_checkpoint(name, {}, normalise, weights, size)
+    normalize = _choose_normalize(*(list(part) for part in IMAGENET))
+    return _make_checkpoint(name, {}, normalize, weights, size)
 
 
 def _check_name(name: str) -> None:
@@ -84,8 +85,8 @@ def _check_name(name: str) -> None:
         raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, timm.list_models())}")
 
 
-def _choose_normalise(mean: list[float] | None, std: list[float] | None) -> Normalise:
-    """The encoder's option `normalise`."""
+def _choose_normalize(mean: list[float] | None, std: list[float] | None) -> Normalize:
+    """The encoder's option `normalize`."""
     if mean is None or std is None:
         return "timm"
     unit = not any(mean) and all(value == 1 for value in std)
@@ -93,7 +94,7 @@ def _choose_normalise(mean: list[float] | None, std: list[float] | None) -> Norm
 
 
 def _make_checkpoint(
-    name: str, args: Mapping[str, object], normalise: Normalise, weights: Weights, size: int
+    name: str, args: Mapping[str, object], normalize: Normalize, weights: Weights, size: int
 ) -> ImportedCheckpoint:
     """The run, as far as weights decide it; the method's heads are drawn anew."""
     published = timm.get_pretrained_cfg(name)
@@ -103,7 +104,7 @@ def _make_checkpoint(
     reading = {"size": size, "channels": _count_channels(trunk, config.get("first_conv"))}
     return ImportedCheckpoint(
         encoder=name,
-        encoder_options={**args, "stem": "timm", "normalise": normalise},
+        encoder_options={**args, "stem": "timm", "normalize": normalize},
         weights=add_batch_counters(trunk),
         head={},
         missing=None,

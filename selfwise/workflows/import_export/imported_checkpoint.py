@@ -19,7 +19,7 @@ class ImportOptions:
     tokenizer: str = ""
     method: str = ""
     encoder: str = ""
-    size: int = 0
+    image_size: int = 0
 
     def list_given(self) -> dict[str, str | int]:
         """The options that the user has set."""

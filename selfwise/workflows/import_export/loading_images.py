@@ -185,10 +185,12 @@ def _image_weights(run: Run) -> list[str]:
     module, factory = _FACTORIES.get(name.partition("-")[0], ("image", "build_image_encoder"))
     if module == "image":
         shape |= {"stem": run.encoder.stem, **model_options(run)}
-        shape |= {"sees": options["sees"]} if options["sees"] != "color" else {}
+        shape |= (
+            {"color_space": options["color_space"]} if options["color_space"] != "color" else {}
+        )
         mean, std = run.encoder.mean, run.encoder.std
         if mean is not None and std is not None:
-            shape["normalise"] = [format_shortest_decimals(mean), format_shortest_decimals(std)]
+            shape["normalize"] = [format_shortest_decimals(mean), format_shortest_decimals(std)]
     else:
         shape |= asdict(run.encoder.shape)
     ours = format_block(
@@ -237,7 +239,7 @@ def _with_timm(run: Run) -> str:
     encoder, size = run.encoder, run.record.info.size
     model, conv = encoder.model, getattr(encoder.model, "conv1", None)
     fixed = {"img_size": size} if model.pretrained_cfg.get("fixed_input_size") else {}
-    seen = 1 if encoder.sees == "lightness" else run.record.info.channels
+    seen = 1 if encoder.color_space == "lightness" else run.record.info.channels
     arguments = {"num_classes": 0, "in_chans": seen, **fixed, **model_options(run)}
     lines = format_call("model = timm.create_model", repr(encoder.name), arguments)
     if encoder.stem != "timm" and conv is not None:
@@ -247,7 +249,7 @@ def _with_timm(run: Run) -> str:
             "model.maxpool = torch.nn.Identity()",
         ]
     lines += ['model.load_state_dict(load_file("model.safetensors"))']
-    if encoder.sees == "lightness":
+    if encoder.color_space == "lightness":
         lines += [
             "from skimage.color import rgb2lab",
             "lab = rgb2lab(x.expand(-1, 3, -1, -1).numpy(), channel_axis=1)",

@@ -22,7 +22,7 @@ FORMS: Mapping[Form, str] = {
     "onnx": "ONNX",
     "safetensors": "safetensors",
 }
-_LISTED_ELSEWHERE = ("data", "encoder", "start", "steps")  # options with lines of their own
+_LISTED_ELSEWHERE = ("data", "encoder", "init_from", "steps")  # options with lines of their own
 # folders whose names say nothing without that of the folder around them
 _PARTS = ("train", "training", "val", "valid", "validation", "test", "images", "data")
 
@@ -151,7 +151,7 @@ def _describe_training(run: Run) -> Iterable[str]:
 def _describe_origin(record: RunRecord) -> Iterable[str]:
     """Where the weights began, through the runs before as far as their folders are there."""
     seen: set[str] = set()
-    while (start := record.get("start", "")) and start not in seen:
+    while (start := record.get("init_from", "")) and start not in seen:
         seen.add(start)
         if not has_record(Path(start)):
             gone = "which is gone: its data are not known here"
@@ -220,7 +220,7 @@ def _describe_licences(run: Run) -> Iterable[str]:
     started = {
         "published weights of timm": record.encoder_options.get("pretrained"),
         "imported weights": bool(record.imported),
-        "the weights of an earlier run": record.get("start"),
+        "the weights of an earlier run": record.get("init_from"),
     }
     of = [what for what, is_so in started.items() if is_so]
     if of:

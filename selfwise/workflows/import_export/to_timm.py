@@ -55,7 +55,7 @@ def _describe_timm_model(run: Run) -> tuple[TimmExport, Weights]:
             f"no max-pool, which no argument of timm's gives; {OURS}, with the lines that change "
             "timm's model"
         )
-    if encoder.sees == "lightness":
+    if encoder.color_space == "lightness":
         raise ValueError(
             f"encoder {encoder.name} sees the lightness of Lab alone, which timm's preprocessing "
             f"does not compute; {OURS}"
@@ -103,7 +103,7 @@ def _describe_beit(run: Run) -> tuple[TimmExport, Weights]:
 
 def model_options(run: Run) -> dict[str, object]:
     """Arguments of timm.create_model besides name, channels and size."""
-    ours = ("name", "stem", "pretrained", "normalise", "sees")
+    ours = ("name", "stem", "pretrained", "normalize", "color_space")
     options = run.record.encoder_options
     return {name: value for name, value in options.items() if name not in ours}
 

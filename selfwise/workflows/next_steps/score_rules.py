@@ -63,7 +63,7 @@ def draw_labels_again(run: Situation) -> NextStep | None:
         return None
     budgets = ",".join(str(place) for place in score.places)
     text = "The labels were drawn once, and another draw may give another score. Draw them again:"
-    options = f"--labels {budgets} --seeds {LABEL_DRAWS}"
+    options = f"--labels-per-class {budgets} --seeds {LABEL_DRAWS}"
     return NextStep(text, format_probe_command(run.folder, score, options))
 
 
@@ -100,7 +100,7 @@ def add_supervised_baseline(run: Situation) -> NextStep | None:
     if score["kind"] == RETRIEVAL or any(SUPERVISED in g.competitors for g in run.scores):
         return None
     text = "Compare with the honest rival, the same encoder trained on the labels alone:"
-    return NextStep(text, format_probe_command(run.folder, score, "--scratch"))
+    return NextStep(text, format_probe_command(run.folder, score, "--supervised-baseline"))
 
 
 def repeat_with_seed(run: Situation) -> NextStep | None:

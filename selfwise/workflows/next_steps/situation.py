@@ -49,7 +49,7 @@ class Situation(NamedTuple):
         """How often the run sees each example; 0 where that is not known."""
         record = self.record
         examples = int(record.info.examples)
-        return record.steps * record.training.batch / examples if examples else 0.0
+        return record.steps * record.training.batch_size / examples if examples else 0.0
 
 
 def read_situation(folder: Path) -> Situation:

@@ -20,13 +20,13 @@ EASY = 0.99  # accuracy of a pretext task that teaches nothing any more
 FAILING = 1.5  # times chance: a pretext accuracy below it has not begun to rise
 MIN_RISE = 1.02  # times its lowest value: a loss above it has risen
 BEST_METHODS = ("simclr", "beit")  # for photos, wherever they were measured
-HELD_OUT = "held_out/"
+HELD_OUT = "val/"
 HARDER = {  # what makes the task of a method harder
-    "simclr": "smaller crops (--crop 0.05) or a stronger jitter (--strength 1)",
+    "simclr": "smaller crops (--min-crop-scale 0.05) or a stronger jitter (--jitter-strength 1)",
     "jigsaw": "more permutations or a wider gap between tiles",
 }
 EASIER = {  # what makes it easier
-    "simclr": "larger crops (--crop 0.3) or a weaker jitter (--strength 0.25)",
+    "simclr": "larger crops (--min-crop-scale 0.3) or a weaker jitter (--jitter-strength 0.25)",
     "jigsaw": "fewer permutations",
 }
 
@@ -42,7 +42,7 @@ def resume_unfinished(run: Situation) -> NextStep | None:
 def mend_collapse(run: Situation) -> NextStep | None:
     """Vectors that are nearly one point."""
     newest = run.log.newest
-    rank, uniformity = (newest.get(name, (0, None))[1] for name in ("rank", "uniformity"))
+    rank, uniformity = (newest.get(name, (0, None))[1] for name in ("effective_rank", "uniformity"))
     if rank is not None and rank < COLLAPSED_RANK:
         symptom = f"its effective rank is {rank:.1f}"
     elif uniformity is not None and uniformity > COLLAPSED_UNIFORMITY:
@@ -70,7 +70,7 @@ def keep_best_weights(run: Situation) -> NextStep | None:
                 f"{values[lowest]:.3g} to {values[-1]:.3g}: the run begins to memorize its data. "
                 "More data help, and so does to keep the checkpoint with the lowest loss:"
             )
-            return NextStep(text, format_pretrain_command(run, "best", best=f"-{name}"))
+            return NextStep(text, format_pretrain_command(run, "keep_best", keep_best=f"-{name}"))
     return None
 
 
@@ -102,7 +102,7 @@ def ease_task(run: Situation) -> NextStep | None:
 
 def enlarge_batch(run: Situation) -> NextStep | None:
     """A small batch, where the examples of a batch are compared with each other."""
-    batch = run.record.training.batch
+    batch = run.record.training.batch_size
     if run.record.method != "simclr" or batch >= min(SMALL_BATCH, run.record.info.examples):
         return None
     text = (
@@ -114,7 +114,7 @@ def enlarge_batch(run: Situation) -> NextStep | None:
 def start_from_published(run: Situation) -> NextStep | None:
     """Few images of a size that published weights know, and an encoder that began with nothing."""
     record = run.record
-    began = record.get("start") or record.get("encoder.pretrained") or record.imported
+    began = record.get("init_from") or record.get("encoder.pretrained") or record.imported
     if record.modality != "image" or began or not run.disappoints or record.data == FROM_PYTHON:
         return None
     info = record.info
@@ -139,7 +139,9 @@ def train_longer(run: Situation) -> NextStep | None:
     if record.modality == "text" and not run.disappoints:
         return None
     name = next((n for n in ("minutes", "epochs", "steps") if n in record.config), "epochs")
-    length = record.config.get(name) or record.steps * record.training.batch / record.info.examples
+    length = (
+        record.config.get(name) or record.steps * record.training.batch_size / record.info.examples
+    )
     text = (
         f"The run saw each example about {run.passes:.3g} times. Self-supervised training "
         "continues to improve for hundreds of passes; train longer before you enlarge the encoder:"
@@ -169,7 +171,7 @@ def try_another_method(run: Situation) -> NextStep | None:
 def _read_pretext_accuracy(run: Situation) -> float | None:
     """The last accuracy of the pretext task of an image method; None where there is none."""
     newest = run.log.newest
-    names = ("partner_first", f"{run.record.method}_accuracy")
+    names = ("contrastive_top1", f"{run.record.method}_accuracy")
     return next((newest[name][1] for name in names if name in newest), None)
 
 
@@ -181,5 +183,5 @@ def _compute_chance(run: Situation) -> float | None:
     if record.method == "jigsaw" and record.get("permutations"):
         return 1 / int(record.option("permutations"))
     if record.method == "simclr":
-        return 1 / (2 * record.training.batch - 1)
+        return 1 / (2 * record.training.batch_size - 1)
     return None

@@ -37,7 +37,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return train_tokenizer("wordpiece", TEXTS, vocab=200)
+    return train_tokenizer("wordpiece", TEXTS, vocab_size=200)
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_two_processes_do_not_write_over_each_other(root, tokenizer, tmp_path):
 
 def test_a_change_of_text_or_tokenizer_is_another_cache(root, tokenizer):
     first = open_corpus(root, tokenizer)
-    other = train_tokenizer("wordpiece", TEXTS, vocab=200, lower=True)
+    other = train_tokenizer("wordpiece", TEXTS, vocab_size=200, lower=True)
     assert open_corpus(root, other).fingerprint != first.fingerprint
     (root / "00.txt").write_text("the dog", encoding="utf-8")
     second = open_corpus(root, tokenizer)

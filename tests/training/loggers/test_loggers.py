@@ -73,9 +73,9 @@ def memory(monkeypatch):
 
 
 def train(out, source=None, *, listeners=LISTENERS, **given):
-    told = {"steps": 6, "batch": 16, "precision": "float32", "device": "cpu", "threads": 1}
+    told = {"steps": 6, "batch_size": 16, "precision": "float32", "device": "cpu", "cpu_threads": 1}
     told |= {"log_every": 2, "save_every": 3, **given}
-    options = resolve_training(TrainingConfig(**told), Supervised, workers=0)
+    options = resolve_training(TrainingConfig(**told), Supervised, num_workers=0)
     method, quiet = cases.build("supervised"), given.get("quiet", True)
     fit(method, source or Repeated(), options, seed=0, out=out, quiet=quiet, listeners=listeners)
 
@@ -87,7 +87,7 @@ def test_names_are_files_and_unknown_names_are_refused():
     with pytest.raises(ValueError, match="tensorbord is unknown; did you mean 'tensorboard'"):
         join_names("tensorbord")
     with pytest.raises(ValueError, match="--logger wand is unknown"):
-        resolve_training(TrainingConfig(logger="wand"), Supervised, workers=0)
+        resolve_training(TrainingConfig(logger="wand"), Supervised, num_workers=0)
 
 
 @pytest.mark.parametrize("name", loggers.logger_names())

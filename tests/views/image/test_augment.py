@@ -98,8 +98,18 @@ def test_each_operation_comes_as_often_as_it_should():
     draws = Augment(8)._draw(batch(n, 8), Rng(generator(2)))
     left = (draws.order == 4).all(dim=1)
     assert ((draws.order == 4).any(dim=1) == left).all()
-    found = {"flip": draws.flip, "jitter": ~left, "gray": draws.gray, "blur": draws.blurred}
-    for name, p in {"flip": 0.5, "jitter": 0.8, "gray": 0.2, "blur": 0.5}.items():
+    found = {
+        "flip": draws.flip,
+        "jitter": ~left,
+        "gray": draws.gray,
+        "blur": draws.blurred,
+    }
+    for name, p in {
+        "flip": 0.5,
+        "jitter": 0.8,
+        "gray": 0.2,
+        "blur": 0.5,
+    }.items():
         bound = 4 * math.sqrt(p * (1 - p) / n)
         assert abs(found[name].float().mean().item() - p) < bound, name
     together = torch.stack([part.float() for part in found.values()])
@@ -134,7 +144,11 @@ def test_the_draws_do_not_depend_on_the_options():
     images = batch(64)
     drawn = [
         Augment(24, **changed)._draw(images, Rng(generator(6)))
-        for changed in ({}, {"strength": 0.5}, {"grayscale": 0.0, "blur": 1.0, "jitter": 1.0})
+        for changed in (
+            {},
+            {"strength": 0.5},
+            {"grayscale": 0.0, "blur": 1.0, "strength": 1.0},
+        )
     ]
     sigma, box = ([d._asdict()[name][d.row.argsort()] for d in drawn] for name in ("sigma", "box"))
     assert torch.equal(sigma[0], sigma[1])

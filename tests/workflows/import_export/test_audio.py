@@ -20,11 +20,11 @@ SHAPE = {
 ENCODER = {"encoder": "hubert-tiny", "encoder_options": SHAPE}
 QUICK = {
     "steps": 2,
-    "health_every": 0,
+    "monitor_every": 0,
     "quiet": True,
     "save_every": 2,
-    "seconds": 4.0,
-    "longest": 2.0,
+    "batch_seconds": 4.0,
+    "max_clip_seconds": 2.0,
 }
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -49,7 +49,7 @@ def clips():
 def run(clips, tmp_path_factory):
     """A short run of the method hubert."""
     out = tmp_path_factory.mktemp("runs") / "hubert"
-    told = {**ENCODER, "clusters": 8, "held_out": 0.0, **QUICK}
+    told = {**ENCODER, "num_clusters": 8, "val_fraction": 0.0, **QUICK}
     return selfwise.pretrain("hubert", data=clips, out=out, **told)
 
 
@@ -107,9 +107,9 @@ def test_an_imported_run_embeds_is_probed_and_trained_further(exported, clips, t
     told = {"train": labelled, "test": labelled, "seeds": 1, "kind": "knn", "quiet": True}
     score = selfwise.probe(start, **told)
     assert {row["competitor"] for row in score.rows()} >= {"pretrained", "untrained", "raw input"}
-    still = {"steps": 1, "lr": 0.0, "weight_decay": 0.0, "clusters": 8, "held_out": 0.0}
+    still = {"steps": 1, "lr": 0.0, "weight_decay": 0.0, "num_clusters": 8, "val_fraction": 0.0}
     more = selfwise.pretrain(
-        "hubert", data=clips, out=tmp_path / "on", start=start.folder, **{**QUICK, **still}
+        "hubert", data=clips, out=tmp_path / "on", init_from=start.folder, **{**QUICK, **still}
     )
     ours, theirs = (r.encoder.state_dict() for r in (start, more))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -118,7 +118,7 @@ def test_an_imported_run_embeds_is_probed_and_trained_further(exported, clips, t
 
 
 def test_a_log_mel_encoder_has_no_counterpart(clips, tmp_path):
-    told = {**ENCODER, "encoder_options": {**SHAPE, "stem": "logmel"}, "clusters": 8}
+    told = {**ENCODER, "encoder_options": {**SHAPE, "stem": "logmel"}, "num_clusters": 8}
     told |= {**QUICK, "steps": 1}
     run = selfwise.pretrain("hubert", data=clips, out=tmp_path / "run", **told)
     with pytest.raises(ValueError, match="this encoder has the stem 'logmel'"):

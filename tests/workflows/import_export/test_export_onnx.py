@@ -119,7 +119,7 @@ def test_features_of_texts(tmp_path):
             "encoder_options": {**encoder},
             "tokenizer": kind,
         }
-        told |= {"length": 32, "documents": "blank", "held_out": 0.0}
+        told |= {"max_length": 32, "documents": "blank", "val_fraction": 0.0}
         run = selfwise.pretrain(method, data=corpus, out=tmp_path / method, **told)
         run = filled(run, randomise)
         export_run(run.folder, to="onnx", out=tmp_path / f"{method}-onnx")

@@ -73,7 +73,7 @@ def test_timm_finds_the_same_in_the_same_files(kind, runs, files, tmp_path):
 @pytest.mark.run
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
 def test_of_a_plain_model_the_name_and_the_file_are_enough(name, files, tmp_path):
-    told = {"encoder": name, "size": 160 if name == "test_vit" else 32, **QUICK}
+    told = {"encoder": name, "image_size": 160 if name == "test_vit" else 32, **QUICK}
     run = filled(selfwise.pretrain("simclr", data=files[96], out=tmp_path / "run", **told))
     export_run(run.folder, to="timm", out=tmp_path / "timm")
     weights = tmp_path / "timm" / "model.safetensors"
@@ -112,7 +112,7 @@ def test_what_timm_cannot_be_told_is_named_with_what_works(kind, message, runs, 
 def test_an_eps_that_timm_does_not_have(files, tmp_path):
     encoder = IMAGE_RUNS["beit"][0]
     options = {**encoder["encoder_options"], "eps": 1e-5}
-    told = {**encoder, "encoder_options": options, "size": 32, **QUICK}
+    told = {**encoder, "encoder_options": options, "image_size": 32, **QUICK}
     run = selfwise.pretrain("simclr", data=files[32], out=tmp_path / "run", **told)
     with pytest.raises(ValueError, match=r"have an eps of 1e-05 and those of timm's beit 1e-06"):
         export_run(run.folder, to="timm", out=tmp_path / "timm")

@@ -17,7 +17,7 @@ from selfwise.workflows.import_weights import import_weights
 from tests.helpers.vit_cases import hidden_patches, images, theirs, timms
 
 ENCODER = {"encoder": "beit-tiny", "encoder_options": {"depth": 2, "dim": 32, "heads": 2}}
-QUICK = {"steps": 2, "batch": 8, "health_every": 0, "quiet": True, "save_every": 2}
+QUICK = {"steps": 2, "batch_size": 8, "monitor_every": 0, "quiet": True, "save_every": 2}
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
@@ -43,7 +43,7 @@ def pictures():
 def run(pictures, tmp_path_factory):
     """A short run of the method beit."""
     out = tmp_path_factory.mktemp("runs") / "beit"
-    told = {**ENCODER, "clusters": 8, "size": 16, **QUICK}
+    told = {**ENCODER, "num_clusters": 8, "image_size": 16, **QUICK}
     return selfwise.pretrain("beit", data=pictures[0], out=out, **told)
 
 
@@ -119,9 +119,9 @@ def test_an_imported_run_embeds_is_probed_and_trained_further(exported, pictures
     assert found.vectors.shape == (40, 32)
     score = selfwise.probe(start, train=pictures, test=pictures, seeds=1, kind="knn", quiet=True)
     assert {row["competitor"] for row in score.rows()} >= {"pretrained", "untrained"}
-    told = {**QUICK, "steps": 1, "lr": 0.0, "weight_decay": 0.0, "clusters": 8}
+    told = {**QUICK, "steps": 1, "lr": 0.0, "weight_decay": 0.0, "num_clusters": 8}
     more = selfwise.pretrain(
-        "beit", data=pictures[0], out=tmp_path / "on", start=start.folder, **told
+        "beit", data=pictures[0], out=tmp_path / "on", init_from=start.folder, **told
     )
     ours, theirs = (r.encoder.state_dict() for r in (start, more))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -162,7 +162,7 @@ def test_an_encoder_without_the_method_is_a_beit_model(norm, pictures, tmp_path)
     import transformers
 
     shape = {**ENCODER["encoder_options"], "norm": norm, "shared_bias": False}
-    told = {**ENCODER, "encoder_options": shape, "size": 16, **QUICK, "steps": 1}
+    told = {**ENCODER, "encoder_options": shape, "image_size": 16, **QUICK, "steps": 1}
     run = selfwise.pretrain("simclr", data=pictures[0], out=tmp_path / "run", **told)
     export_run(run.folder, out=tmp_path / "hf")
     kind = transformers.BeitModel
@@ -232,7 +232,7 @@ def test_other_image_encoders_are_refused(pictures, tmp_path):
         "encoder": "resnet18",
         "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]},
     }
-    told = {**tiny, "size": 16, **QUICK, "steps": 1}
+    told = {**tiny, "image_size": 16, **QUICK, "steps": 1}
     run = selfwise.pretrain("simclr", data=pictures[0], out=tmp_path / "run", **told)
     with pytest.raises(ValueError, match=r"the encoder resnet18, .*only beit enc"):
         export_run(run.folder, out=tmp_path / "hf")

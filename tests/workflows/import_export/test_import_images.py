@@ -122,7 +122,7 @@ def torchvisions(file, **told):
 def test_torchvisions_file_gives_its_features_and_trains_further(files, tmp_path):
     model = torchvisions(tmp_path / "weights.pth")
     words = ["import", "torchvision", tmp_path / "weights.pth", "--encoder", "resnet18"]
-    words += ["--size", "64", "--out", tmp_path / "run"]
+    words += ["--image-size", "64", "--out", tmp_path / "run"]
     assert cli.main([str(word) for word in words]) == 0
     run = selfwise.load(tmp_path / "run")
     mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
@@ -133,7 +133,7 @@ def test_torchvisions_file_gives_its_features_and_trains_further(files, tmp_path
     back = x * torch.from_numpy(std)[:, None, None] + torch.from_numpy(mean)[:, None, None]
     assert far(expected, run.encoder(back).pooled.detach()) < 1e-5
     assert run.record.option("encoder.stem") == "timm", "of 64 px it would be cifar"
-    told = {"data": files, "start": run.folder, **QUICK, "steps": 4, "size": 64}
+    told = {"data": files, "init_from": run.folder, **QUICK, "steps": 4, "image_size": 64}
     more = selfwise.pretrain("rotation", out=tmp_path / "more", **told, lr=0.05)
     before, after = (r.encoder.state_dict() for r in (run, more))
     assert before.keys() == after.keys()
@@ -250,7 +250,7 @@ def test_weights_of_another_shape_are_listed(tmp_path, capsys):
     message = "layer1.2.bn1.bias absent (expected [64]), layer1.2.bn1.num_batches_tracked absent"
     refuse([*words, "resnet34"], message, capsys, out)
     timms("vit", tmp_path / "vit")
-    words = ["import", "timm", tmp_path / "vit", "--size", "32"]
+    words = ["import", "timm", tmp_path / "vit", "--image-size", "32"]
     message = "1 weight does not fit: pos_embed [1, 17, 48] (expected [1, 5, 48])"
     refuse(words, message, capsys, out)
     told = json.loads((tmp_path / "vit" / "config.json").read_text())
@@ -293,9 +293,9 @@ def test_other_mistakes_get_one_sentence(files, tmp_path, capsys):
         (["torchvision", file, "--encoder", "alexnet"], "those that can are resnet18, resnet34"),
         (["timm", folder, "--method", "simcrl"], "simclr"),
         (["timm", folder, "--method", "bert"], "--method bert is for text"),
-        (["timm", folder, "--method", "beit"], "give the run to `pretrain beit --start`"),
+        (["timm", folder, "--method", "beit"], "give the run to `pretrain beit --init-from`"),
         (["timm", folder, "--tokenizer", "x"], "--tokenizer is for text"),
-        (["beit", folder, "--size", "32"], "--size is for timm and torchvision"),
+        (["beit", folder, "--image-size", "32"], "--image-size is for timm and torchvision"),
     ):
         refuse(["import", *words], message, capsys, out)
     (tmp_path / "there").mkdir()
@@ -318,8 +318,8 @@ WRONG = {
 OURS = {
     "self",
     "stem",
-    "normalise",
-    "sees",
+    "normalize",
+    "color_space",
     *signature(image_encoders.build_image_encoder).parameters,
 } - {"options"}
 
@@ -344,7 +344,7 @@ def test_methods_that_are_given_the_weights(files, tmp_path):
     timms("resnet", tmp_path / "timm")
     run = import_weights("timm", tmp_path / "timm", out=tmp_path / "run", method="rotation")
     assert run.record.method == "rotation"
-    told = {"data": files, "start": run.folder, **QUICK, "size": 64}
+    told = {"data": files, "init_from": run.folder, **QUICK, "image_size": 64}
     more = selfwise.pretrain("rotation", out=tmp_path / "more", **told)
     assert more.record.encoder_name == run.record.encoder_name
     assert more.record.encoder_options == run.record.encoder_options

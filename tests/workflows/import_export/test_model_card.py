@@ -110,7 +110,7 @@ PLACES = {
 def test_its_python_finds_our_features(kind, form, ways, run, runs, files, tmp_path, monkeypatch):
     if kind == "method beit":
         monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
-        asked = {**QUICK, **IMAGE_RUNS["beit"][0], "clusters": 8, "size": 32}
+        asked = {**QUICK, **IMAGE_RUNS["beit"][0], "num_clusters": 8, "image_size": 32}
         run = filled(selfwise.pretrain("beit", data=files, out=tmp_path / "run", **asked))
     elif kind != "resnet small":
         run = runs(kind)
@@ -160,7 +160,7 @@ def test_of_text_and_speech(tmp_path, monkeypatch):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n\n".join(f"The sea was calm, {i} boats went out." for i in range(40)))
     encoder = {"encoder": "gpt-tiny", "encoder_options": {"dim": 32, "heads": 2, "depth": 2}}
-    told = {**QUICK, **encoder, "tokenizer": "bpe:300", "length": 32, "held_out": 0.0}
+    told = {**QUICK, **encoder, "tokenizer": "bpe:300", "max_length": 32, "val_fraction": 0.0}
     told["documents"] = "blank"
     run = filled(selfwise.pretrain("gpt", data=corpus, out=tmp_path / "gpt", **told), randomise)
     texts = ["The sea [SEP] was calm", "seven boats " * 40]
@@ -178,7 +178,13 @@ def test_of_text_and_speech(tmp_path, monkeypatch):
         "encoder": "hubert-tiny",
         "encoder_options": {"depth": 1, "dim": 32, "heads": 2, "stem_dim": 16},
     }
-    told = {**encoder, "clusters": 4, "held_out": 0.0, "seconds": 4.0, "longest": 2.0}
+    told = {
+        **encoder,
+        "num_clusters": 4,
+        "val_fraction": 0.0,
+        "batch_seconds": 4.0,
+        "max_clip_seconds": 2.0,
+    }
     told |= {name: value for name, value in QUICK.items() if name != "batch"}
     run = selfwise.pretrain("hubert", data=waves, out=tmp_path / "hubert", **told)
     expected = selfwise.embed(run, waves).vectors
@@ -244,7 +250,7 @@ def test_names_cannot_say_more_than_names(told):
 def test_where_weights_began(run, files, tmp_path):
     export_run(run.folder, to="safetensors", out=tmp_path / "given")
     weights = tmp_path / "given" / "model.safetensors"
-    told = {"size": 32, **QUICK}
+    told = {"image_size": 32, **QUICK}
     zero = {**told, **IMAGE_RUNS["resnet"][0]}
     other = selfwise.pretrain("simclr", data=files, out=tmp_path / "other", **zero)
     export_run(other.folder, to="timm", out=tmp_path / "published")
@@ -256,7 +262,7 @@ def test_where_weights_began(run, files, tmp_path):
     assert "- steps" not in text
     assert "- weights imported from published (timm)" in text
     assert "began as imported weights, whose licence holds for them too" in text
-    told |= {"data": files, "start": first.folder}
+    told |= {"data": files, "init_from": first.folder}
     second = selfwise.pretrain("simclr", out=tmp_path / "second", **told)
     export_run(second.folder, to="timm", out=tmp_path / "third")
     text = (tmp_path / "third" / "README.md").read_text()
@@ -268,7 +274,7 @@ def test_where_weights_began(run, files, tmp_path):
     export_run(second.folder, to="timm", out=tmp_path / "fourth")
     text = (tmp_path / "fourth" / "README.md").read_text()
     assert "- started from the run gone, which is gone: its data are not known here" in text
-    told |= {"start": other.folder}
+    told |= {"init_from": other.folder}
     fifth = selfwise.pretrain("simclr", out=tmp_path / "fifth", **told)
     export_run(fifth.folder, to="timm", out=tmp_path / "sixth")
     text = (tmp_path / "sixth" / "README.md").read_text()
