@@ -146,7 +146,7 @@ def _read_files(files: Sequence[str], method: str) -> dict[str, object]:
 def _find_encoder(line: Mapping[str, str | None], file_values: Mapping[str, Any]) -> str:
     """The encoder that the command line, a file or an earlier run names: it decides on options."""
     encoder = line.get("encoder") or str(file_values.get("encoder") or "")
-    start = line.get("start") or str(file_values.get("start") or "")
+    start = line.get("init_from") or str(file_values.get("init_from") or "")
     if encoder or not start:
         return encoder
     return read_record(Path(start)).encoder_name

@@ -25,7 +25,7 @@ SOLVING = {
     "batch_tokens",
 }
 # options of reading that the fingerprint of the data covers
-READING = {"data", "cache", "skip_broken", "decode", "field", "documents", "exclude"}
+READING = {"data", "cache", "skip_broken", "max_decode_size", "text_column", "documents", "exclude"}
 
 
 def group_comparable(records: Mapping[str, RunRecord], metric: str) -> list[list[str]]:

@@ -82,7 +82,7 @@ def _read_training_data(run: Run, where: str, seed: int) -> Images | Texts | Rec
     record = run.record
     if record.modality == "text":
         corpus = open_documents(
-            where, field=record.option("field"), documents=record.option("documents")
+            where, field=record.option("text_column"), documents=record.option("documents")
         )
         return draw_passages(corpus, seed=seed)
     options = ReadingOptions(skip_broken=bool(record.get("skip_broken")))

@@ -63,7 +63,7 @@ def build_sections(run: Run, recordings: Recordings, *, seed: int) -> list[Secti
     if not len(long_enough):
         return [Section(TITLE, "No recording is as long as two frames.", [])]
     rows = long_enough[shuffle_indices(len(long_enough), seed, "report task")[:BATCH_SIZE]]
-    max_samples = round(float(run.record.get("longest", 15.6)) * RATE)
+    max_samples = round(float(run.record.get("max_clip_seconds", 15.6)) * RATE)
     stop = np.minimum(recordings.samples[rows], max_samples)
     batch = read_batch(recordings, rows, np.zeros_like(stop), stop)
     names = _name_recordings(recordings, rows, np.minimum(stop, round(SECONDS * RATE)))
