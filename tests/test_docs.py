@@ -250,6 +250,14 @@ def test_the_table_of_parts_is_the_one_that_is_checked():
     assert table == {part: MAY_IMPORT[part] for part in MAY_IMPORT if "__" not in part}
 
 
+def test_tree_of_the_readme_has_all_rooms_with_imports_pointing_downwards():
+    rooms = re.findall(r"^  (\w+)/ ", read("README.md"), re.MULTILINE)
+    assert set(rooms) == {room for room in MAY_IMPORT if "__" not in room}
+    for place, room in enumerate(rooms):
+        above = {part.partition(".")[0] for part in MAY_IMPORT[room]} & {*rooms[:place]}
+        assert not above, f"{room} imports {above}"
+
+
 def options(capsys: pytest.CaptureFixture[str]) -> set[str]:
     """Every option of every command, as the help lists them."""
     asked = [["--help"], *([verb, "--help"] for verb in VERBS)]

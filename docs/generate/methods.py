@@ -33,7 +33,6 @@ ABOUT_PAPER = {
     "schedule": "schedule of the rate after the warm-up",
     "betas": "betas of adamw and lamb",
     "eps": "eps of adamw and lamb",
-    "clip": "largest norm of the gradient; 0 for no limit",
     "grad_clip": "largest norm of the gradient; 0 for no limit",
 }
 

@@ -22,16 +22,46 @@ TITLES = {
     "": "run",
     "method_options": "method",
     "needs_options": "targets",
-    "training": "training",
+    "training": "optimization",
     "reading": "data",
     "encoder_options": "encoder",
 }
+# options of training that are about the machine, files and logs
+RUN_OPTIONS = frozenset(
+    [
+        "precision",
+        "compile",
+        "device",
+        "devices",
+        "cpu_threads",
+        "num_workers",
+        "log_every",
+        "save_every",
+        "keep_last",
+        "keep_best",
+        "knn_every",
+        "monitor_every",
+        "logger",
+        "logger_project",
+    ]
+)
+DATA_OPTIONS = frozenset(["data", "train", "test", "text_column", "label_column", "skip_broken"])
+ORDER = ("data", "method", "targets", "encoder", "optimization", "run")
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 _KINDS = {int: "INT", float: "FLOAT", Path: "PATH", bool: "yes|no"}
 
 
-def format_help(usage: str, about: str, kinds: Sequence[type[Config]]) -> str:
-    """The help of a command: usage, what it does, and its options in groups."""
+def format_help(
+    usage: str,
+    about: str,
+    kinds: Sequence[type[Config]],
+    more: str = "",
+    examples: Sequence[str] = (),
+) -> str:
+    """The help of a command: usage, what it does, its options in groups, and examples.
+
+    `more` are lines on options that no config class has, at the end of the group `run`.
+    """
     parts = [f"usage: selfwise {usage} [options]", fill(about, WIDTH)]
     groups: dict[str, list[str]] = {}
     seen: set[str] = set()
@@ -41,10 +71,22 @@ def format_help(usage: str, about: str, kinds: Sequence[type[Config]]) -> str:
                 continue
             seen.add(name)
             section = path[0] if path[0] in list_sections(kind) else ""
-            title = TITLES.get(section, "run")
-            groups.setdefault(title, []).append(_option(name, find_field(kind, path)))
-    parts += [f"{title}:\n" + "\n".join(lines) for title, lines in groups.items()]
+            groups.setdefault(_find_group(name, section), []).append(
+                _option(name, find_field(kind, path))
+            )
+    parts += [f"{title}:\n" + "\n".join(groups[title]) for title in ORDER if title in groups]
+    if more:
+        parts[-1] += "\n" + more.rstrip("\n")
+    if examples:
+        parts.append("examples:\n" + "\n".join(f"  {line}" for line in examples))
     return "\n\n".join(parts)
+
+
+def _find_group(name: str, section: str) -> str:
+    """The heading under which an option is listed."""
+    if name in RUN_OPTIONS:
+        return "run"
+    return "data" if name in DATA_OPTIONS else TITLES.get(section, "run")
 
 
 def _option(name: str, field: FieldInfo) -> str:

@@ -1,8 +1,11 @@
 """The command line: a word, the command of that name, its options."""
 
+import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from inspect import signature
 from types import ModuleType
 
 from selfwise import commands
@@ -11,6 +14,7 @@ from selfwise.core.errors import did_you_mean
 
 Argv = Sequence[str]
 
+JSON = "--json"
 STOPPED = "stopped by Ctrl-C, before it was done"
 # torchrun and SLURM set these
 LAUNCHER_VARIABLES = {"TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"}
@@ -113,16 +117,38 @@ def _call_command(command: ModuleType, word: str, argv: Argv) -> None:
     if command.WORDS == "RECIPE":
         parse.call_recipe(word, argv)
         return
+    as_json = JSON in argv and hasattr(command, "to_json")
+    if as_json:
+        argv = [one for one in argv if one != JSON]
     function = command.load_function()
     if command.WORDS == "METHOD":
-        options = parse.parse_method_line(word, function, argv)
+        options = parse.parse_method_line(word, command, function, argv)
     else:
         options = parse.parse_line(word, command, function, argv)
     if options is None:  # only the help was printed
         return
+    if as_json:
+        _print_json(command, function, options)
+        return
     result = function(**options)
     if hasattr(command, "format_result"):
         _print_result(command.format_result(result, options), shared=hasattr(command, "SHARED"))
+
+
+def _print_json(
+    command: ModuleType, function: Callable[..., object], options: dict[str, object]
+) -> None:
+    """Print the result as one JSON object or list on stdout, and nothing else there."""
+    if "quiet" in signature(function).parameters:
+        options = {**options, "quiet": True}
+    with redirect_stdout(sys.stderr):
+        result = function(**options)
+    print(json.dumps(command.to_json(result, options), indent=2, default=_to_plain))
+
+
+def _to_plain(value: object) -> object:
+    """A number of numpy or torch as Python's, a path as text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _print_result(result: object, *, shared: bool) -> None:

@@ -31,6 +31,9 @@ Function = Callable[..., object]
 CONFIG_HELP = """\
   --config FILE         options from a file: a run.yaml, or names and values; flags win
 """
+JSON_HELP = """\
+  --json                print the result as JSON on stdout, and nothing else there
+"""
 PLUGIN_HELP = """\
   --plugin MODULE|FILE  code outside of selfwise that a run may import; may be repeated
 """
@@ -43,8 +46,10 @@ def parse_line(
     usage = f"{word} {command.WORDS}".strip()
     kind = make_option_class(command)
     if wants_help(argv):
-        print(format_help(usage, first_paragraph(function), [kind]))
-        print(f"\n{PLUGIN_HELP}" if "RUN" in command.WORDS else "", end="")
+        more = (JSON_HELP if hasattr(command, "to_json") else "") + (
+            PLUGIN_HELP if "RUN" in command.WORDS else ""
+        )
+        print(format_help(usage, first_paragraph(function), [kind], more, command.EXAMPLES))
         return None
     placed, rest = split_positional(command.WORDS, argv, usage=f"usage: selfwise {usage} [options]")
     words = split_words(rest)
@@ -56,26 +61,27 @@ def parse_line(
 
 
 def parse_method_line(
-    word: str, function: Function, argv: Sequence[str]
+    word: str, command: ModuleType, function: Function, argv: Sequence[str]
 ) -> dict[str, object] | None:
     """The arguments of a command that trains a method, or None after printing the help.
 
-    Which options there are depends on the method and on the encoder. Raises ValueError with one
-    sentence for what is missing or unknown.
+    Which options there are depends on the method and on the encoder. The method may stand in a
+    config file instead of on the command line. Raises ValueError with one sentence for what is
+    missing or unknown.
     """
-    if not argv or argv[0].startswith("-"):
+    named = bool(argv) and not argv[0].startswith("-")
+    words = split_words(argv[1:] if named else argv)
+    files, plugins = take_option("config", words), take_option("plugin", words)
+    if not named and not files:
         _explain_method(word, argv)
         return None
-    name = argv[0]
-    words = split_words(argv[1:])
-    files, plugins = take_option("config", words), take_option("plugin", words)
     if plugins:
         allow_plugins(plugins)
-    file_values = _read_files(files, name)
+    name, file_values = _read_files(files, argv[0] if named else "")
     encoder = _find_encoder(dict(words), file_values)
     *kinds, kind = make_method_classes(function, name, encoder)
     if wants_help(argv):
-        _print_method_help(f"{word} {name}", function, name, [*kinds, kind])
+        _print_method_help(f"{word} {name}", command, function, name, [*kinds, kind])
         return None
     table = OptionTable(*kinds, kind)
     values = table.convert(words)
@@ -115,32 +121,46 @@ def _explain_method(word: str, argv: Sequence[str]) -> None:
 
 
 def _print_method_help(
-    usage: str, function: Function, method: str, kinds: Sequence[type[Config]]
+    usage: str, command: ModuleType, function: Function, method: str, kinds: Sequence[type[Config]]
 ) -> None:
     kind = find_method_class(method)
     about = first_paragraph(kind if function is pretrain else function)
-    print(format_help(usage, about, kinds), end="\n\n")
-    print(modality_of(kind).encoder_help.strip("\n"))
-    print(CONFIG_HELP + PLUGIN_HELP, end="")
+    more = (JSON_HELP if hasattr(command, "to_json") else "") + CONFIG_HELP + PLUGIN_HELP
+    encoder = modality_of(kind).encoder_help.strip("\n")
+    print(format_help(usage, about, kinds, f"{encoder}\n{more}", command.EXAMPLES))
 
 
-def _read_files(files: Sequence[str], method: str) -> dict[str, object]:
-    """The options in files, of which later ones win.
+def _read_files(files: Sequence[str], typed: str) -> tuple[str, dict[str, object]]:
+    """The method, and the options in files, of which later ones win.
 
-    Raises ValueError for a file that is for another method, or that names code to be imported.
+    `typed` is the method on the command line, or "". Raises ValueError for a file that is for
+    another method, for files without a method where none is typed, and for code in a file.
     """
-    values: dict[str, object] = {}
+    method, values = typed, dict[str, object]()
     for file in files:
         options = read_config_file(Path(file))
-        if (other := options.pop("method", method)) != method:
-            raise ValueError(f"--config {file} is for {other}, and the command names {method}")
+        named = str(options.pop("method", method))
+        if method and named != method:
+            told = "the command names" if typed else "an earlier --config names"
+            raise ValueError(f"--config {file} is for {named}, and {told} {method}")
+        method = named
         values |= options
+    if not method:
+        raise ValueError(
+            f"--config {files[-1]} has no method: add a line such as 'method: simclr', or name "
+            "the method first on the command line"
+        )
+    if is_import_path(method) and not typed:
+        raise ValueError(
+            f"--config {files[-1]} names code outside of selfwise, {method}: name the method on "
+            "the command line, since a file does not cause an import"
+        )
     if is_import_path(str(values.get("encoder", ""))):
         raise ValueError(
             f"--config {files[-1]} names code outside of selfwise, {values['encoder']}: give it as "
             "--encoder, since a file does not cause an import"
         )
-    return values
+    return method, values
 
 
 def _find_encoder(line: Mapping[str, str | None], file_values: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ PYTHON_ONLY  parameters that are no options
 SHARED     True if several processes may do it together
 load_function  imports the function that is called with the options
 format_result  what is printed at the end, given the result and the options
+to_json    the result as plain data, for `--json`, where the command has that
 """
 
 from collections.abc import Callable

@@ -23,3 +23,10 @@ def load_function() -> Callable[..., Any]:
 def format_result(result: "selfwise.workflows.bench.Report", options: Mapping[str, object]) -> str:
     """Format what is printed at the end."""
     return str(result.text())
+
+
+def to_json(
+    result: "selfwise.workflows.bench.Report", options: Mapping[str, object]
+) -> dict[str, object]:
+    """The result for `--json`: the numbers and the advice."""
+    return dict(result.to_dict())

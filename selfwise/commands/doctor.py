@@ -20,3 +20,10 @@ def load_function() -> Callable[..., Any]:
 def format_result(result: str, options: Mapping[str, object]) -> str:
     """Format what is printed at the end."""
     return result
+
+
+def to_json(result: str, options: Mapping[str, object]) -> dict[str, object]:
+    """The result for `--json`: what was found on the machine, by name."""
+    from selfwise.workflows.doctor import collect_machine
+
+    return collect_machine()

@@ -21,3 +21,10 @@ def load_function() -> Callable[..., Any]:
 def format_result(result: str, options: Mapping[str, object]) -> str:
     """Format what is printed at the end."""
     return result
+
+
+def to_json(result: str, options: Mapping[str, object]) -> list[dict[str, str]]:
+    """The result for `--json`: a list of recipes."""
+    from selfwise.recipes import describe_recipes
+
+    return describe_recipes()

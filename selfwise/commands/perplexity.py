@@ -22,3 +22,8 @@ def format_result(result: dict[str, float], options: Mapping[str, object]) -> st
     from selfwise.workflows.perplexity import describe_perplexity
 
     return describe_perplexity(result)
+
+
+def to_json(result: dict[str, float], options: Mapping[str, object]) -> dict[str, float]:
+    """The result for `--json`: the values by name."""
+    return result

@@ -31,3 +31,14 @@ def format_result(
 
     modality = read_record(Path(str(options["run"]))).modality
     return [result.table(), f"Verdict: {judge_result(result, modality)}"]
+
+
+def to_json(
+    result: "ProbeScore | RetrievalScore", options: Mapping[str, object]
+) -> dict[str, object]:
+    """The result for `--json`: the score and the verdict."""
+    from selfwise.runs.run_yaml import read_record
+    from selfwise.workflows.verdict import judge_result
+
+    modality = read_record(Path(str(options["run"]))).modality
+    return {**result.to_dict(), "verdict": judge_result(result, modality)._asdict()}

@@ -1,9 +1,12 @@
 """All tasks of GLUE beside baselines, and the submission: RUN --data PATH --out FOLDER."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfwise.commands import HasTable
+
+if TYPE_CHECKING:
+    from selfwise.glue.scores import GlueScores
 
 COMMAND = "glue"
 WORDS = "RUN"
@@ -23,3 +26,8 @@ def load_function() -> Callable[..., Any]:
 def format_result(result: HasTable, options: Mapping[str, object]) -> object:
     """Format what is printed at the end."""
     return [result.table(), f"all of it is in {options['out']}"]
+
+
+def to_json(result: "GlueScores", options: Mapping[str, object]) -> dict[str, object]:
+    """The result for `--json`: all scores."""
+    return result.to_dict()

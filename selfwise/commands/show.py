@@ -1,6 +1,7 @@
 """Options, state, metrics and scores of runs: RUN [RUN ...]."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 WORDS = "RUN..."
@@ -20,3 +21,12 @@ def load_function() -> Callable[..., Any]:
 def format_result(result: str, options: Mapping[str, object]) -> str:
     """Format what is printed at the end."""
     return result
+
+
+def to_json(result: str, options: Mapping[str, object]) -> list[dict[str, object]]:
+    """The result for `--json`: facts on each run."""
+    from selfwise.workflows.run_facts import collect_runs
+
+    runs = options["runs"]
+    assert isinstance(runs, list), "the command line collects folders in a list"
+    return collect_runs([Path(str(run)) for run in runs])

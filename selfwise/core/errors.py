@@ -4,10 +4,17 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
+from selfwise.core.foreign_names import find_equivalent
+
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Build the end of an error message: the nearest name, or all names if they are few."""
+    """Build the end of an error message: the nearest name, or all names if they are few.
+
+    A name that another tool has for one of them is nearer than any spelling.
+    """
     candidates = sorted(names)
+    if (equivalent := find_equivalent(name, candidates)) is not None:
+        return f"; did you mean {equivalent!r}?"
     close = get_close_matches(name, candidates, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"

@@ -16,6 +16,7 @@ from selfwise.methods.inspection import MaskedTextExamples, predict_pairs, rank_
 from selfwise.methods.method import (
     Method,
     PaperDefaults,
+    Summary,
     check_pairs,
     check_sees_all,
     check_text,
@@ -44,6 +45,12 @@ class ALBERT(Method):
     """
 
     modality = "text"
+    summary = Summary(
+        predicts="masked words and n-grams; whether two segments are swapped",
+        source="the rest of two segments of one document",
+        loss="masked-LM and sentence-order cross-entropy",
+        reference="Lan et al. 2019, arXiv:1909.11942",
+    )
     needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "albert-mini"
     default_tokenizer = "unigram"

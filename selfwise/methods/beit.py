@@ -12,7 +12,7 @@ from selfwise.core.ranges import PositiveShare, Probability, ProperShare, check_
 from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch, PatchEncoder, Step, Units
 from selfwise.methods.inspection import ImageColumn, ImageGrid, draw_codes
-from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
+from selfwise.methods.method import Method, PaperDefaults, Summary, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE, PatchTargetNeed
 from selfwise.views.image.block_mask import MASK_SHARE, check_block_grid, draw_block_masks
 from selfwise.views.image.crop import Crop
@@ -47,6 +47,12 @@ class BEiT(Method):
     """
 
     modality = "image"
+    summary = Summary(
+        predicts="the discrete target of each masked patch",
+        source="the visible patches of an image",
+        loss="cross-entropy at masked patches",
+        reference="Bao et al. 2021, arXiv:2106.08254",
+    )
     needs = MappingProxyType({"size": IMAGE_SIZE, "targets": PatchTargetNeed()})
     default_encoder = "beit-mini"
     carried = ("mask_embedding",)  # which takes part in the encoder, and goes on with it

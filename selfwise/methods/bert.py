@@ -14,6 +14,7 @@ from selfwise.methods.inspection import MaskedTextExamples, predict_pairs, rank_
 from selfwise.methods.method import (
     Method,
     PaperDefaults,
+    Summary,
     check_pairs,
     check_sees_all,
     check_text,
@@ -43,6 +44,12 @@ class BERT(Method):
     """
 
     modality = "text"
+    summary = Summary(
+        predicts="masked tokens; whether the second text follows the first",
+        source="the rest of two texts",
+        loss="masked-LM and next-sentence cross-entropy",
+        reference="Devlin et al. 2018, arXiv:1810.04805",
+    )
     needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "bert-mini"
     default_tokenizer = "wordpiece"

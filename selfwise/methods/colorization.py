@@ -17,7 +17,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Features, ImageBatch, Step, Term
 from selfwise.losses.cross_entropy import count_correct, soft_cross_entropy
 from selfwise.methods.inspection import ImageColumn, ImageGrid
-from selfwise.methods.method import Method, PaperDefaults
+from selfwise.methods.method import Method, PaperDefaults, Summary
 from selfwise.methods.needs import IMAGE_SIZE, Computed, FromData, ImageSampler
 from selfwise.nn.dense_head import DenseHead
 from selfwise.views.image.color_bins import (
@@ -105,6 +105,12 @@ class Colorization(Method):
     """
 
     modality = "image"
+    summary = Summary(
+        predicts="the color of each pixel, as one of 313 bins",
+        source="the lightness of an image",
+        loss="cross-entropy, rare colors weighted more",
+        reference="Zhang et al. 2016, arXiv:1603.08511",
+    )
     needs = MappingProxyType({"size": IMAGE_SIZE, "prior": FromData(color_prior, PriorOptions)})
     encoder_options = MappingProxyType({"color_space": "lightness"})
     # The authors' solver: Adam with 0.9 and 0.99, weight decay 1e-3 (there a part of the gradient),

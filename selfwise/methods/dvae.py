@@ -20,7 +20,7 @@ from selfwise.core.ranges import (
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step, Term
 from selfwise.methods.inspection import ImageGrid, show_reconstructions
-from selfwise.methods.method import Method, PaperDefaults
+from selfwise.methods.method import Method, PaperDefaults, Summary
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.codec import build_decoder
 from selfwise.nn.quantizers import count_distinct_codes, gumbel_noise
@@ -63,6 +63,12 @@ class DVAE(Method):
     """
 
     modality = "image"
+    summary = Summary(
+        predicts="the pixels of an image",
+        source="one discrete code per patch",
+        loss="squared error and KL divergence",
+        reference="Ramesh et al. 2021, arXiv:2102.12092",
+    )
     needs = MappingProxyType({"size": IMAGE_SIZE})
     default_encoder = "codec-small"
     paper = PaperDefaults(lr=5e-3, base_batch=128, batch_size=128, warmup=0.05, grad_clip=1.0)

@@ -11,7 +11,7 @@ from selfwise.core.ranges import PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step, Term
 from selfwise.methods.inspection import ImageGrid, show_reconstructions
-from selfwise.methods.method import Method, PaperDefaults
+from selfwise.methods.method import Method, PaperDefaults, Summary
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.codec import build_decoder
 from selfwise.nn.quantizers import FiniteScalarQuantizer, count_distinct_codes
@@ -40,6 +40,12 @@ class FSQ(Method):
     """
 
     modality = "image"
+    summary = Summary(
+        predicts="the pixels of an image",
+        source="one discrete code per patch",
+        loss="squared error",
+        reference="Mentzer et al. 2023, arXiv:2309.15505",
+    )
     needs = MappingProxyType({"size": IMAGE_SIZE})
     default_encoder = "codec-small"
     paper = PaperDefaults(lr=5e-3, base_batch=128, batch_size=128, warmup=0.05, grad_clip=1.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import NextTokenExamples, rank_predictions
-from selfwise.methods.method import Method, PaperDefaults, check_text, cross_entropy_step
+from selfwise.methods.method import Method, PaperDefaults, Summary, check_text, cross_entropy_step
 from selfwise.methods.needs import VOCABULARY
 from selfwise.views.text.collate import collate_windows
 from selfwise.views.text.packing import plan_windows
@@ -39,6 +39,12 @@ class GPT(Method):
     """
 
     modality = "text"
+    summary = Summary(
+        predicts="the next token",
+        source="all tokens before it",
+        loss="cross-entropy",
+        reference="Radford et al. 2019",
+    )
     needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "gpt-mini"
     default_tokenizer = "bpe"

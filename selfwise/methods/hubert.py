@@ -27,7 +27,7 @@ from selfwise.core.types import (
 )
 from selfwise.losses.cross_entropy import cosine_logits
 from selfwise.methods.inspection import MaskedAudioExamples, rank_predictions
-from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
+from selfwise.methods.method import Method, PaperDefaults, Summary, cross_entropy_step
 from selfwise.methods.needs import FrameTargetNeed
 from selfwise.views.audio.span_mask import MaskedFrames, SpanMask, count_valid_frames
 
@@ -54,6 +54,12 @@ class HuBERT(Method):
     """
 
     modality = "audio"
+    summary = Summary(
+        predicts="the cluster of each masked frame",
+        source="the other frames of a recording",
+        loss="cross-entropy at masked frames",
+        reference="Hsu et al. 2021, arXiv:2106.07447",
+    )
     needs = MappingProxyType({"num_clusters": FrameTargetNeed()})
     carried = ("mask_embedding",)
     default_encoder = "hubert-mini"

@@ -22,7 +22,7 @@ from selfwise.core.ranges import (
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.methods.inspection import ImageColumn, ImageGrid
-from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
+from selfwise.methods.method import Method, PaperDefaults, Summary, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.color_jitter import to_grayscale
 from selfwise.views.image.permutations import hamming_distances, permutation_set
@@ -69,6 +69,12 @@ class Jigsaw(Method):
     """
 
     modality = "image"
+    summary = Summary(
+        predicts="the order of shuffled tiles",
+        source="the tiles of an image, each by itself",
+        loss="cross-entropy over permutations",
+        reference="Noroozi and Favaro 2016, arXiv:1603.09246",
+    )
     needs = MappingProxyType({"size": IMAGE_SIZE})
     rounded_view = True  # the first layer rounds what it reads all the same
     # VISSL's configuration: 0.1 at 256, warm-up for 5 of 105 epochs. Its rate falls in steps; here

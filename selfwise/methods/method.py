@@ -35,6 +35,15 @@ class PaperDefaults(NamedTuple):
     grad_clip: float = 0.0  # largest norm of the gradient; 0 for no limit
 
 
+class Summary(NamedTuple):
+    """A method in one row of a table: it predicts something from something, with a loss."""
+
+    predicts: str
+    source: str  # from what
+    loss: str
+    reference: str  # authors, year and arXiv id; "-" for a baseline
+
+
 class Method(nn.Module):
     """A pretext task: how to make a view of a batch, and the loss of undoing or ignoring it.
 
@@ -42,6 +51,7 @@ class Method(nn.Module):
     """
 
     modality: ClassVar[str]
+    summary: ClassVar[Summary | None] = None  # a row of `selfwise methods`
     labelled: ClassVar[bool] = False  # True: `view` receives Labelled batches
     needs: ClassVar[Mapping[str, Need]] = MappingProxyType({})  # keyword arguments made of the data
     couples_batch: ClassVar[str] = ""  # why micro-batches cannot replace a batch; empty if they can

@@ -15,6 +15,7 @@ from selfwise.methods.inspection import MaskedTextExamples, rank_predictions
 from selfwise.methods.method import (
     Method,
     PaperDefaults,
+    Summary,
     check_sees_all,
     check_text,
     cross_entropy_step,
@@ -49,6 +50,12 @@ class RoBERTa(Method):
     """
 
     modality = "text"
+    summary = Summary(
+        predicts="masked tokens",
+        source="the rest of a full row of text",
+        loss="masked-LM cross-entropy",
+        reference="Liu et al. 2019, arXiv:1907.11692",
+    )
     needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "roberta-mini"
     default_tokenizer = "bpe"

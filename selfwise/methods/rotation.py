@@ -11,7 +11,7 @@ from selfwise.core.ranges import PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.methods.inspection import ImageColumn, ImageGrid
-from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
+from selfwise.methods.method import Method, PaperDefaults, Summary, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.crop import Crop
 from selfwise.views.image.tiles import TURNS, rotate_four_ways
@@ -42,6 +42,12 @@ class Rotation(Method):
     """
 
     modality = "image"
+    summary = Summary(
+        predicts="by how much an image is turned",
+        source="the turned image",
+        loss="cross-entropy over four turns",
+        reference="Gidaris et al. 2018, arXiv:1803.07728",
+    )
     needs = MappingProxyType({"size": IMAGE_SIZE})
     rounded_view = True  # pixels have eight bits
     # The authors' code for CIFAR-10: 0.1 at 128 images (512 with their turns). It lowers the rate

@@ -26,7 +26,7 @@ from selfwise.losses.contrastive import (
     unit_views,
 )
 from selfwise.methods.inspection import ImageColumn, ImageGrid
-from selfwise.methods.method import Method, PaperDefaults, mean_over
+from selfwise.methods.method import Method, PaperDefaults, Summary, mean_over
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.heads import ProjectionHead
 from selfwise.views.image.augment import build_simclr_augment
@@ -56,6 +56,12 @@ class SimCLR(Method):
     """
 
     modality = "image"
+    summary = Summary(
+        predicts="which views are of one image",
+        source="two augmented views of each image",
+        loss="NT-Xent",
+        reference="Chen et al. 2020, arXiv:2002.05709",
+    )
     needs = MappingProxyType({"size": IMAGE_SIZE})
     rounded_view = True  # pixels have eight bits; as measured in docs/results.md
     couples_batch = "NT-Xent compares each image with all others of the batch"

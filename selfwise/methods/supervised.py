@@ -11,7 +11,7 @@ from selfwise.core.ranges import NonNegativeFloat, PositiveShare, Probability, c
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Labelled, Step, Term
 from selfwise.methods.inspection import ImageColumn, ImageGrid
-from selfwise.methods.method import Method, PaperDefaults
+from selfwise.methods.method import Method, PaperDefaults, Summary
 from selfwise.methods.needs import IMAGE_SIZE, NUM_CLASSES
 from selfwise.views.image.augment import build_supervised_augment
 
@@ -38,6 +38,12 @@ class Supervised(Method):
     """
 
     modality = "image"
+    summary = Summary(
+        predicts="the class",
+        source="one augmented view of an image",
+        loss="cross-entropy on labels, a baseline",
+        reference="-",
+    )
     needs = MappingProxyType({"size": IMAGE_SIZE, "classes": NUM_CLASSES})
     rounded_view = True  # pixels have eight bits; as measured in docs/results.md
     labelled = True

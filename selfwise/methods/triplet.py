@@ -22,7 +22,7 @@ from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views
 from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import ImageGrid, show_triplets
-from selfwise.methods.method import Method, PaperDefaults, scale_by_world_size
+from selfwise.methods.method import Method, PaperDefaults, Summary, scale_by_world_size
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.heads import ProjectionHead
 from selfwise.views.image.augment import build_simclr_augment
@@ -61,6 +61,12 @@ class Triplet(Method):
     """
 
     modality = "image"
+    summary = Summary(
+        predicts="that two views are nearer than a negative",
+        source="two augmented views of each image",
+        loss="triplet loss with mining",
+        reference="Schroff et al. 2015, arXiv:1503.03832",
+    )
     needs = MappingProxyType({"size": IMAGE_SIZE})
     rounded_view = True  # pixels have eight bits, as in SimCLR
     couples_batch = "the triplet loss takes its negatives from the whole batch"

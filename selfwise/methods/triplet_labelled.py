@@ -23,7 +23,7 @@ from selfwise.core.types import Encoder, Labelled, Step
 from selfwise.distributed.collectives import gather_rows
 from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import ImageGrid, show_triplets
-from selfwise.methods.method import Method, PaperDefaults, scale_by_world_size
+from selfwise.methods.method import Method, PaperDefaults, Summary, scale_by_world_size
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.augment import build_supervised_augment
 from selfwise.views.image.pk_sampler import PKSampler
@@ -57,6 +57,12 @@ class TripletLabelled(Method):
     """
 
     modality = "image"
+    summary = Summary(
+        predicts="that images of a class are nearer than a negative",
+        source="images with labels",
+        loss="triplet loss with mining",
+        reference="Schroff et al. 2015, arXiv:1503.03832",
+    )
     needs = MappingProxyType({"size": IMAGE_SIZE})
     labelled = True
     rounded_view = True  # pixels have eight bits

@@ -133,9 +133,9 @@ def _format_heading(report: BenchReport) -> str:
     where = environment["cpu"] if options["device"] == "cpu" else environment["device"]
     words = [
         f"{report.method}, {options['encoder']}",
-        f"{options['batch']} {UNIT_NAMES[report.modality][0]} a step",
+        f"{options['batch_size']} {UNIT_NAMES[report.modality][0]} a step",
         str(options["precision"]),
-        f"{_count(options, 'thread')}, {_count(options, 'worker')}",
+        f"{_count(options, 'cpu_threads', 'thread')}, {_count(options, 'num_workers', 'worker')}",
         f"{report.steps} steps on {where}",
     ]
     if options["devices"] != 1:
@@ -143,8 +143,8 @@ def _format_heading(report: BenchReport) -> str:
     return "; ".join(words)
 
 
-def _count(options: Mapping[str, object], what: str) -> str:
-    number = options[f"{what}s"]
+def _count(options: Mapping[str, object], option: str, what: str) -> str:
+    number = options[option]
     assert isinstance(number, int), "threads and workers are whole numbers"
     return format_count(number, what)
 

@@ -34,6 +34,11 @@ def run_recipe(recipe: str, **options: object) -> object:
     return check_arguments(find_recipe(recipe))(**options)
 
 
+def describe_recipes() -> list[dict[str, str]]:
+    """The name of each recipe, and what it should reach."""
+    return [{"name": name, "about": first_line(find_recipe(name))} for name in recipe_names()]
+
+
 def list_recipes() -> str:
     """A line for each recipe: its name, and what it should reach."""
     return format_columns([(name, first_line(find_recipe(name))) for name in recipe_names()])

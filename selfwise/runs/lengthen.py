@@ -98,11 +98,10 @@ def _find_exact_start(
 def _describe_exact(
     training: ResolvedTraining, longer: ResolvedTraining, start: int, done: int
 ) -> str:
-    text = f"{longer.steps} steps in total, before {training.steps}"
+    text = f"{longer.steps} steps in total instead of {training.steps}"
     if start < done:
         text += (
-            f"; the run continues from step {start}, before the rate fell, and the checkpoints "
-            f"after it are moved to {DECAYED}/"
+            f", from step {start}, before the rate fell (later checkpoints are moved to {DECAYED}/)"
         )
     return f"{text}: the result is that of a run of {longer.steps} steps from the start"
 
@@ -115,7 +114,7 @@ def _describe_jump(training: ResolvedTraining, longer: ResolvedTraining, done: i
         else f"--schedule {training.schedule} depends on the number of steps"
     )
     return (
-        f"{longer.steps} steps in total, before {training.steps}: from step {done} on this is "
+        f"{longer.steps} steps in total instead of {training.steps}: from step {done} on this is "
         f"another run than one of {longer.steps} steps from the start, since {why}; the learning "
         f"rate jumps from {before:.3g} to {after:.3g}"
     )

@@ -3,6 +3,7 @@
 Reading one imports nothing that it names.
 """
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,7 +21,7 @@ from selfwise.training.config import ResolvedTraining
 C = TypeVar("C", bound=Config)
 
 FILE = "run.yaml"
-FORMAT = 2  # raised when a reader of older folders would misunderstand newer ones
+FORMAT = 3  # raised when a reader of older folders would misunderstand newer ones
 _KEYS = ("format", "method", "modality", "config", "resolved", "data_info", "environment")
 
 
@@ -195,8 +196,8 @@ def read_record(folder: Path) -> RunRecord:
         raise ValueError(f"{path} lacks {', '.join(missing)}: it was not written by selfwise")
     if content["format"] != FORMAT:
         raise ValueError(
-            f"{path} has the format {content['format']}, and this version of selfwise reads "
-            f"{FORMAT}"
+            f"{path} has format {content['format']}, and this version of selfwise reads format "
+            f"{FORMAT}: start a new run, or use the version of selfwise that wrote it"
         )
     try:
         return _as_record(content)
@@ -232,15 +233,40 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold names and values, such as 'batch: 256'")
+        raise ValueError(f"{path} must hold names and values, such as 'batch_size: 256'")
     return content
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The options in a file given as --config: a run.yaml, or just names and values."""
+    """The options in a file given as --config, with `method` if the file names one.
+
+    A run.yaml, or names and values as YAML or, where the name ends in .toml, as TOML.
+
+    Raises ValueError naming the file if it cannot be read.
+    """
     if not path.is_file():
         raise ValueError(f"--config {path}: there is no such file")
-    content = read_yaml(path)
+    content = _read_toml(path) if path.suffix.lower() == ".toml" else read_yaml(path)
     if "format" in content and "resolved" in content:
-        return {n: v for n, v in content["config"].items() if n != "method"}
-    return content
+        return {**content["config"], "method": content["method"]}
+    return _flatten_sections(content)
+
+
+def _flatten_sections(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A section such as `encoder: {name: NAME, depth: 6}` as the options encoder, encoder.depth."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if not isinstance(value, Mapping) or key not in ("encoder", "encoder_options"):
+            flat[key] = value
+            continue
+        for name, part in value.items():
+            flat["encoder" if (key, name) == ("encoder", "name") else f"encoder.{name}"] = part
+    return flat
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file. Raises ValueError naming the file and the line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable TOML: {error}") from error

@@ -122,7 +122,7 @@ def _small_needs(kind: type[Method]) -> Config:
     """The options of the method's needs, with few clusters."""
     sections = {
         name: make_config(
-            need.options, {"num_clusters": 8} if "clusters" in need.options.model_fields else {}
+            need.options, {"num_clusters": 8} if "num_clusters" in need.options.model_fields else {}
         )
         for name, need in kind.needs.items()
         if need.options is not None

@@ -16,6 +16,7 @@ from selfwise.training.optimizers import scale_lr
 from selfwise.training.schedules import LENGTHENABLE, compute_factor
 
 DEFAULT_EPOCHS = 100
+DECAY_FRACTION = 0.2  # of wsd
 
 
 class TrainingConfig(Config):
@@ -44,9 +45,9 @@ class TrainingConfig(Config):
     schedule: ScheduleName | None = None
     """Of the learning rate after the warm-up. wsd (warm-up, stable, decay) keeps the rate constant
     until the last steps; a run of wsd or constant can be lengthened by resume --steps."""
-    decay_fraction: Annotated[float, Gt(0), Le(1)] = 0.2
-    """Of wsd: share of the steps in which the rate falls to 0, at the end. 0.1 to 0.2 is the range
-    of MiniCPM (arXiv:2404.06395) and of Hägele et al. (arXiv:2405.18392)."""
+    decay_fraction: Annotated[float, Gt(0), Le(1)] | None = None
+    """Of wsd: share of the steps in which the rate falls to 0, at the end; by default 0.2. MiniCPM
+    (arXiv:2404.06395) and Hägele et al. (arXiv:2405.18392) take 0.1 to 0.2."""
     adam_beta2: Annotated[float, Ge(0), Lt(1)] | None = None
     """Of adamw and lamb: how long they remember squares of gradients; small batches want it near 1.
     By default the method's."""
@@ -111,7 +112,8 @@ class ResolvedTraining(TrainingConfig):
         """Steps that are done when the rate of wsd begins to fall; otherwise those of the run."""
         if self.schedule != "wsd":
             return self.steps
-        return self.steps - max(1, round(self.decay_fraction * self.steps))
+        share = DECAY_FRACTION if self.decay_fraction is None else self.decay_fraction
+        return self.steps - max(1, round(share * self.steps))
 
     def lr_at(self, step: int) -> float:
         """The learning rate of the step with this number, from 0."""
@@ -129,7 +131,7 @@ class ResolvedTraining(TrainingConfig):
             return self
         if self.schedule == "wsd" and self.warmup_steps > self.decay_start:
             raise ValueError(
-                f"--warmup {self.warmup:g} and --decay-fraction {self.decay_fraction:g} take more "
+                f"--warmup {self.warmup:g} and --decay-fraction {self.decay_fraction} take more "
                 f"than the {self.steps} steps of the run: lower one of them"
             )
         return self.replace(warmup=float(self.warmup_steps))
@@ -165,6 +167,8 @@ def resolve_training(
         else options.num_workers,
         "steps": options.steps or 0,
     }
+    if values["schedule"] == "wsd" and options.decay_fraction is None:
+        values["decay_fraction"] = DECAY_FRACTION
     if not any((options.steps, options.epochs, options.minutes)):
         values["epochs"] = DEFAULT_EPOCHS
     resolved = make_config(ResolvedTraining, values)
@@ -263,9 +267,7 @@ def check_training(options: TrainingConfig, method: type[Method]) -> None:
 
 def _check_decay(options: TrainingConfig, schedule: str) -> None:
     """Raises ValueError for a decay that the schedule does not have."""
-    if isinstance(options, ResolvedTraining):  # its values are all set
-        return
-    if "decay_fraction" in options.model_fields_set and schedule != "wsd":
+    if options.decay_fraction is not None and schedule != "wsd":
         raise ValueError(
             f"--decay-fraction is of --schedule wsd, and this run has --schedule {schedule}"
         )

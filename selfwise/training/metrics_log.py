@@ -17,6 +17,8 @@ from torch import Tensor
 from selfwise.core.device import float64_device, to_float64
 from selfwise.core.types import Step, Term
 
+GRAD_NORM = "grad_norm"  # a metric: the norm of the gradient before it is clipped
+
 
 class Meter:
     """Sums and counts since the last log line, on the device until they are read."""
@@ -35,12 +37,17 @@ class Meter:
                 self.terms[name] = Term(total, count)
 
     def compute_means(self) -> dict[str, float]:
-        """The means; the one moment at which the host waits for the device."""
+        """The means; the one moment at which the host waits for the device.
+
+        Without grad_norm where every gradient since the last line overflowed in fp16.
+        """
         names = list(self.terms)
         if not names:
             return {}
-        means = torch.stack([self.terms[n].mean for n in names]).tolist()
-        return dict(zip(names, means))
+        means, counts = torch.stack(
+            [torch.stack([self.terms[n].mean, self.terms[n].count]) for n in names]
+        ).T.tolist()
+        return {n: mean for n, mean, count in zip(names, means, counts) if n != GRAD_NORM or count}
 
     def reset(self) -> None:
         self.terms = {}

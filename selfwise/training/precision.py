@@ -8,7 +8,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from selfwise.core.device import HALF_DTYPES
-from selfwise.core.types import Step, cast_floats
+from selfwise.core.types import Step, Term, cast_floats
 
 
 class Precision(NamedTuple):
@@ -43,12 +43,24 @@ class Precision(NamedTuple):
             loss = self.scaler.scale(loss)
         loss.backward()
 
-    def clip_gradients(self, optimizer: Optimizer, max_norm: float) -> None:
-        """Scale the gradients so that their common norm is at most `max_norm`."""
+    def clip_gradients(self, optimizer: Optimizer, max_norm: float) -> Term:
+        """Scale the gradients so that their common norm is at most `max_norm`; 0 for no limit.
+
+        Returns the norm before, in float32 on the device: the host does not wait for it. A gradient
+        that overflowed in fp16, whose step is left out, counts 0 times.
+        """
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, max_norm)
+        if max_norm:
+            norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = norm.detach().float()
+        if self.scaler is None:
+            return Term(norm, torch.ones_like(norm))
+        finite = norm.isfinite()
+        return Term(torch.where(finite, norm, 0.0), finite.float())
 
     def update_weights(self, optimizer: Optimizer) -> None:
         """One step of the optimizer; with a loss scale, none where a gradient overflowed."""

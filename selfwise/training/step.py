@@ -21,6 +21,7 @@ from selfwise.methods.method import Method
 from selfwise.nn.channels_last import supports_channels_last
 from selfwise.training.compile import COMPILED_RUNS, check_compiled, compile_encoder
 from selfwise.training.config import ResolvedTraining
+from selfwise.training.metrics_log import GRAD_NORM
 from selfwise.training.optimizers import build_optimizer
 from selfwise.training.precision import Precision, choose_precision
 
@@ -109,13 +110,13 @@ def train_step(
         check_compiled(before, method.encoder)
     if env.size > 1:
         all_reduce_gradients(method)
-    if options.grad_clip:
-        precision.clip_gradients(optimizer, options.grad_clip)
+    norm = precision.clip_gradients(optimizer, options.grad_clip)
     precision.update_weights(optimizer)
     method.after_step()
     return Step(
         add_terms([micro_batch.terms for micro_batch in steps], local_batch.weight),
-        add_terms([micro_batch.metrics for micro_batch in steps], local_batch.weight),
+        add_terms([micro_batch.metrics for micro_batch in steps], local_batch.weight)
+        | {GRAD_NORM: norm},  # equal in all processes, which have added their gradients
     )
 
 

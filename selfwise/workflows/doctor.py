@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,12 +15,31 @@ def describe_machine() -> str:
     """Versions, processor, devices, precision, disk, and advice, as text."""
     environment = describe_environment(torch.get_num_threads(), "cpu")
     lines = [f"{name:<18} {value}" for name, value in environment.items() if value is not None]
-    lines += [f"{'cores for us':<18} {count_cpus()}"]
+    lines += [f"{'usable cores':<18} {count_cpus()}"]
     lines += [f"{'fast bf16':<18} {'yes' if has_fast_bf16() else 'no: float32 is used'}"]
     lines += _describe_devices()
-    free = shutil.disk_usage(Path.home()).free / 2**30
-    lines += [f"{'disk':<18} {free:.0f} GiB free for caches"]
+    lines += [f"{'disk':<18} {_free_disk():.0f} GiB free for caches"]
     return "\n".join([*lines, *describe_extras()])
+
+
+def collect_machine() -> dict[str, object]:
+    """The facts of `describe_machine` as plain data; memory and disk in GiB."""
+    return {
+        **describe_environment(torch.get_num_threads(), "cpu"),
+        "usable_cores": count_cpus(),
+        "fast_bf16": has_fast_bf16(),
+        "gpus": [
+            {"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)}
+            for gpu in _list_gpus()
+        ],
+        "free_disk_gib": round(_free_disk(), 1),
+        "missing_modules": {name: missing_modules(name) for name in EXTRAS},
+    }
+
+
+def _free_disk() -> float:
+    """Space that is free for caches, in GiB."""
+    return shutil.disk_usage(Path.home()).free / 2**30
 
 
 def describe_extras() -> list[str]:
@@ -43,7 +63,12 @@ def has_fast_bf16() -> bool:
 
 
 def _describe_devices() -> list[str]:
-    if not torch.cuda.is_available():
-        return [f"{'GPU':<18} none that torch can use"]
-    devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return [f"{'GPU':<18} {p.name}, {p.total_memory / 2**30:.0f} GiB" for p in devices]
+    return [f"{'GPU':<18} {p.name}, {p.total_memory / 2**30:.0f} GiB" for p in _list_gpus()] or [
+        f"{'GPU':<18} none that torch can use"
+    ]
+
+
+def _list_gpus() -> list[Any]:
+    """What torch knows of each GPU; the class has no public name."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [torch.cuda.get_device_properties(i) for i in range(count)]

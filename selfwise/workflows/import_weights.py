@@ -34,7 +34,7 @@ _SPELLINGS = {"gpt2": "gpt", "gpt-2": "gpt"}
 _TAKEN_BY = {
     "tokenizer": ("text", text.FAMILIES),
     **dict.fromkeys(
-        ("method", "encoder", "size"), ("timm and torchvision", import_vision.FAMILIES)
+        ("method", "encoder", "image_size"), ("timm and torchvision", import_vision.FAMILIES)
     ),
 }
 

@@ -1,17 +1,47 @@
 """Lists of methods and recipes as text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 from selfwise import methods
 
+# headings of the table of methods, and the widths of its columns; 100 characters with the spaces
+HEAD = {"method": 16, "data": 5, "predicts": 20, "from": 18, "loss": 15, "paper": 16}
+
 
 def list_methods() -> str:
-    """A line for each method: its name, the kind of its data, and what it does."""
+    """A table with a row for each method: what it predicts from what, the loss, and the paper."""
+    rows = [dict(zip(HEAD, HEAD)), *summarize_methods()]
+    return "\n".join(line for row in rows for line in _wrap_row(row))
+
+
+def summarize_methods() -> list[dict[str, str]]:
+    """A row for each method, with the columns of `HEAD`; a method from outside may lack some."""
     rows = []
     for name in methods.method_names():
         kind = methods.find_method(name)
-        rows.append((name, f"{kind.modality:<7} {first_line(kind)}"))
-    return format_columns(rows)
+        row = {"method": name, "data": kind.modality}
+        if kind.summary is None:
+            rows.append(row | {"predicts": first_line(kind), "from": "", "loss": "", "paper": ""})
+        else:
+            rows.append(row | dict(zip(("predicts", "from", "loss", "paper"), kind.summary)))
+    return rows
+
+
+def _wrap_row(row: Mapping[str, str]) -> list[str]:
+    """The lines of one row, each column as wide as `HEAD` says."""
+    columns = [
+        wrap(row[name], width, break_on_hyphens=False) or [""] for name, width in HEAD.items()
+    ]
+    height = max(map(len, columns))
+    lines = [
+        "  ".join(
+            (column[i] if i < len(column) else "").ljust(width)
+            for column, width in zip(columns, HEAD.values())
+        )
+        for i in range(height)
+    ]
+    return [line.rstrip() for line in lines]
 
 
 def first_line(documented: object) -> str:

@@ -15,7 +15,7 @@ import selfwise
 
 run = selfwise.pretrain("simclr", data="digits", out="r", temperature=0.2, steps=3)
 score = selfwise.probe(run, train="digits:train")
-selfwise.pretrain("bert", data="texts", out="r", mask_share=0.2, tokenizer="bpe")
+selfwise.pretrain("bert", data="texts", out="r", mask_prob=0.2, tokenizer="bpe")
 """
 WRONG = {
     "an option of another method": 'selfwise.pretrain("bert", data="d", out="r", temperature=0.2)',

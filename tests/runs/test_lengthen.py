@@ -83,7 +83,7 @@ def test_a_wsd_run_lengthened_before_its_decay_is_the_longer_run(run, longer):
 def test_a_finished_wsd_run_continues_before_its_decay(run, longer, capsys):
     selfwise.resume(run, steps=30)
     assert_equal_runs(run, longer, 30)
-    assert "continues from step 16, before the rate fell" in capsys.readouterr().err
+    assert "from step 16, before the rate fell" in capsys.readouterr().err
     assert sorted(p.name for p in (run / "decayed").iterdir()) == [
         "step-00000018",
         "step-00000020",

@@ -53,7 +53,7 @@ class OpenImages:
     online: OnlineKNN | None = None
 
     def __post_init__(self) -> None:
-        self.resolved: Mapping[str, object] = {"size": self.info.size}
+        self.resolved: Mapping[str, object] = {"image_size": self.info.size}
         self.inputs: Mapping[str, object] = self.needs.inputs
         self.about: Mapping[str, Mapping[str, object]] = self.needs.about
 

@@ -39,7 +39,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
     units = (
         len(imported.head["head.weight"]) if "head.weight" in imported.head else DEFAULT_NUM_UNITS
     )
-    reading = {"size": imported.size, "channels": imported.channels}
+    reading = {"image_size": imported.size, "channels": imported.channels}
     return ImportedCheckpoint(
         encoder=f"{family}-base",
         encoder_options=imported.options,
@@ -52,7 +52,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
         # files are kept a little larger than what is read of them, as 256 px are for 224
         reading={
             **reading,
-            "decode": max(256, round(imported.size * 8 / 7)),
+            "max_decode_size": max(256, round(imported.size * 8 / 7)),
             "num_clusters": units,
         },
     )
@@ -114,5 +114,5 @@ def describe_usage(run: Run, form: str) -> Usage:
 
 
 def _write_preprocessing(run: Run, out: Path) -> None:
-    info, decode = run.record.info, run.record.option("decode")
+    info, decode = run.record.info, run.record.option("max_decode_size")
     write_json(out / PREPROCESSING, describe_preprocessing(info.size, info.channels, decode))

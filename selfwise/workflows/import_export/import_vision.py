@@ -101,7 +101,7 @@ def _make_checkpoint(
     config = {} if published is None else published.to_dict()
     trunk, notes = _without_classifier(weights, config.get("classifier"))
     size = size or config.get("input_size", (3, 224, 224))[1]
-    reading = {"size": size, "channels": _count_channels(trunk, config.get("first_conv"))}
+    reading = {"image_size": size, "channels": _count_channels(trunk, config.get("first_conv"))}
     return ImportedCheckpoint(
         encoder=name,
         encoder_options={**args, "stem": "timm", "normalize": normalize},
@@ -111,7 +111,7 @@ def _make_checkpoint(
         notes=notes,
         info=ImageInfo(channels=reading["channels"], size=size),
         # files are kept a little larger than what is read of them, as 256 px are for 224
-        reading={**reading, "decode": max(256, round(size * 8 / 7))},
+        reading={**reading, "max_decode_size": max(256, round(size * 8 / 7))},
     )
 
 

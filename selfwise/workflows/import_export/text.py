@@ -45,7 +45,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
         missing=imported.missing,
         notes=imported.notes,
         info=TextInfo(vocab=imported.vocab, length=length),
-        reading={"length": length},
+        reading={"max_length": length},
         tokenizer=words,
     )
 

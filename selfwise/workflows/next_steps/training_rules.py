@@ -180,8 +180,8 @@ def _compute_chance(run: Situation) -> float | None:
     record = run.record
     if record.method == "rotation":
         return 0.25
-    if record.method == "jigsaw" and record.get("permutations"):
-        return 1 / int(record.option("permutations"))
+    if record.method == "jigsaw" and record.get("num_permutations"):
+        return 1 / int(record.option("num_permutations"))
     if record.method == "simclr":
         return 1 / (2 * record.training.batch_size - 1)
     return None
