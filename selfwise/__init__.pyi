@@ -919,6 +919,7 @@ def embed(
     window: str = ...,
     text_column: str = ...,
     skip_broken: bool = ...,
+    precision: Literal["float32", "bf16"] = ...,
     device: str = ...,
     devices: int = ...,
 ) -> EmbeddingTable: ...
