@@ -37,7 +37,7 @@ def parsed(command: str) -> dict:
     module = commands.import_commands()[word]
     function = module.load_function()
     if module.WORDS == "METHOD":
-        options = parse.parse_method_line(word, function, argv)
+        options = parse.parse_method_line(word, module, function, argv)
     else:
         options = parse.parse_line(word, module, function, argv)
     assert options is not None
