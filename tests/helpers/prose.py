@@ -66,6 +66,7 @@ ALLOWED: Mapping[str, str] = {
 
 FENCE = re.compile(r"^[ ]*(```|~~~).*?^[ ]*\1[ ]*$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(`+)[^`]+?\1|\]\([^)\s]+\)|<!--.*?-->", re.DOTALL)
+# also the examples of wrong sentences in CONTRIBUTING.md
 GENERATED = re.compile(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", re.DOTALL)
 
 
