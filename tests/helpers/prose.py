@@ -60,7 +60,7 @@ RAW_VALUES = re.compile(r"<class|default: (?:null|None)\b|PosixPath")
 # the context of a finding, and why it is right there
 ALLOWED: Mapping[str, str] = {
     r"core/foreign_names\.py:\d+: has another name now": "the table of old names for did-you-mean",
-    r"\blabelled: |\btriplet_labelled\b": "the name of an argument or a method, which code spells so",
+    r"\blabelled: |\btriplet_labelled\b": "an argument and a method, whose names stay",
     r"\b(?:is|are) asked for\b": "the agent is whoever calls, and no verb is shorter",
 }
 
