@@ -52,7 +52,7 @@ class Method(nn.Module):
 
     modality: ClassVar[str]
     summary: ClassVar[Summary | None] = None  # a row of `selfwise methods`
-    labelled: ClassVar[bool] = False  # True: `view` receives Labelled batches
+    labelled: ClassVar[bool] = False  # True: `view` receives batches with labels
     needs: ClassVar[Mapping[str, Need]] = MappingProxyType({})  # keyword arguments from the data
     couples_batch: ClassVar[str] = ""  # why micro-batches cannot replace a batch; empty if they can
     paper: ClassVar[PaperDefaults] = PaperDefaults()

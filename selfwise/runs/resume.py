@@ -52,24 +52,23 @@ def resume(
 
     Args:
         run: folder of the run.
-            data: new location of the data, if they were moved; for a run that got its data in
-                Python, these data again.
-            steps: new total number of steps. A run with --schedule wsd or constant becomes exactly
-                the longer run; with any other schedule it becomes a different run from there on.
-            device: cpu, cuda, cuda:1, or auto; by default the run's device.
-            num_workers: data-loading processes; by default unchanged.
-            save_every: steps between two checkpoints; by default unchanged.
-            keep_last: number of most recent checkpoints to keep; by default unchanged.
-            logger: loggers as for pretrain, or none; by default the run's loggers.
-            logger_project: project of the loggers; by default unchanged.
-            plugins: modules and .py files outside selfwise that the run may import.
-            method: the class of a run whose method was defined in Python.
-            encoder: the function or module of a run whose encoder was passed in Python.
-            callbacks: functions of (step, values), as for `pretrain`.
-            quiet: print nothing.
+        data: new location of the data, if they were moved; for a run that got its data in Python,
+            these data again.
+        steps: new total number of steps. A run with --schedule wsd or constant becomes exactly the
+            longer run; with any other schedule it becomes a different run from there on.
+        device: cpu, cuda, cuda:1, or auto; by default the run's device.
+        num_workers: data-loading processes; by default unchanged.
+        save_every: steps between two checkpoints; by default unchanged.
+        keep_last: number of most recent checkpoints to keep; by default unchanged.
+        logger: loggers as for pretrain, or none; by default the run's loggers.
+        logger_project: project of the loggers; by default unchanged.
+        plugins: modules and .py files outside selfwise that the run may import.
+        method: the class of a run whose method was defined in Python.
+        encoder: the function or module of a run whose encoder was passed in Python.
+        callbacks: functions of (step, values), as for `pretrain`.
+        quiet: print nothing.
 
-        Raises ValueError with one sentence for invalid options or data; the run folder then stays
-        unchanged.
+    Raises ValueError with one sentence for invalid options or data, leaving the run unchanged.
     """
     check_callbacks(callbacks)
     allow_plugins(plugins)
