@@ -247,7 +247,7 @@ def test_an_optimiser_state_that_is_a_pickle_is_never_loaded(selfwise, run, tmp_
 def test_other_data_than_the_run_was_started_with(selfwise, run, photos):
     shutil.rmtree(run / "checkpoints" / "step-00000004")
     picture(photos / "cats" / "new.png", 99)
-    refused(selfwise("resume", run), "not those", "25", "24")
+    refused(selfwise("resume", run), "differ from the data", "25", "24")
 
 
 @pytest.mark.run  # a process

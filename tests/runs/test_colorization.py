@@ -135,7 +135,7 @@ def test_units_may_be_clusters_of_what_a_colorization_has_learned(run, pictures)
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"channels": 1}, ("colours", "1 channel", "--channels 1")),
+        ({"channels": 1}, ("colors", "1 channel", "--channels 1")),
         (
             {"encoder_options": {**SHAPE, "color_space": "color"}},
             ("--encoder.color-space lightness",),

@@ -285,7 +285,7 @@ def test_the_help_says_what_is_shown(capsys):
     text = said("show", "--help", capsys=capsys)
     assert "usage: selfwise show RUN... [options]" in text
     assert "side by side, what differs" in " ".join(text.split())
-    assert "show       Options, state, metrics and scores" in said("--help", capsys=capsys)
+    assert "show       Show options, state, metrics and scores" in said("--help", capsys=capsys)
 
 
 def test_a_log_that_is_not_whole(tmp_path, capsys):
@@ -312,7 +312,7 @@ def test_scores_of_older_versions_are_shown(tmp_path, capsys):
 def test_a_file_that_is_no_score(tmp_path, capsys):
     run = cases.folder(tmp_path / "run", scores=[cases.score()])
     (run / "scores" / "mine.json").write_text('{"kind": "linear"}')
-    assert "mine.json is no score that selfwise probe has written" in refused(
+    assert "mine.json is not a score written by selfwise probe" in refused(
         "show", run, capsys=capsys
     )
 
