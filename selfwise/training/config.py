@@ -76,8 +76,8 @@ class TrainingConfig(Config):
     keep_last: Annotated[int, Ge(1)] = 2
     """Number of most recent checkpoints to keep."""
     keep_best: str = ""
-    """A logged value, such as knn_top1, whose best checkpoint the run keeps too. A leading minus, as
-    in -nt_xent, means that smaller is better."""
+    """A logged value, such as knn_top1, whose best checkpoint the run keeps too. A leading minus,
+    as in -nt_xent, means that smaller is better."""
     knn_every: Annotated[int, Ge(0)] = 0
     """Steps between two online kNN probes, if the data have labels; 0 for none."""
     monitor_every: Annotated[int, Ge(0)] = 200

@@ -76,7 +76,7 @@ def test_what_is_wrong_in_a_file_is_said(wrong, tmp_path):
     for score in WRONG[wrong]:
         with pytest.raises(ValueError, match=wrong) as error:
             filed(tmp_path, score)
-        assert str(error.value).startswith(f"{tmp_path}/scores/a.json is not a score written by selfwise")
+        assert str(error.value).startswith(f"{tmp_path}/scores/a.json is not a score written by")
         assert "\n" not in str(error.value)
 
 
