@@ -142,9 +142,7 @@ def compute_unseen_targets(
         raise ValueError(f"its units come from an earlier run, {earlier}, which no longer exists")
     source = _open_source(earlier, options.target_layer, open_run)
     if source.about != units.about["of"]:
-        raise ValueError(
-            f"its units come from {units.about['of']}, but now there is {source.about}"
-        )
+        raise ValueError(f"its units come from {units.about['of']}, not from {source.about}")
     frames, valid = source.extract(device)(batch)
     ids = units.codebook(frames.flatten(0, 1)).view(valid.shape)
     return ids.masked_fill(~valid, -1).cpu()
