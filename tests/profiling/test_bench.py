@@ -132,7 +132,9 @@ def test_only_what_was_faster_is_advised():
     slower = TrialOutcome(OptionTrial("it multiplies faster", {"precision": "bf16"}), 1.04)
     said = ["--num-workers 3: 1.25 times as many examples per second (a core is idle)"]
     assert write_advice(numbers(), [slower, faster]) == said
-    vain = "--precision bf16: 1.04 times as many examples per second: leave it (it multiplies faster)"
+    vain = (
+        "--precision bf16: 1.04 times as many examples per second: leave it (it multiplies faster)"
+    )
     assert describe_failed_trials([slower, faster]) == [vain]
     assert write_advice(numbers(), [slower]) == ["nothing to change"]
 

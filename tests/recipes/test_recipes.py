@@ -99,7 +99,7 @@ def test_beit_runs_and_scores(pictures, tmp_path, monkeypatch, units):
     assert there["clusters"] == 512
     assert (there["of"] == "patches") == (units == "patches")
     with pytest.raises(ValueError, match="did you mean 'fsq'"):
-        recipes.run_recipe("beit_cifar10_cpu", units="fsqq", **told)
+        recipes.run_recipe("beit_cifar10_cpu", targets="fsqq", **told)
 
 
 @pytest.mark.parametrize("name", recipes.recipe_names())
