@@ -163,7 +163,9 @@ def test_pages_keep_the_rules(path):
     report(prose.find_sentence_faults(prose.drop_code(page)) + prose.find_renamed(page))
 
 
-@pytest.mark.parametrize("path", ROOT.glob("docs/notebooks/*.ipynb"), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("docs/notebooks/*.ipynb")), ids=lambda path: path.stem
+)
 def test_notebooks_keep_the_rules(path):
     cells = [(c["cell_type"], "".join(c["source"])) for c in json.loads(path.read_text())["cells"]]
     texts = [Text(f"{path.name}, cell {i}", 1, words) for i, (_, words) in enumerate(cells)]
