@@ -91,13 +91,8 @@ def embed(
         _check_out(Path(out))
     run = run if isinstance(run, Run) else load(run)
     options = EmbedOptions(
-        layer=layer,
-        pooling=pooling,
-        window=window,
-        text_column=text_column,
-        skip_broken=skip_broken,
-        precision=precision,
-        device=device,
+        **{"layer": layer, "pooling": pooling, "window": window, "text_column": text_column},
+        **{"skip_broken": skip_broken, "precision": precision, "device": device},
     )
     devices = count_processes(devices)
     check_together(devices, device, data)
