@@ -16,6 +16,7 @@ from selfwise.core.progress import print_progress
 from selfwise.distributed.process_group import detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
+from selfwise.runs.build import RunCode
 from selfwise.runs.create import make_listeners, pretrain
 from selfwise.runs.environment import describe_environment, list_differences
 from selfwise.runs.lengthen import apply_continuation, plan_continuation
