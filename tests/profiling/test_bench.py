@@ -113,7 +113,7 @@ def test_a_gpu_that_has_time_and_room_takes_a_larger_batch():
     assert options_of(**GPU | {"examples": 127}) == []
     assert options_of(**GPU | {"device": "cpu"}) == []
     (trial,) = propose_trials(numbers(**GPU, couples="all images are compared"))
-    assert "another loss, since all images are compared" in trial.reason
+    assert "this changes the loss, since all images are compared" in trial.reason
     assert options_of(**GPU | {"budget": "--batch-seconds"}) == []
     assert any(
         "a larger --batch-seconds" in s

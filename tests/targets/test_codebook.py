@@ -215,7 +215,7 @@ def test_as_many_clusters_as_features():
 
 
 def test_more_clusters_than_features():
-    with pytest.raises(ValueError, match=r"^9 clusters cannot be made of 8 features: give at"):
+    with pytest.raises(ValueError, match=r"^9 clusters are too many for 8 features: give at"):
         learn(Stream([5, 3]), 2, **SMALL)
 
 

@@ -132,7 +132,9 @@ def test_recordings_without_frames(tmp_path):
 
 def test_frames_that_are_not_there(tmp_path):
     found = write_labels(tmp_path, SAMPLES, pieces(), size=50)
-    with pytest.raises(ValueError, match="recording 0 has units for 2 frames, and frames 1 to 3"):
+    with pytest.raises(
+        ValueError, match="recording 0 has units for 2 frames, not for frames 1 to 3"
+    ):
         found.read_labels(0, 1, 2)
     assert found.read_labels(1, 0, 0).tolist() == []
 
@@ -140,7 +142,7 @@ def test_frames_that_are_not_there(tmp_path):
 def test_a_file_that_was_cut_or_is_missing(tmp_path):
     write_labels(tmp_path, SAMPLES, pieces(), size=50)
     np.save(tmp_path / ARRAY_FILE, np.zeros(41, dtype=np.uint16))
-    with pytest.raises(ValueError, match=r"has 41 units of uint16, where units\.json says 42"):
+    with pytest.raises(ValueError, match=r"has 41 units of uint16, but units\.json records 42"):
         FrameLabels.open(tmp_path)
     (tmp_path / ARRAY_FILE).unlink()
     with pytest.raises(ValueError, match="is missing, or not an array"):

@@ -107,9 +107,9 @@ def test_images_that_do_not_fit():
         units(images(h=3))
     with pytest.raises(ValueError, match="images of 8 x 13 px are not a whole number of patches"):
         units(images(w=13))
-    with pytest.raises(ValueError, match="of images with 3 channels, these have 1"):
+    with pytest.raises(ValueError, match="for images with 3 channels, and these have 1"):
         units(images(c=1))
-    with pytest.raises(ValueError, match="of images with 3 channels, these have 1"):
+    with pytest.raises(ValueError, match="for images with 3 channels, and these have 1"):
         units.decode(units(images()), images(c=1))
     with pytest.raises(ValueError, match="width 48 is not of patches of 8 px, which are 64 wide"):
         PatchTargets(units.codebook, patch=8)
