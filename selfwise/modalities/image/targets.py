@@ -286,7 +286,7 @@ def _learn_clusters(
 ) -> None:
     """Clusters of patches, or of a layer's patches, at the size of training."""
     size = about["size"]
-    order = shuffle_indices(len(images), SEED, "num_clusters")[:MAX_CLUSTERED_IMAGES]
+    order = shuffle_indices(len(images), SEED, "clusters")[:MAX_CLUSTERED_IMAGES]
 
     def features(rows: np.ndarray) -> Float[Tensor, "m d"]:
         (view,) = iterate_views(images, [np.sort(rows)], size=size, device=device)
