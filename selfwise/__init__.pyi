@@ -919,6 +919,7 @@ def embed(
     window: str = ...,
     text_column: str = ...,
     skip_broken: bool = ...,
+    precision: Literal["float32", "bf16"] = ...,
     device: str = ...,
     devices: int = ...,
 ) -> EmbeddingTable: ...
@@ -1910,6 +1911,10 @@ def list_methods(
 ) -> str: ...
 
 def list_recipes(
+) -> str: ...
+
+def make_completion(
+    shell: str,
 ) -> str: ...
 
 def make_schema(

@@ -16,6 +16,14 @@ from selfwise.training.config import TrainingConfig
 
 OUTPUTS = Path(__file__).parent / "outputs"  # what the examples printed when they were recorded
 LISTS = ("methods", "recipes")  # commands that need no data
+IN_WORDS = {  # outputs that differ with the machine, or take too long to be recorded
+    "doctor": "A line each: versions, processor, devices, precision, disk, missing extras, advice.",
+    "glue": "A table with a row for each task: the metric of the encoder, of the untrained encoder "
+    "and of a bag of words, and the difference with its interval. [More](../../glue.md).",
+    "quickstart": "A table of accuracy against labels: SimCLR, the untrained encoder, raw pixels "
+    "and supervised training, the difference to each with its interval, the path of the report.",
+    "run": "The table of the recipe's probe, or its losses, and where the run is.",
+}
 
 INTRODUCTION = """\
 # Commands
@@ -47,8 +55,8 @@ def make_page(word: str, command: ModuleType) -> str:
     usage += " [options]" if takes_options else ""
     parts = [f"# {word}\n", f"{about}\n", fence(usage)]
     parts += ["## Examples\n", fence("\n".join(command.EXAMPLES), "bash")]
-    if output := read_output(word, command):
-        parts += ["## What it prints\n", fence(output)]
+    output = read_output(word, command)
+    parts += ["## What it prints\n", fence(output) if output else f"{IN_WORDS[word]}\n"]
     parts += [f"## Options\n\n{_intro_of_options(word, command)}\n"]
     parts += [make_option_tables(options, level=3)]
     parts += [_recipe_tables()] if command.WORDS == "RECIPE" else []

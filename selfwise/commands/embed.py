@@ -25,4 +25,5 @@ def load_function() -> Callable[..., Any]:
 def format_result(result: "selfwise.workflows.embed.Table", options: Mapping[str, object]) -> str:
     """Format what is printed at the end."""
     n, d = result.vectors.shape
-    return f"{n} vectors of width {d} are in {options['out']}"
+    precision = options.get("precision", "float32")
+    return f"Wrote {n:,} vectors of width {d}, computed in {precision}, to {options['out']}"

@@ -25,4 +25,7 @@ def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object
     """Format what is printed at the end."""
     if options.get("quiet"):
         return ""
-    return f"{result.folder} is done; selfwise show, embed and probe go on from there"
+    run = result.folder
+    return (
+        f"Finished {run}. Next: selfwise probe {run}, selfwise embed {run} or selfwise report {run}"
+    )

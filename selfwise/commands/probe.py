@@ -30,7 +30,11 @@ def format_result(
     from selfwise.workflows.verdict import judge_result
 
     modality = read_record(Path(str(options["run"]))).modality
-    return [result.table(), f"Verdict: {judge_result(result, modality)}"]
+    return [
+        result.table(),
+        f"Verdict: {judge_result(result, modality)}",
+        f"Features in {result.precision}; scores saved in {result.path}",
+    ]
 
 
 def to_json(
@@ -41,4 +45,9 @@ def to_json(
     from selfwise.workflows.verdict import judge_result
 
     modality = read_record(Path(str(options["run"]))).modality
-    return {**result.to_dict(), "verdict": judge_result(result, modality)._asdict()}
+    return {
+        **result.to_dict(),
+        "verdict": judge_result(result, modality)._asdict(),
+        "path": result.path,
+        "precision": result.precision,
+    }

@@ -13,6 +13,7 @@ PrecisionName = Literal["auto", "bf16", "fp16", "float32"]
 HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 DTYPES = {"float32": torch.float32, **HALF_DTYPES}
 WITHOUT_FLOAT64 = {"mps"}  # types of devices
+EvaluationPrecision = Literal["float32", "bf16"]
 EVALUATION_PRECISIONS = ("float32", "bf16")  # fp16 helps only where there are gradients
 
 
@@ -102,9 +103,19 @@ def match_precision(training: TrainedOn, device: str) -> PrecisionName:
     return resolve_precision("auto", device)
 
 
-def choose_evaluation(training: TrainedOn, device: str) -> tuple[str, PrecisionName]:
-    """The device, and the precision in which a trained run is evaluated there."""
+def choose_evaluation(
+    training: TrainedOn, device: str, precision: str = ""
+) -> tuple[str, PrecisionName]:
+    """The device, and the precision in which a trained run is evaluated there.
+
+    Without a `precision` it is float32 where the run was trained in float32, else bf16.
+
+    Raises ValueError for a precision that is neither float32 nor bf16.
+    """
     resolved = resolve_device(device)
+    if precision:
+        check_evaluation_precision(precision)
+        return resolved, "float32" if precision == "float32" else "bf16"
     return resolved, "float32" if match_precision(training, resolved) == "float32" else "bf16"
 
 

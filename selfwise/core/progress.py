@@ -10,6 +10,11 @@ def print_progress(text: str, *, prefix: str = "", quiet: bool = False) -> None:
         print(f"{prefix}{text}", file=sys.stderr, flush=True)
 
 
+def format_count(number: int, noun: str) -> str:
+    """A number with its noun: 1 core, 2 cores."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def report_tenths(
     format_line: Callable[[int, int], str], *, min_total: int
 ) -> Callable[[int, int], None]:

@@ -3,7 +3,8 @@
 import os
 import stat
 from array import array
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from selfwise.core.files import digest
 from selfwise.data.compact_paths import Paths, PathsBuilder
 from selfwise.data.unreadable import FILE_ERRNOS
 
+HIDDEN = "hidden"  # entries whose names begin with a dot, and __MACOSX
 FOLDER = -1  # in place of a size in bytes
 MISSING = -2
 # files, and bytes of each, that a fingerprint covers
@@ -46,6 +48,7 @@ class Listing(NamedTuple):
     classes: list[str] | None
     groups: np.ndarray | None = None  # int64 (n,)
     group_names: list[str] | None = None
+    skipped: str = ""  # what was passed over in the folder and why; "" if nothing was
 
     def take(self, rows: np.ndarray) -> "Listing":
         labels = None if self.labels is None else self.labels[rows]
@@ -77,7 +80,8 @@ def list_folder(root: Path, kind: FileKind = IMAGES) -> Listing:
     """
     builder, sizes, times, tops = PathsBuilder(), array("q"), array("q"), array("q")
     classes: list[str] = []
-    for path, size, time in _walk_files(root, "", (), kind):
+    skipped: Counter[str] = Counter()
+    for path, size, time in _walk_files(root, "", (), kind, skipped):
         builder.append(path)
         sizes.append(size)
         times.append(time)
@@ -91,11 +95,38 @@ def list_folder(root: Path, kind: FileKind = IMAGES) -> Listing:
             f"{root}: there is no {kind.noun} in this folder or below it (read are: {kinds})"
         )
     labels, names = _folder_labels(to_int64(tops), classes)
-    return Listing(root, builder.build(), to_int64(sizes), to_int64(times), labels, names)
+    return Listing(
+        root,
+        builder.build(),
+        to_int64(sizes),
+        to_int64(times),
+        labels,
+        names,
+        skipped=describe_skipped(skipped),
+    )
+
+
+def describe_skipped(counts: Mapping[str, int]) -> str:
+    """What a walk passed over, in words.
+
+    `counts` are those of hidden entries by HIDDEN, and of other files by their suffixes.
+    """
+    parts = []
+    if hidden := counts.get(HIDDEN, 0):
+        entries = "entry" if hidden == 1 else "entries"
+        parts.append(f"{hidden:,} hidden {entries} (names that begin with a dot)")
+    others = sorted(((n, s) for s, n in counts.items() if s != HIDDEN), reverse=True)
+    if others:
+        total = sum(n for n, _ in others)
+        files = "file with another suffix" if total == 1 else "files with other suffixes"
+        named = ", ".join(f"{suffix or 'none'} {n:,}" for n, suffix in others[:3])
+        more = ", ..." if len(others) > 3 else ""
+        parts.append(f"{total:,} {files} ({named}{more})")
+    return " and ".join(parts)
 
 
 def _walk_files(
-    root: Path, prefix: str, above: tuple, kind: FileKind
+    root: Path, prefix: str, above: tuple, kind: FileKind, skipped: "Counter[str]"
 ) -> Iterator[tuple[str, int, int]]:
     """(relative path, bytes, ns) in sorted order; only one folder's names are held at a time."""
     status = os.stat(os.path.join(root, prefix))
@@ -106,9 +137,11 @@ def _walk_files(
     with os.scandir(os.path.join(root, prefix)) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
+                skipped[HIDDEN] += 1
                 continue
             is_folder = entry.is_dir()
             if not is_folder and not kind.matches(entry.name):
+                skipped[Path(entry.name).suffix.lower()] += 1
                 continue
             size, time = (FOLDER, 0) if is_folder else size_and_time(entry)
             names.append(entry.name + "/" if is_folder else entry.name)
@@ -116,7 +149,7 @@ def _walk_files(
             times.append(time)
     for i in sorted(range(len(names)), key=names.__getitem__):
         if sizes[i] == FOLDER:
-            yield from _walk_files(root, prefix + names[i], (*above, here), kind)
+            yield from _walk_files(root, prefix + names[i], (*above, here), kind, skipped)
         else:
             yield prefix + names[i], sizes[i], times[i]
 

@@ -141,6 +141,13 @@ class OpenData(Facts, Protocol):
         """Processes that reading is worth, unless the user says otherwise."""
         ...
 
+    def describe(self) -> list[str]:
+        """What a run says of its data before the first step: number, size, what was left out.
+
+        Complete after `source`.
+        """
+        ...
+
     def adopt(self, earlier: Record) -> None:
         """Take over from an earlier run what its weights depend on."""
         ...
@@ -222,6 +229,8 @@ class FeatureOptions:
     window: str = ""
     device: str = "auto"
     env: DistributedEnv = SINGLE_PROCESS
+    precision: str = ""
+    """float32 or bf16; by default that of training, as `core.device.choose_evaluation` has it."""
 
 
 Embed = Callable[[Any, Any], Shaped[np.ndarray, "n *d"]]  # (encoder, examples) -> features

@@ -6,6 +6,7 @@ from math import ceil
 from typing import NamedTuple
 
 from selfwise.core.config_class import format_flag
+from selfwise.core.progress import format_count
 
 MIN_WAITING = 0.10  # share of the time from which on waiting for data is worth a change
 MIN_BF16_SPEEDUP = 1.3  # how much faster bf16 has to multiply here
@@ -174,8 +175,3 @@ def format_flags(options: Mapping[str, object]) -> str:
 
 def _format_percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def format_count(number: int, what: str) -> str:
-    """So many of them: 1 core, 2 cores."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -6,7 +6,7 @@ from pydantic import ConfigDict
 
 from selfwise.core.config_class import Config
 from selfwise.core.html_table import write_html_table
-from selfwise.profiling.advice import format_count
+from selfwise.core.progress import format_count
 
 # what an example is called, and what else there is of it
 UNIT_NAMES = {

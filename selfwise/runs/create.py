@@ -22,6 +22,7 @@ from selfwise.distributed.process_group import count_processes, detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory, OpenData
 from selfwise.runs.build import RunCode
+from selfwise.runs.first_words import print_first_words
 from selfwise.runs.open import Run, load
 from selfwise.runs.prepare import PreparedRun, complete_record, prepare_run
 from selfwise.runs.pretrain_config import RunRequest, make_request
@@ -125,12 +126,14 @@ def train_prepared(
     """Make the run folder and take all steps."""
     data, method, source, seed = prepared.data, prepared.method, prepared.source, prepared.seed
     probes = data.probes(method, prepared.training, seed=seed)
-    training = plan_steps(prepared, probes, quiet=quiet).fix_warmup()
+    plan = plan_steps(prepared, probes, quiet=quiet)
+    training = plan.training.fix_warmup()
     if training.monitor_every != prepared.training.monitor_every:
         probes = data.probes(method, training, seed=seed)
     if training.keep_best:
         check_best(partial(deepcopy, method), source, training, seed=seed, probes=probes)
     record = complete_record(prepared.record, training)
+    print_first_words(prepared, training, out, plan.lasts, quiet=quiet)
     _make_folder(out, record, data)
     with _removed_if_never_saved(out, training), lead_run(out, training) as env:
         fit(

@@ -1,12 +1,14 @@
-"""How many steps a number of epochs or minutes comes to, measured before the first one."""
+"""How many steps a number of epochs or minutes is, measured before the first one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from math import inf
 from time import monotonic
+from typing import NamedTuple
 
 from selfwise.core.progress import print_progress
+from selfwise.methods.method import Method
 from selfwise.runs.prepare import PreparedRun
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
@@ -16,19 +18,28 @@ from selfwise.training.step_time import Pace, measure_pace
 
 MAX_PACE_SECONDS, PACE_SHARE = 10.0, 0.05  # seconds that are measured, and the share of a budget
 MAX_PROBE_SHARE = 0.1  # of a budget: no single probe of the representation takes longer
+ESTIMATE_SECONDS = 1.0  # of steps, and of a probe, where only the time is to be told
 MIN_USEFUL_STEPS = 50  # fewer teach an encoder little
 
 
-def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -> ResolvedTraining:
-    """The options with the number of steps that the epochs or minutes come to.
+class StepPlan(NamedTuple):
+    """The options with their number of steps, and the expected time as text."""
 
-    Steps are measured on copies of the method. Raises ValueError if one does not fit into memory.
+    training: ResolvedTraining
+    lasts: str
+
+
+def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -> StepPlan:
+    """The options with the number of steps that the epochs or minutes are.
+
+    Steps are measured on copies of the method; where the number of steps is given, only to tell
+    how long they take. Raises ValueError if one does not fit into memory.
     """
     training, source, seed, started = prepared.training, prepared.source, prepared.seed, monotonic()
     copy = partial(deepcopy, prepared.method)
     check_memory(copy, source, training, seed=seed)
     if training.steps:
-        return training
+        return StepPlan(training, "" if quiet else _estimate_time(prepared, probes, copy))
     length = source.steps_per_epoch
     budget = inf if training.minutes is None else 60 * training.minutes
     print_progress("measuring how long a step takes", quiet=quiet)
@@ -56,8 +67,26 @@ def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -
         epochs = training.epochs or 0.0
         steps = max(1, round(epochs * length))
     lasts = format_duration(pace.estimate_seconds(steps, probes))
-    print_progress(f"{steps} steps ({steps / length:.1f} epochs), about {lasts}", quiet=quiet)
-    return training.replace(steps=steps, epochs=None, minutes=None)
+    return StepPlan(training.replace(steps=steps, epochs=None, minutes=None), f"about {lasts}")
+
+
+def _estimate_time(
+    prepared: PreparedRun, probes: Sequence[Probe], copy: Callable[[], Method]
+) -> str:
+    """The expected time of a run whose number of steps is given, from a few steps of a copy."""
+    training = prepared.training
+    if training.compile:
+        return "not measured with --compile"
+    pace = measure_pace(
+        copy,
+        prepared.source,
+        training,
+        seed=prepared.seed,
+        probes=probes,
+        patience=ESTIMATE_SECONDS,
+        longest_look=ESTIMATE_SECONDS,
+    )
+    return f"about {format_duration(pace.estimate_seconds(training.steps, probes))}"
 
 
 def _describe_few_steps(training: ResolvedTraining, steps: int, seconds: float) -> str:

@@ -2,7 +2,13 @@
 
 import sys
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+BAR_WIDTH = 16  # characters
 
 
 class Clock:
@@ -70,13 +76,28 @@ class Progress:
 
 def _start_bar(start: int, steps: int) -> tuple[Any, Any]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
 
-    columns = (BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Bar(*columns, TextColumn("{task.fields[facts]}"), console=Console(stderr=True))
+    bar = build_bar(Console(stderr=True))
     bar.start()
     return bar, bar.add_task("steps", completed=start, total=steps, facts="")
+
+
+def build_bar(console: "Console") -> "Bar":
+    """A bar whose step count and time left stay visible on a narrow terminal.
+
+    The newest values come last, and their end is cut off where there is no room for it.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+    from rich.table import Column
+
+    facts = TextColumn(
+        "{task.fields[facts]}",
+        table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+        markup=False,
+    )
+    columns = (BarColumn(BAR_WIDTH), MofNCompleteColumn(), TimeRemainingColumn())
+    return Bar(*columns, facts, console=console, expand=True)
 
 
 def format_duration(seconds: float) -> str:

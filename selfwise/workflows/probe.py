@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, overload
 import numpy as np
 from scipy.sparse import issparse
 
-from selfwise.core.device import resolve_device
+from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.core.files import write_file
 from selfwise.core.ranges import PositiveInt
 from selfwise.core.rng import hash_keys
@@ -138,10 +138,16 @@ class ProbeJob:
     k: int | None = None
     supervised: bool = False  # whether the encoder is trained from scratch too
 
+    @property
+    def precision(self) -> str:
+        """In which features are computed: that of training, on a device of the same kind."""
+        return choose_evaluation(self.run.record.training, self.features.device)[1]
+
     def describe(self) -> dict[str, object]:
         """How features were made, for the score file."""
         names = ("layer", "pooling", "window")
         options: dict[str, object] = {name: getattr(self.features, name) for name in names}
+        options["precision"] = self.precision
         return options | ({"k": self.k or CHOSEN} if self.kind == "knn" else {})
 
 
@@ -321,5 +327,6 @@ def _save_score(
     classes = test.classes if train.classes is None else train.classes
     content = {**score.to_dict(), **origin, "data": dict(job.data), "classes": classes}
     name = f"{score.kind}-{hash_keys(0, json.dumps([origin, *repetitions])) % 16**8:08x}.json"
-    write_file(run.folder / "scores" / name, logs_and_scores.format_score_json(content))
-    return score
+    path = run.folder / "scores" / name
+    write_file(path, logs_and_scores.format_score_json(content))
+    return replace(score, path=str(path), precision=job.precision)

@@ -379,7 +379,11 @@ def test_one_process_writes_and_probes(whole):
     assert [line["step"] for line in logged(whole)] == list(range(5, 241, 5))
     assert [line["step"] for line in logged(whole) if "uniformity" in line] == [90, 180, 240]
     said = [whole.with_suffix(f".{rank}").read_text() for rank in range(2)]
-    assert said == [f"{whole} is done; selfwise show, embed and probe go on from there\n", ""]
+    assert said == [
+        f"Finished {whole}. Next: selfwise probe {whole}, selfwise embed {whole} or "
+        f"selfwise report {whole}\n",
+        "",
+    ]
 
 
 @pytest.mark.slow  # several processes
@@ -388,7 +392,10 @@ def test_vectors_of_two_processes_are_those_of_one(whole, tmp_path, capsys):
     for devices, file in zip("12", files):
         told = ["--data", "digits:test", "--out", str(file), "--devices", devices]
         assert cli.main(["embed", str(whole), *told]) == 0
-        assert capsys.readouterr().out == f"500 vectors of width 8 are in {file}\n"
+        assert (
+            capsys.readouterr().out
+            == f"Wrote 500 vectors of width 8, computed in float32, to {file}\n"
+        )
         for kept in (whole / "features").iterdir():
             kept.unlink()  # or else the second would read what the first has computed
     one, two = (np.load(file) for file in files)

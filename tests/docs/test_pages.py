@@ -12,6 +12,7 @@ from docs.generate import commands as command_pages
 from docs.generate import make_pages, write_pages
 from docs.generate.api import PARTS, list_pages
 from docs.generate.metrics import describe_metric, list_metrics
+from docs.generate.outputs import SESSIONS
 from selfwise import commands, methods
 from selfwise.cli import main as cli
 from selfwise.cli import parse
@@ -34,6 +35,13 @@ def test_command_page_has_all_options_and_examples(word, pages, capsys):
         cli.main([word, "--help"])
         flags = set(re.findall(r"^  (--[a-z0-9-]+)", capsys.readouterr().out, re.M)) - {"--plugin"}
         assert flags == set(re.findall(r"^\| `(--[a-z0-9-]+)`", page, re.M))
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_command_page_shows_what_is_printed(word, pages):
+    shown = pages[f"commands/{word}.md"].partition("## What it prints")[2].partition("\n## ")[0]
+    assert len(shown.split()) > 5
+    assert word in SESSIONS or word in command_pages.LISTS or word in command_pages.IN_WORDS
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -1,6 +1,7 @@
 """What may change at a resume: the place of the data, where and how it is computed, the loggers."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,18 @@ def test_options_that_change_no_result_may_change(stopped, copy, capsys):
     back_to(copy, 2)
     selfwise.resume(copy, logger="none", quiet=True)
     assert read_record(copy).option("logger") == ""
+
+
+def test_a_missing_logger_package_is_said_before_the_data_are_opened(copy, monkeypatch):
+    def open_run(*args, **options):
+        raise AssertionError("the data were opened")
+
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    monkeypatch.setattr("selfwise.runs.resume.reopen_run", open_run)
+    before = contents(copy)
+    with pytest.raises(ValueError, match=r"pip install 'selfwise\[mlflow\]'"):
+        selfwise.resume(copy, logger="mlflow", quiet=True)
+    assert contents(copy) == before
 
 
 @pytest.mark.parametrize(

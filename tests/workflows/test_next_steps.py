@@ -162,7 +162,9 @@ def test_few_photos_begin_with_published_weights(tmp_path):
     options = parsed(step.command)
     assert options["encoder"] == "resnet18"
     assert options["encoder.pretrained"] == "true"
-    assert training.start_from_published(run) is None  # 8 px
+    assert training.start_from_published(run) is None  # 8 px, and gray
+    tiny = _with_info(told, photos.replace(size=8))
+    assert training.start_from_published(run._replace(record=tiny)) is None
     many = _with_info(told, photos.replace(examples=50_000))
     assert training.start_from_published(run._replace(record=many)) is None
 

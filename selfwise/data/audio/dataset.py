@@ -88,6 +88,7 @@ class Recordings:
     group_names: list[str] | None = None
     broken: list[str] = field(default_factory=list)  # what was left out, each with its reason
     stamp: str = ""  # changes with the folder and when a file is touched; for caches
+    skipped: str = ""  # as of a Listing
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -145,6 +145,7 @@ def _open_listing(
         group_names=listing.group_names,
         broken=broken,
         stamp=digest(key, rows),
+        skipped=listing.skipped,
     )
 
 

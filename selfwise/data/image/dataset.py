@@ -88,6 +88,7 @@ class ArrayImages:
     broken_log: Path | None = None
     file: "MappedFile | None" = None
     stamp: str = ""  # changes with the folder and when a file is touched; for caches
+    skipped: str = ""  # as of a Listing
 
     def __post_init__(self) -> None:
         assert self.x.ndim == 4, self.x.shape

@@ -125,6 +125,7 @@ class FileImages:
     classes: list[str] | None = None
     skip_broken: bool = False
     stamp: str = ""  # changes with the folder and when a file is touched; for caches
+    skipped: str = ""  # as of a Listing
     broken_files: BrokenFiles = field(default_factory=lambda: BrokenFiles([]))
 
     @property

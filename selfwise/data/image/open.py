@@ -145,6 +145,7 @@ def open_files(listing: Listing, reading: ReadOptions) -> Images:
         classes=listing.classes,
         skip_broken=reading.skip_broken,
         stamp=digest(listing.where(), listing.times, rows),
+        skipped=listing.skipped,
         broken_files=BrokenFiles(broken_ids),
     )
 
@@ -191,6 +192,7 @@ def _open_cached(
         broken=broken_ids,
         file=decoded.file,
         stamp=digest(listing.where(), listing.times, rows),
+        skipped=listing.skipped,
     )
 
 

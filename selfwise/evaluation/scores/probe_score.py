@@ -78,6 +78,8 @@ class ProbeScore:
     # (columns), over the seeds; nothing where that was not counted
     confusion: Sequence[Sequence[int]] = ()
     warnings: tuple[str, ...] = ()  # what a reader has to know of the examples, in sentences
+    path: str = ""  # of the file that it is saved in
+    precision: str = ""  # in which the features were computed
 
     def __post_init__(self) -> None:
         if not self.results:

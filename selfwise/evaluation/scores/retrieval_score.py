@@ -49,6 +49,8 @@ class RetrievalScore:
     # of each competitor; of untrained encoders there are several
     by_competitor: Mapping[str, Sequence[RetrievalMeasures]]
     differences: tuple[RetrievalDifference, ...]
+    path: str = ""  # of the file that it is saved in
+    precision: str = ""  # in which the features were computed
 
     def __post_init__(self) -> None:
         check_competitors(self.by_competitor)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from selfwise.core.data_info import AudioInfo
+from selfwise.core.progress import format_count
 from selfwise.core.types import HOP, RATE, WINDOW
 from selfwise.data.audio.dataset import FileStore
 from selfwise.data.audio.open import AudioSource, Recordings
@@ -53,6 +54,19 @@ class OpenAudio:
         """Recordings in a step, on average: the budget of seconds decides."""
         return max(1, round(self._source(self.trained, self._labels(), seed=0).rows))
 
+    def describe(self) -> list[str]:
+        info = self.info
+        held = f", {info.held_out_examples:,} held out" if info.held_out_examples else ""
+        lines = [
+            f"{format_count(info.examples, 'recording')} of {_format_hours(info.hours)}{held}; "
+            f"{self.seconds:g} s of sound in a step, clips of at most {self.longest:g} s"
+        ]
+        lines += [f"skipped: {self.trained.skipped}"] if self.trained.skipped else []
+        if info.left_out:
+            files = format_count(info.left_out, "file")
+            lines.append(f"skipped: {files} broken or too short, in {LEFT_OUT}")
+        return lines
+
     def adopt(self, earlier: Record) -> None:
         """Targets are made anew; nothing is taken from the run that a run starts from."""
 
@@ -93,6 +107,11 @@ class OpenAudio:
         return AudioSource(
             recordings, seed=seed, units=labels, seconds=self.seconds, longest=self.longest
         )
+
+
+def _format_hours(hours: float) -> str:
+    """A length in the unit that suits it."""
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 def describe_recordings(

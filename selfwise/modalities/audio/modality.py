@@ -18,6 +18,7 @@ from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.progress import print_progress, report_tenths
 from selfwise.core.types import RATE, SpeechEncoder
 from selfwise.data.audio.open import Recordings, open_recordings
+from selfwise.data.broken_list import check_listed, read_listed
 from selfwise.encoders import speech as encoders
 from selfwise.encoders.custom import build_checked_encoder
 from selfwise.encoders.speech_presets import SpeechShape
@@ -29,6 +30,7 @@ from selfwise.methods import Method
 from selfwise.methods.needs import FrameTargetNeed
 from selfwise.modalities.audio import targets
 from selfwise.modalities.audio.data import (
+    LEFT_OUT,
     TWO_FRAMES,
     OpenAudio,
     describe_recordings,
@@ -161,13 +163,17 @@ class AudioModality:
             raise ValueError(f"{format_flag(name)} is for text, and this run is on audio")
         trained = run.record.reading
         assert isinstance(trained, AudioReading), "a run on speech"
-        return open_recordings(
+        listed = read_listed(run.folder / LEFT_OUT)
+        recordings = open_recordings(
             data,
             labelled=options.labelled,
             cache=trained.cache,
-            skip_broken=options.skip_broken,
+            skip_broken=options.skip_broken or bool(listed),
             progress=report_tenths(_format_reading, min_total=PROGRESS_FROM),
         )
+        if listed and not options.skip_broken:
+            check_listed(recordings.broken, listed, run.folder / LEFT_OUT)
+        return recordings
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         if options.window:
@@ -261,7 +267,7 @@ def _add_needs(run_audio: OpenAudio, opening: Opening, recordings: Recordings) -
 def _make_cached(
     run: TrainedRun, extract: Callable[..., Any], name: str, options: FeatureOptions
 ) -> Embed:
-    device, precision = choose_evaluation(run.record.training, options.device)
+    device, precision = choose_evaluation(run.record.training, options.device, options.precision)
     env = options.env
 
     def compute(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.parallel import count_cpus
+from selfwise.core.progress import format_count
 from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import RowSampler
 from selfwise.data.image import Images, ImageSource
@@ -61,6 +62,18 @@ class OpenImages:
         rows = np.sort(shuffle_indices(len(self.images), SAMPLE_SEED, purpose)[:most])
         groups = np.array_split(rows, -(-len(rows) // SAMPLE_BATCH))
         return iterate_views(self.images, groups, size=self.info.size)
+
+    def describe(self) -> list[str]:
+        info, images = self.info, self.images
+        classes = f", {info.classes} classes" if info.classes else ""
+        lines = [
+            f"{info.examples:,} images of {images.side} px (median of the shorter sides), views of "
+            f"{info.size} x {info.size} px, {format_count(info.channels, 'channel')}{classes}"
+        ]
+        lines += [f"skipped: {skipped}"] if (skipped := getattr(images, "skipped", "")) else []
+        if info.broken:
+            lines.append(f"skipped: {format_count(info.broken, 'broken file')}, in {BROKEN}")
+        return lines
 
     def adopt(self, earlier: Record) -> None:
         """Images take nothing from the run that they start from."""

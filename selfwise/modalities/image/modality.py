@@ -16,6 +16,7 @@ from selfwise.core.data_info import ImageInfo
 from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.types import Encoder
+from selfwise.data.broken_list import check_listed, read_listed
 from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
 from selfwise.encoders.beit_presets import ViTShape as ViTShape
@@ -25,7 +26,7 @@ from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
 from selfwise.methods.needs import HasImageInfo
-from selfwise.modalities.image.data import OpenImages, count_workers, describe_images
+from selfwise.modalities.image.data import BROKEN, OpenImages, count_workers, describe_images
 from selfwise.modalities.image.method_needs import add_needs, load_inputs
 from selfwise.modalities.image.targets import image_info
 from selfwise.modalities.modality import (
@@ -152,15 +153,19 @@ class ImageModality:
             raise ValueError(f"{format_flag(name)} is for text, and this run is on images")
         trained = run.record.reading
         assert isinstance(trained, ImageReading), "a run on images"
+        listed = read_listed(run.folder / BROKEN)
         images = open_images(
             data,
             channels=image_info(run.record).channels,
             decode=trained.max_decode_size,
             cache=trained.cache,
             labelled=options.labelled,
-            skip_broken=options.skip_broken,
+            skip_broken=options.skip_broken or bool(listed),
         )
-        return drop_unreadable(images)
+        images = drop_unreadable(images)
+        if listed and not options.skip_broken:
+            check_listed(images.broken, listed, run.folder / BROKEN)
+        return images
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         if options.pooling:
@@ -169,7 +174,9 @@ class ImageModality:
             )
         if options.window:
             raise ValueError("--window is for text; images are read whole")
-        device, precision = choose_evaluation(run.record.training, options.device)
+        device, precision = choose_evaluation(
+            run.record.training, options.device, options.precision
+        )
         size, layer, env = image_info(run.record).size, options.layer, options.env
 
         def compute(encoder: Encoder[Tensor], images: Images) -> Float32[np.ndarray, "n d"]:

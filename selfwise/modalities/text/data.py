@@ -8,7 +8,7 @@ from types import MappingProxyType
 import torch
 
 from selfwise.core.data_info import TextInfo
-from selfwise.core.progress import print_progress, report_tenths
+from selfwise.core.progress import format_count, print_progress, report_tenths
 from selfwise.core.types import RowSampler, Vocabulary
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
@@ -70,6 +70,17 @@ class OpenText:
     def batch(self) -> int | None:
         """Rows that the budget of tokens makes, or None where there is no budget."""
         return self.batch_tokens // self.info.length or None
+
+    def describe(self) -> list[str]:
+        info = self.info
+        held = f", {info.held_out_tokens:,} of them held out" if info.held_out_tokens else ""
+        lines = [
+            f"{format_count(info.documents, 'document')} with {info.tokens:,} tokens{held}; "
+            f"{format_count(info.examples, 'row')} of {info.length} tokens in an epoch",
+            f"tokenizer {self.tokenizer_name} with {self.tokenizer.vocabulary.size:,} tokens",
+        ]
+        left_out = self.documents.left_out
+        return lines + ([f"skipped: {left_out.partition(': ')[2] or left_out}"] if left_out else [])
 
     def adopt(self, earlier: Record) -> None:
         """Published tables of tokens may have more rows than their tokenizer has tokens."""

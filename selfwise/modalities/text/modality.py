@@ -101,8 +101,6 @@ class TextModality:
                 "tokens"
             )
         documents = open_documents(data, field=options.text_column, documents=options.documents)
-        if documents.left_out:
-            print_progress(documents.left_out, prefix="data: ")
         if opening.folder is not None:
             tokenizer = Tokenizer.load(opening.folder / FOLDER)
         else:
@@ -177,7 +175,9 @@ class TextModality:
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         """The positions behind `length` were never trained, so longer texts are read in windows."""
-        device, precision = choose_evaluation(run.record.training, options.device)
+        device, precision = choose_evaluation(
+            run.record.training, options.device, options.precision
+        )
         facts = _text_facts(run)
         tokenizer, length = facts.tokenizer, facts.info.length
         reading.check_pooling(options.pooling)

@@ -70,7 +70,7 @@ def keep_best_weights(run: Situation) -> NextStep | None:
                 f"{values[lowest]:.3g} to {values[-1]:.3g}: the run begins to memorize its data. "
                 "More data help, and so does to keep the checkpoint with the lowest loss:"
             )
-            return NextStep(text, format_pretrain_command(run, "keep-best", keep_best=f"-{name}"))
+            return NextStep(text, format_pretrain_command(run, "best", keep_best=f"-{name}"))
     return None
 
 

@@ -1,0 +1,93 @@
+"""What a run says before its first step: data, encoder, training, machine, time, folder."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from selfwise.core.progress import format_count, print_progress
+from selfwise.runs.prepare import PreparedRun
+from selfwise.training.config import ResolvedTraining
+
+WIDTH = 12  # of the first column
+
+
+def print_first_words(
+    prepared: PreparedRun, training: ResolvedTraining, out: Path, lasts: str, *, quiet: bool
+) -> None:
+    """Print the facts of `describe_run`, one in a line, on stderr; nothing if `quiet`."""
+    say = partial(print_progress, quiet=quiet)
+    say(f"selfwise pretrain {prepared.record.method}")
+    for name, text in describe_run(prepared, training, out, lasts):
+        say(f"  {name:<{WIDTH}}{text}")
+
+
+def describe_run(
+    prepared: PreparedRun, training: ResolvedTraining, out: Path, lasts: str
+) -> list[tuple[str, str]]:
+    """Names and facts; a name is empty where the fact belongs to the one above.
+
+    `lasts` is the expected time as text.
+    """
+    method, record = prepared.method, prepared.record
+    encoder = count_parameters(method.encoder)
+    heads = count_parameters(method) - encoder
+    more = f", and {heads:,} in the heads" if heads else ""
+    steps = f"{format_count(training.steps, 'step')} of {_describe_batch(prepared, training)}"
+    return [
+        *_label("data", [str(record.config["data"]), *prepared.data.describe()]),
+        ("encoder", f"{record.encoder_name}, {encoder:,} parameters{more}"),
+        ("training", f"{steps}, {training.optimizer}, peak rate {training.lr:.3g}"),
+        ("machine", _describe_machine(training)),
+        ("time", lasts),
+        ("run folder", str(out)),
+        *_label(
+            "export",
+            [record_exports] if (record_exports := _describe_exports(method, prepared)) else [],
+        ),
+    ]
+
+
+def count_parameters(module: nn.Module) -> int:
+    """The number of trained and frozen parameters, shared ones once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _label(name: str, lines: Sequence[str]) -> list[tuple[str, str]]:
+    """The first line with its name, and the others below it."""
+    return [(name if i == 0 else "", line) for i, line in enumerate(lines)]
+
+
+def _describe_batch(prepared: PreparedRun, training: ResolvedTraining) -> str:
+    about = "about " if prepared.data.batch else ""
+    length = prepared.source.steps_per_epoch
+    return (
+        f"{about}{format_count(training.batch_size, 'example')}, {training.steps / length:.3g} "
+        "passes over the data"
+    )
+
+
+def _describe_machine(training: ResolvedTraining) -> str:
+    processes = f", {training.devices} processes" if training.devices > 1 else ""
+    return (
+        f"{training.device}, {training.precision}, {format_count(training.cpu_threads, 'thread')}, "
+        f"{format_count(training.num_workers, 'data worker')}{processes}"
+    )
+
+
+def _describe_exports(method: nn.Module, prepared: PreparedRun) -> str:
+    """What the encoder's stem rules out, said before hours are spent on it."""
+    stem = getattr(method.encoder, "stem", "timm")
+    if isinstance(stem, str) and stem != "timm":
+        return (
+            f"onnx and safetensors; not timm, because of the stem {stem!r} for small images "
+            "(--encoder.stem timm would keep that open)"
+        )
+    shape = getattr(method.encoder, "shape", None)
+    if getattr(shape, "stem", "wave") != "wave":
+        return (
+            "safetensors and onnx; not hf, because of the log-mel stem (--encoder.stem wave would "
+            "keep that open)"
+        )
+    return ""
