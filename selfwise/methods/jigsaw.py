@@ -222,7 +222,7 @@ def _choose_tile_side(size: int, grid: int, tile: int | None, patch: int | None)
     min_tile = ceil(MIN_TILE / step) * step
     if tile is not None and not min_tile <= tile <= cell:
         raise ValueError(
-            f"tile must be {min_tile} to {cell} pixels, the side of a cell of {grid} x {grid} in "
+            f"tile_size must be {min_tile} to {cell} pixels, the side of a cell of {grid} x {grid} in "
             f"{size} px, got {tile}"
         )
     if side < min_tile:

@@ -47,7 +47,9 @@ def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
 
 
 def tokenizer(kind: str, **told):
-    return train_tokenizer(kind, [TEXT] * 3, **{"vocab_size": None if kind == "chars" else 300, **told})
+    return train_tokenizer(
+        kind, [TEXT] * 3, **{"vocab_size": None if kind == "chars" else 300, **told}
+    )
 
 
 def plain(line) -> str:

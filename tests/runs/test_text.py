@@ -222,7 +222,7 @@ def test_bits_per_byte_count_every_target(runs, tmp_path):
 
 def test_generation_is_a_function_of_the_seed_and_goes_beyond_the_positions(runs):
     run = runs("gpt")
-    told = {"tokens": 90, "temperature": 1.0}
+    told = {"max_new_tokens": 90, "temperature": 1.0}
     one = generating.generate(run, "the old", **told, seed=1)
     assert one == generating.generate(run, "the old", **told, seed=1)
     assert one != generating.generate(run, "the old", **told, seed=2)
