@@ -222,8 +222,8 @@ def _choose_tile_side(size: int, grid: int, tile: int | None, patch: int | None)
     min_tile = ceil(MIN_TILE / step) * step
     if tile is not None and not min_tile <= tile <= cell:
         raise ValueError(
-            f"tile_size must be {min_tile} to {cell} pixels, the side of a cell of {grid} x {grid} in "
-            f"{size} px, got {tile}"
+            f"tile_size must be {min_tile} to {cell} pixels, the side of a cell of {grid} x {grid} "
+            f"in {size} px, got {tile}"
         )
     if side < min_tile:
         need = grid * max(min_tile + 1, floor((min_tile - 1) / TILE_SHARE) + 1)

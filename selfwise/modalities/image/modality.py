@@ -11,7 +11,7 @@ from annotated_types import Ge
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from selfwise.core.config_class import Config, make_options_class, format_flag, make_overrides_class
+from selfwise.core.config_class import Config, format_flag, make_options_class, make_overrides_class
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.core.option_types import ENCODER_PREFIX
