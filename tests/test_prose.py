@@ -18,9 +18,7 @@ PACKAGE = ROOT / "selfwise"
 SITE = {"_build", "_generated"}
 PAGES = sorted(p for p in ROOT.glob("docs/**/*.md") if not {*p.parts} & SITE)
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
-# pages whose sentences are being rewritten; in the end none
-PENDING = {"performance", "results"}
-READ = [p for p in [*TOP, *PAGES] if p.stem not in {"log", *PENDING}]
+READ = [*TOP, *(p for p in PAGES if p.stem != "log")]
 # rooms of the package whose sentences are rewritten; in the end all of them
 ROOMS: set[str] = set()
 HELP_IS_REWRITTEN = False
