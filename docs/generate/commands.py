@@ -6,10 +6,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic.fields import FieldInfo
+
 from docs.generate.markdown import code, escape, fence, link_papers, table, toctree
 from docs.generate.options import Option, list_options, make_option_tables
 from selfwise import commands, methods, recipes
 from selfwise.cli.flags import first_paragraph
+from selfwise.cli.parse import JSON_HELP
 from selfwise.core.config_class import make_options_class
 from selfwise.modalities import NAMES, find_modality
 from selfwise.training.config import TrainingConfig
@@ -17,6 +20,7 @@ from selfwise.training.config import TrainingConfig
 OUTPUTS = Path(__file__).parent / "outputs"  # what the examples printed when they were recorded
 LISTS = ("methods", "recipes")  # commands that need no data
 IN_WORDS = {  # outputs that differ with the machine, or take too long to be recorded
+    "completion": "The script of the shell, which completes commands, methods and options.",
     "doctor": "A line each: versions, processor, devices, precision, disk, missing extras, advice.",
     "glue": "A table with a row for each task: the metric of the encoder, of the untrained encoder "
     "and of a bag of words, and the difference with its interval. [More](../../glue.md).",
@@ -79,13 +83,22 @@ def list_command_options(
     """All options of a command; of one that trains a method, without the methods' own."""
     if command.WORDS == "RECIPE":
         return []
+    json = _list_json_option(command)
     if command.WORDS != "METHOD":
-        return list_options([commands.make_option_class(command)])
-    options = _list_shared_options(function)
+        return [*list_options([commands.make_option_class(command)]), *json]
+    options = [*_list_shared_options(function), *json]
     for name in NAMES:
         title = f"data ({name})"
         options += [o._replace(group=title) for o in list_options([find_modality(name).reading])]
     return options
+
+
+def _list_json_option(command: ModuleType) -> list[Option]:
+    """`--json` of a command that has it, which is no argument of the function."""
+    if not hasattr(command, "to_json"):
+        return []
+    about = JSON_HELP.split(maxsplit=1)[1]
+    return [Option("run", "json", FieldInfo(annotation=bool, default=False, description=about))]
 
 
 def _list_shared_options(function: Callable[..., Any]) -> list[Option]:
@@ -109,7 +122,8 @@ def _intro_of_options(word: str, command: ModuleType) -> str:
         )
     if command.WORDS == "RECIPE":
         return "Each recipe has its own:"
-    return "" if commands.make_option_class(command).model_fields else "None."
+    has_options = commands.make_option_class(command).model_fields or _list_json_option(command)
+    return "" if has_options else "None."
 
 
 def _recipe_tables() -> str:

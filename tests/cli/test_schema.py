@@ -70,6 +70,6 @@ def test_a_name_with_a_slip_is_one_line(capsys):
     assert cli.main(["schema", "zzz"]) == 2
     error = capsys.readouterr().err
     assert "'zzz' is not a method or a command; methods: albert, beit, " in error
-    assert "; commands: bench, doctor, " in error
+    assert "; commands: bench, completion, doctor, " in error
     assert cli.main(["schema", "simclr", "bert"]) == 2
     assert "'bert' stands where an option" in capsys.readouterr().err
