@@ -13,7 +13,7 @@ def test_a_method_has_its_options_with_types_ranges_and_meanings():
     schema = selfwise.make_schema("simclr")
     options = schema["properties"]
     assert options["steps"]["anyOf"][0] == {"minimum": 1, "type": "integer"}
-    assert options["steps"]["description"].startswith("Number of optimiser steps.")
+    assert options["steps"]["description"].startswith("Number of optimizer steps.")
     assert options["precision"]["enum"] == ["auto", "bf16", "fp16", "float32"]
     assert options["temperature"]["type"] == "number"
     assert options["temperature"]["default"] == 0.5
