@@ -16,6 +16,7 @@ from selfwise.core.progress import print_progress
 from selfwise.distributed.process_group import detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
+from selfwise.runs.build import RunCode
 from selfwise.runs.create import make_listeners, pretrain
 from selfwise.runs.environment import describe_environment, list_differences
 from selfwise.runs.lengthen import apply_continuation, plan_continuation
@@ -52,7 +53,8 @@ def resume(
 
     Args:
         run: folder of the run.
-        data: new location of moved data; these data again for a run that got them in Python.
+        data: new location of the data, if they were moved; for a run that got its data in Python,
+            these data again.
         steps: new total number of steps. A run with --schedule wsd or constant becomes exactly the
             longer run; with any other schedule it becomes a different run from there on.
         device: cpu, cuda, cuda:1, or auto; by default the run's device.
@@ -71,12 +73,32 @@ def resume(
     """
     check_callbacks(callbacks)
     allow_plugins(plugins)
-    old = read_record(folder := Path(run))
+    folder = Path(run)
+    old = read_record(folder)
     check_modality(old.modality)
     code = resolve_code(folder, old, method=method, encoder=encoder)
-    given: dict[str, Any] = {"device": device, "logger": logger, "logger_project": logger_project}
-    given |= {"num_workers": num_workers, "save_every": save_every, "keep_last": keep_last}
+    given = {
+        "device": None if device is None else resolve_device(device),
+        **{"num_workers": num_workers, "save_every": save_every, "keep_last": keep_last},
+        **{"logger": logger, "logger_project": logger_project},
+    }
     record = _change_options(old, given, data)
+    return _resume_with(
+        folder, record, code, data=data, steps=steps, callbacks=callbacks, quiet=quiet
+    )
+
+
+def _resume_with(
+    folder: Path,
+    record: RunRecord,
+    code: RunCode,
+    *,
+    data: object,
+    steps: int | None,
+    callbacks: Sequence[Callback],
+    quiet: bool,
+) -> Run:
+    """Continue a run under a record that may differ from the one in its folder."""
     training = record.training
     check_installed(training.logger)
     check_as_many(folder, training.devices)
@@ -89,30 +111,22 @@ def resume(
     if plan is not None:
         record = apply_continuation(folder, record, plan)
         print_progress(f"{folder}: {plan.about}", quiet=quiet)
-    _train(_write_changes(folder, old, record, prepared), folder, callbacks, quiet=quiet)
+    if record != read_record(folder):
+        write_record(folder, record)
+    prepared = replace(prepared, record=record, training=record.training)
+    _train(prepared, folder, callbacks, quiet=quiet)
     return load(folder, method=code.method, encoder=code.encoder)
 
 
 def _change_options(old: RunRecord, given: Mapping[str, Any], data: object) -> RunRecord:
     """Return the record with the options that may change at a resume; check their values."""
     changes = {name: value for name, value in given.items() if value is not None}
-    if "device" in changes:
-        changes["device"] = resolve_device(changes["device"])
     training = old.with_options(changes).training  # also checks them
     changes = {name: getattr(training, name) for name in changes}
     if data is not None and name_data(data) != FROM_PYTHON:
         changes["data"] = name_data(data)
     changes = {name: value for name, value in changes.items() if value != old.get(name)}
     return old.with_options(changes) if changes else old
-
-
-def _write_changes(
-    folder: Path, old: RunRecord, record: RunRecord, prepared: PreparedRun
-) -> PreparedRun:
-    """The prepared run with this record, which is written where it differs from the old one."""
-    if record != old:
-        write_record(folder, record)
-    return replace(prepared, record=record, training=record.training)
 
 
 def _train(

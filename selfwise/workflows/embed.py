@@ -90,14 +90,9 @@ def embed(
         _check_out(Path(out))
     run = run if isinstance(run, Run) else load(run)
     options = EmbedOptions(
-        layer=layer,
-        pooling=pooling,
-        window=window,
-        text_column=text_column,
-        skip_broken=skip_broken,
-        precision=precision,
-        device=device,
-    )
+        layer=layer, pooling=pooling, window=window, text_column=text_column,
+        skip_broken=skip_broken, precision=precision, device=device,
+    )  # fmt: skip
     devices = count_processes(devices)
     check_together(devices, device, data)
     positional = (str(_locate_checkpoint(run)), name_data(data))  # as they hold from any folder
