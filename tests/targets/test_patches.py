@@ -111,5 +111,7 @@ def test_images_that_do_not_fit():
         units(images(c=1))
     with pytest.raises(ValueError, match="for images with 3 channels, and these have 1"):
         units.decode(units(images()), images(c=1))
-    with pytest.raises(ValueError, match="width 48 is not of patches of 8 px, which are 64 wide"):
+    with pytest.raises(
+        ValueError, match="width 48 is not for patches of 8 px, which have width 64"
+    ):
         PatchTargets(units.codebook, patch=8)

@@ -32,7 +32,7 @@ from selfwise.targets.frame_labels import FrameLabels, count_written, write_labe
 from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.mfcc import mfcc_frames
 
-FORMAT = 1  # raise it whenever equal options give other units
+FORMAT = 2  # raise it whenever equal options give other units or other facts about them
 FOLDER = "targets"  # in the run folder
 MFCC = "mfcc"
 SEED = 0  # units depend only on the data: runs with several seeds share them
