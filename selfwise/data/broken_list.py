@@ -15,6 +15,6 @@ def check_listed(broken: Sequence[str], listed: Collection[str], path: Path) -> 
     if new:
         files = "1 file" if len(new) == 1 else f"{len(new):,} files"
         raise ValueError(
-            f"{files} cannot be read, such as {new[0]}, and {path} does not list it: remove it, or "
-            "leave it out with --skip-broken"
+            f"{files} cannot be read, such as {new[0]}, and {path} does not list it: remove the "
+            "file, or leave it out with --skip-broken"
         )

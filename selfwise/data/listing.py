@@ -92,7 +92,7 @@ def list_folder(root: Path, kind: FileKind = IMAGES) -> Listing:
     if not sizes:
         kinds = ", ".join(suffix[1:] for suffix in kind.suffixes)
         raise ValueError(
-            f"{root}: there is no {kind.noun} in this folder or below it (read are: {kinds})"
+            f"{root}: there is no {kind.noun} in this folder or below it (supported: {kinds})"
         )
     labels, names = _folder_labels(to_int64(tops), classes)
     return Listing(

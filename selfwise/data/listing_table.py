@@ -84,7 +84,9 @@ def _check_separator(where: str, file: Path, first: list[str], kind: FileKind) -
         raise ValueError(f"{where}: one cell, {first[0][:80]!r}; {usual}")
     names = first[0].split(mark) if mark else []
     if len(first) == 1 and len(names) > 1 and kind.matches(names[0].strip()):
-        raise ValueError(f"{where}: one cell, {first[0][:80]!r}: is another separator meant?")
+        raise ValueError(
+            f"{where}: one cell, {first[0][:80]!r}: does the file use another separator?"
+        )
 
 
 def _prepend_row(
@@ -115,7 +117,7 @@ def _check_cells(where: str, row: Sequence[str], columns: _Columns, kind: FileKi
     for number, cell in enumerate(row):
         name = names.get(number)
         if name and len(cell) > MAX_CELL_LENGTH:
-            limit = f"at most {MAX_CELL_LENGTH:,} are read"
+            limit = f"at most {MAX_CELL_LENGTH:,} are allowed"
             raise ValueError(f"{where}: the {name} has {len(cell):,} characters, {limit}")
         if "\n" in cell and (name or _has_rows(cell, kind)):
             what = f"the {name}" if name else "a cell"
@@ -156,7 +158,7 @@ def _check_contradictions(
         if place(paths[a]) == place(paths[b]):
             raise ValueError(
                 f"{file}, line {numbers[b]}: {paths[b]} has the {what} {names[values[b]]!r}, and "
-                f"{names[values[a]]!r} on line {numbers[a]}; keep the row that is right"
+                f"{names[values[a]]!r} on line {numbers[a]}; keep the correct row"
             )
 
 

@@ -46,7 +46,7 @@ def describe_multiline_cell(what: str, cell: str) -> str:
     first, count = cell.partition("\n")[0][:40], cell.count("\n") + 1
     return (
         f"{what} begins with {first!r} and runs over {count} lines; "
-        "is there a quotation mark too many?"
+        "does it have a quotation mark too many?"
     )
 
 

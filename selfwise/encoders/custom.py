@@ -36,7 +36,7 @@ def find_factory(name: str) -> Factory | None:
     else:
         return None
     if isinstance(factory, nn.Module) or not callable(factory):
-        raise ValueError(f"encoder {name} must be a class or a function that makes a torch module")
+        raise ValueError(f"encoder {name} must be a class or function that returns a torch module")
     return cast(Factory, factory)
 
 
@@ -109,7 +109,7 @@ class AdaptedEncoder(nn.Module):
         layers = getattr(self.module, "hidden", None)
         if layers is None:
             raise ValueError(
-                f"{type(self.module).__name__} does not show its layers: give it a method "
+                f"{type(self.module).__name__} does not expose its layers: add a method "
                 "hidden(x) that returns the features of each layer"
             )
         return [as_features(output, self.module) for output in layers(x)]
@@ -132,7 +132,7 @@ def as_features(output: object, module: nn.Module) -> Features:
     what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     raise ValueError(
         f"the encoder {type(module).__name__} returns {what}; features (b, d), a map "
-        "(b, c, h, w), tokens (b, n, d) or selfwise.core.types.Features would be right"
+        "(b, c, h, w), tokens (b, n, d) or selfwise.core.types.Features are supported"
     )
 
 
@@ -160,9 +160,9 @@ def reset_weights(module: nn.Module) -> nn.Module:
             reset()
         elif own:
             raise ValueError(
-                f"the encoder's {name or 'module'} ({type(part).__name__}) has weights and no "
-                "reset_parameters, so its untrained twin cannot be made: pass a function that "
-                "makes the encoder in place of the encoder itself"
+                f"the encoder's {name or 'module'} ({type(part).__name__}) has weights but no "
+                "reset_parameters, so selfwise cannot build an untrained encoder: pass a function "
+                "that returns the encoder instead of the encoder itself"
             )
     return module
 

@@ -24,11 +24,11 @@ STEMS = ("auto", "timm", "cifar", "half")
 NORMALIZE = ("auto", "unit", "timm")
 SEES = ("color", "lightness")
 
-_FILES = "timm is given no files; weights of your own come from an earlier run"
+_FILES = "timm does not load files; for your own weights use --init-from"
 REFUSED = {
-    "in_chans": "the images decide on their channels",
+    "in_chans": "the images determine the channels",
     "num_classes": "an encoder has no classes",
-    "patch_drop_rate": "the positions would not be the same in training and evaluation",
+    "patch_drop_rate": "the positions would differ between training and evaluation",
     **dict.fromkeys(("checkpoint_path", "cache_dir"), _FILES),
     **dict.fromkeys(("pretrained_cfg", "pretrained_cfg_overlay"), _FILES),
 }
@@ -118,7 +118,7 @@ class TimmEncoder(nn.Module):
         Raises ValueError for one of the few timm models that do not show them.
         """
         if not hasattr(self.model, "forward_intermediates"):
-            raise ValueError(f"encoder {self.name} does not show its layers, only the last")
+            raise ValueError(f"encoder {self.name} does not expose its layers, only the last one")
         x = self._normalise_images(x)
         maps = self.model.forward_intermediates(x, intermediates_only=True, output_fmt="NCHW")
         return [_from_map(m) for m in maps]
@@ -184,7 +184,7 @@ def _check_options(
     if not isinstance(pretrained, bool):
         raise ValueError(f"pretrained must be true or false, not {pretrained!r}")
     for option in REFUSED.keys() & options.keys():
-        raise ValueError(f"encoder option {option!r} is not taken: {REFUSED[option]}")
+        raise ValueError(f"encoder option {option!r} is not available: {REFUSED[option]}")
 
 
 def _check_choice(option: str, choice: str, allowed: Sequence[str]) -> None:
@@ -209,7 +209,7 @@ def _check_statistics(normalize: Sequence[Sequence[float]]) -> None:
     ):
         raise ValueError(
             f"normalize must be {', '.join(NORMALIZE)} or two lists of numbers, the mean and the "
-            f"deviation of each channel, not {normalize!r}"
+            f"standard deviation of each channel, not {normalize!r}"
         )
     if not all(deviation > 0 for deviation in normalize[1]):
         raise ValueError(f"normalize: deviations must be above 0, not {list(normalize[1])}")
@@ -232,7 +232,7 @@ def _explain_errors(
     except OSError as error:  # all that the hub and the network raise
         raise ValueError(
             f"the published weights of {name} are not in the cache and could not be fetched; "
-            f"leave out pretrained, or go online once ({_shorten_error(error)})"
+            f"leave out pretrained, or connect to the internet once ({_shorten_error(error)})"
         ) from error
     except _BUILD_ERRORS as error:
         unknown = re.search(r"(\w+)(\.__init__)?\(\) got an unexpected .*'(\w+)'$", str(error))
@@ -272,7 +272,7 @@ def _replace_stem(model: nn.Module, name: str, stem: str) -> None:
     if stem == "timm":
         return
     if not _has_resnet_stem(model):
-        raise ValueError(f"stem {stem!r} is for ResNets; {name} has no stem that it could replace")
+        raise ValueError(f"stem {stem!r} is for ResNets; {name} has no stem to replace")
     old = model.conv1
     assert isinstance(old, nn.Conv2d)
     stride = 1 if stem == "cifar" else 2

@@ -108,8 +108,8 @@ def _check_fits(name: str, size: int, patch: int) -> None:
     if size < patch or size % patch:
         near = max(patch, round(size / patch) * patch)
         raise ValueError(
-            f"encoder {name}: images of {size} px are not made of whole patches of {patch} px; "
-            f"--image-size {near} or another --encoder.patch would be right"
+            f"encoder {name}: images of {size} px do not divide into patches of {patch} px; "
+            f"use --image-size {near} or another --encoder.patch"
         )
 
 

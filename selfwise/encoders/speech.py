@@ -86,7 +86,7 @@ class SpeechTransformer(nn.Module):
         if x.shape[1] < WINDOW:
             raise ValueError(
                 f"encoder {self.name} needs clips of at least {WINDOW} samples, a frame of 25 ms, "
-                f"and not {x.shape[1]}"
+                f"not {x.shape[1]}"
             )
         if extent is not None:
             x = x.masked_fill(torch.arange(x.shape[1], device=x.device) >= extent[:, None], 0.0)

@@ -116,6 +116,6 @@ def resolve_speech_shape(name: str, options: Mapping[str, Any]) -> SpeechShape:
     check_options(name, SpeechShape, options)
     settings = SIZES[size or "base"] | dict(options)
     shape = build_shape(SpeechShape, {"ff": 4 * settings["dim"]} | settings)
-    parts = {"heads": "heads", "position_groups": "groups of its positions"}
+    parts = {"heads": "heads", "position_groups": "position groups"}
     check_divides(name, shape, parts)
     return shape

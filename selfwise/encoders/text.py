@@ -94,7 +94,7 @@ class TextTransformer(nn.Module):
         Raises ValueError for an encoder that is not causal and for rows beyond the position table.
         """
         if not self.causal:
-            raise ValueError(f"encoder {self.name} is not causal, so it cannot go on with a text")
+            raise ValueError(f"encoder {self.name} is not causal, so it cannot continue a text")
         past = 0 if cache is None else cache.size
         return self.trunk.extend(self._embed(ids, past=past), cache)
 
@@ -134,8 +134,8 @@ class TextTransformer(nn.Module):
             return embedded
         except IndexError as error:  # on the CPU alone; on CUDA a check would wait for the device
             raise ValueError(
-                f"token ids reach from {ids.min()} to {ids.max()}, but encoder {self.name} has a "
-                f"vocabulary of {self.vocab}; was another tokenizer used?"
+                f"token ids range from {ids.min()} to {ids.max()}, but encoder {self.name} has a "
+                f"vocabulary of {self.vocab}; use the tokenizer that the encoder was built for"
             ) from error
 
     def _layout(self, x: Float[Tensor, "b n d"], batch: TextBatch) -> Layout:

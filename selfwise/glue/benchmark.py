@@ -91,9 +91,9 @@ def run_glue(
 def _make_out_folder(run: Run, out: str | Path) -> Path:
     out = Path(out)
     if out.resolve() == (run.folder / GLUE).resolve():
-        raise ValueError(f"--out {out} is where the run keeps tables for its report; give another")
+        raise ValueError(f"--out {out} holds the run's tables for its report; use another folder")
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; results need a folder")
+        raise ValueError(f"--out {out} is a file; the results need a folder")
     out.mkdir(parents=True, exist_ok=True)
     return out
 
@@ -148,7 +148,7 @@ def _run_task(
         )
         _fit_competitors(results, splits, competitors, range(config.seeds), say)
     except ValueError as error:
-        say(f"{splits.task.name} has failed: {error}")
+        say(f"{splits.task.name} failed: {error}")
         return {splits.task.name: str(error)}
     return {}
 
@@ -182,7 +182,7 @@ def _fit_competitors(
 
 def _report_left_out(left_out: Mapping[str, str], say: Callable[[str], None]) -> None:
     for task, why in left_out.items():
-        say(f"{task} is left out: {why}")
+        say(f"skipping {task}: {why}")
 
 
 def _print_line(text: str) -> None:

@@ -109,8 +109,8 @@ def copy_encoder(encoder: TextEncoder, start: dict[str, Tensor] | None) -> TextE
             if own_shapes.get(name) != start_shapes.get(name)
         )
         raise ValueError(
-            f"the weights to start from are of another encoder: {name} is "
-            f"{start_shapes.get(name, 'missing')} and should be {own_shapes.get(name, 'missing')}"
+            f"the weights to start from belong to another encoder: {name} is "
+            f"{start_shapes.get(name, 'missing')} but should be {own_shapes.get(name, 'missing')}"
         )
     copy.load_state_dict(start)
     return copy
@@ -134,7 +134,7 @@ def predict_rows(
             batch = pad_rows([rows[i] for i in places], model.encoder, tokenizer)
             logits[places] = model(to_device(batch, device)).cpu().numpy()
     if not np.isfinite(logits).all():
-        raise FloatingPointError("the outputs are no numbers any more")
+        raise FloatingPointError("the outputs became NaN or infinite")
     if model.classes:
         return logits.argmax(axis=1).astype(np.int64)
     return np.clip(logits[:, 0].astype(np.float64) * SCORES[1], *SCORES)

@@ -131,6 +131,6 @@ def find_finetune_recipe(name: str, task: GlueTask) -> FinetuneRecipe:
         return recipe
     if task.name not in ALBERT_SETTINGS:
         tasks = ", ".join(ALBERT_SETTINGS)
-        raise ValueError(f"the recipe albert has no row for {task.name}; its tasks are: {tasks}")
+        raise ValueError(f"the recipe albert has no settings for {task.name}; it covers: {tasks}")
     rate, batch, steps, warmup = ALBERT_SETTINGS[task.name]
     return recipe.with_setting(FinetuneSetting(rate, batch))._replace(steps=steps, warmup=warmup)

@@ -96,7 +96,7 @@ def probe_frozen(
     """
     task, truth = train.task, _split_truth(train)
     if truth is None:
-        raise ValueError(f"{task.name}: a probe is fitted on labels, and {train.split} has none")
+        raise ValueError(f"{task.name}: a probe needs labels, and {train.split} has none")
     is_held_out = np.arange(len(truth)) % HELD_OUT_EVERY == 0
     order = shuffle_indices(len(truth), seed, "glue frozen", task.name)
     enough = can_choose(int(is_held_out.sum()))

@@ -84,10 +84,10 @@ def _official_label(where: str, value: Any, task: GlueTask, names: Sequence[str]
         return "" if value is None else repr(float(value))
     if isinstance(value, int) and not isinstance(value, bool):
         if not names:
-            problem = "labels are numbers, and the file does not say what they are called"
-            raise ValueError(f"{where}: {problem} (labels of the hub's glue come with their names)")
+            problem = "labels are numbers, and the file does not name them"
+            raise ValueError(f"{where}: {problem} (the hub's glue files name their labels)")
         if not 0 <= value < len(names):
-            raise ValueError(f"{where}: label {value} is none of 0 to {len(names) - 1}")
+            raise ValueError(f"{where}: label {value} is not one of 0 to {len(names) - 1}")
         value = names[value]
     if value not in spelled:
         raise ValueError(f"{where}: unknown label {value!r}{did_you_mean(str(value), spelled)}")

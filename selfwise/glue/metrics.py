@@ -76,7 +76,7 @@ def compute_metrics(
     """
     predicted = np.asarray(predicted)
     if predicted.shape != truth.shape:
-        expected = f"{len(truth):,} predictions are expected"
+        expected = f"{len(truth):,} predictions expected"
         raise ValueError(f"{task.name}: {expected}, got an array of shape {predicted.shape}")
     if not len(truth):
         raise ValueError(f"{task.name}: there are no examples to score")
@@ -99,7 +99,7 @@ def average_metrics(task: GlueTask, truth: np.ndarray, predicted: np.ndarray) ->
 def check_predicted_classes(task: GlueTask, predicted: np.ndarray) -> Int64[np.ndarray, "n"]:
     """Predictions as int64. Raises ValueError for one that is no number of a class of the task."""
     if predicted.dtype.kind not in "iu":
-        raise ValueError(f"{task.name}: predictions are class numbers, got {predicted.dtype}")
+        raise ValueError(f"{task.name}: predictions must be class numbers, got {predicted.dtype}")
     wrong = np.flatnonzero((predicted < 0) | (predicted >= len(task.labels)))
     if len(wrong):
         row = int(wrong[0])

@@ -59,12 +59,14 @@ def parse_tasks(tasks: str) -> list[GlueTask]:
         return list(TASKS)
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     if ALL in names:
-        raise ValueError(f"--tasks {ALL} stands alone, without {', '.join(set(names) - {ALL})}")
+        raise ValueError(f"--tasks {ALL} cannot be combined with {', '.join(set(names) - {ALL})}")
     if not names:
-        raise ValueError(f"--tasks names none; {ALL} takes those whose files are there")
+        raise ValueError(f"--tasks is empty; {ALL} takes every task whose files exist")
     requested = {find_task(name).name for name in names}
     if AX in requested and MNLI not in requested:
-        raise ValueError(f"{AX} has no training data, the model of mnli answers it: name both")
+        raise ValueError(
+            f"{AX} has no training data, and the model of mnli answers it: name both tasks"
+        )
     return [task for task in TASKS if task.name in requested]
 
 
@@ -75,19 +77,17 @@ def complete_config(run: Run, config: GlueConfig, layers: str, poolings: str) ->
     """
     if run.method.modality != "text":
         subject = f"{run.folder} is on {run.method.modality}"
-        raise ValueError(
-            f"GLUE is text, and {subject}: it takes a run of bert, roberta, albert or gpt"
-        )
+        raise ValueError(f"GLUE needs a run of bert, roberta, albert or gpt, and {subject}")
     if config.mode == FROZEN:
         for name in ("recipe", "precision", "init_from"):
             if getattr(config, name):
-                raise ValueError(f"--{name} goes with --mode finetune: a probe has none")
+                raise ValueError(f"--{name} needs --mode finetune: a probe has no such setting")
         return config._replace(
             settings=_parse_settings(run, layers or f"{MIDDLE},{LAST}", poolings)
         )
     if layers or poolings:
         option = "--layers" if layers else "--poolings"
-        raise ValueError(f"{option} goes with --mode frozen: fine-tuning trains all layers")
+        raise ValueError(f"{option} needs --mode frozen: fine-tuning trains all layers")
     return config._replace(recipe=config.recipe or FIXED, precision=config.precision or "float32")
 
 

@@ -64,7 +64,7 @@ def open_glue(root: str | Path, task: GlueTask, split: str) -> GlueSplit:
         )
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise ValueError(f"{root} is no folder; GLUE is read from one with a folder for each task")
+        raise ValueError(f"{root} is not a folder; GLUE needs a folder with a folder for each task")
     notes: list[str] = []
     tsv = _find_tsv(root, task, split)
     if tsv is not None:
@@ -116,7 +116,7 @@ def _describe_missing(root: Path, task: GlueTask, split: str) -> str:
         return f"{folders[0]}: there is no {name} (nor {hub}){did_you_mean(name, names)}"
     folder_names = [name for other in TASKS for name in other.folders]
     existing = sorted(entry.name for entry in root.iterdir() if entry.name in folder_names)
-    hint = f"; there are: {', '.join(existing)}" if existing else "; is this the folder of GLUE?"
+    hint = f"; it has: {', '.join(existing)}" if existing else "; is this the folder of GLUE?"
     return f"{root}: there is no {folder}/{name} (nor {hub}){hint}"
 
 
@@ -141,7 +141,7 @@ def _read_tsv(path: Path, task: GlueTask, file: GlueFile, notes: list[str]) -> I
             f"{path}, line {number}", None if index is None else cells[index], texts, label
         )
     if dropped:
-        width = f"other than {len(file.columns)} columns"
+        width = f"a number of columns other than {len(file.columns)} columns"
         notes.append(f"{path}: {len(dropped):,} rows of {width} left out, first line {dropped[0]}")
 
 
@@ -153,7 +153,7 @@ def _check_header(path: Path, cells: list[str], columns: Sequence[str]) -> None:
     got = repr(cells[at][:MAX_QUOTE]) if at < len(cells) else "nothing"
     right = repr(columns[at]) if at < len(columns) else "nothing"
     raise ValueError(
-        f"{path}, line 1: not the official header: column {at + 1} is {got} and should be {right} "
+        f"{path}, line 1: not the official header: column {at + 1} is {got}, but should be {right} "
         f"(in all: {', '.join(columns)})"
     )
 
@@ -181,14 +181,14 @@ def _build_split(
     for count, row in enumerate(rows):
         ids.append(str(count) if row.id is None else row.id)
         if is_submitted and ids[-1] in unique_ids:
-            raise ValueError(f"{row.where}: the id {ids[-1][:MAX_QUOTE]!r} comes a second time")
+            raise ValueError(f"{row.where}: the id {ids[-1][:MAX_QUOTE]!r} occurs twice")
         unique_ids.add(ids[-1])
         for column, text in zip(columns, row.texts):
             column.append(text)
         if is_labelled:
             values.append(_parse_label(task, row))
     if not ids:
-        raise ValueError(f"{where}: there is no row in it")
+        raise ValueError(f"{where}: it has no rows")
     notes += _note_differences(task, split, where, ids)
     labels = np.array(values, np.int64) if is_labelled and task.labels else None
     scores = np.array(values, np.float64) if is_labelled and not task.labels else None
@@ -205,7 +205,7 @@ def _parse_label(task: GlueTask, row: _GlueRow) -> float:
     text = "" if row.label is None else row.label
     if task.labels:
         if text not in task.labels:
-            expected = f"a label of {task.name} is {_join_with_or(task.labels)}"
+            expected = f"a label of {task.name} must be {_join_with_or(task.labels)}"
             raise ValueError(f"{row.where}: {expected}, got {text[:MAX_QUOTE]!r}")
         return task.labels.index(text)
     try:
@@ -214,7 +214,7 @@ def _parse_label(task: GlueTask, row: _GlueRow) -> float:
         score = float("nan")
     low, high = SCORES
     if not low <= score <= high:
-        expected = f"a score of {task.name} is a number from {low:g} to {high:g}"
+        expected = f"a score of {task.name} must be a number from {low:g} to {high:g}"
         raise ValueError(f"{row.where}: {expected}, got {text[:MAX_QUOTE]!r}")
     return score
 

@@ -112,16 +112,16 @@ class GlueScores:
             )
             if missing_tasks:
                 sentences.append(f"{name}: no average without {', '.join(missing_tasks)}.")
-        sentences += [f"{task} is left out: {why}." for task, why in self.left_out.items()]
+        sentences += [f"{task} was left out: {why}." for task, why in self.left_out.items()]
         if any(fit["setting"] == UNFITTED for task in self.tasks for fit in task["fits"]):
             sentences.append(
-                "wnli is answered with the class that is more frequent in train (--wnli probe "
-                "fits one): train and dev share sentences with opposite labels."
+                "The answer to wnli is the more frequent class of train (--wnli probe "
+                "fits a probe): train and dev share sentences with opposite labels."
             )
         if self._compares_means():
             sentences.append(
-                "Differences and their intervals are of means over the seeds; beside them stand "
-                "medians, so that the two need not agree."
+                "Differences and their intervals are for means over the seeds, but the scores next "
+                "to them are medians, so that the two need not agree."
             )
         sentences += [*_describe_comparisons(self.tasks), *_describe_choices(self.tasks)]
         sentences += [note for task in self.tasks for note in task["notes"]]
@@ -252,7 +252,7 @@ def _describe_comparisons(tasks: Sequence[TaskRecord]) -> list[str]:
         return []
     alone = len({fit["seed"] for task in tasks for fit in task["fits"]}) == 1
     sentence = (
-        "One seed was fitted: the noise is that of dev's examples alone, and not that of seeds."
+        "One seed was fitted: the noise comes from dev's examples alone, not from seeds."
         if alone
         else "Above the noise: the 95 % interval over dev's examples excludes zero for every seed."
     )
@@ -282,8 +282,8 @@ def _describe_choices(tasks: Sequence[TaskRecord]) -> list[str]:
         sentences.append(f"Training examples that chose the settings: {', '.join(searched)}.")
     if default:
         sentences.append(
-            f"Default settings without a search in {', '.join(default)}: fewer than {MIN_CHOOSERS} "
-            "training examples would have chosen."
+            f"No search of settings in {', '.join(default)}: fewer than {MIN_CHOOSERS} "
+            "training examples could have chosen them."
         )
     return sentences
 

@@ -118,7 +118,7 @@ def _load_start_weights(
     except (OSError, SafetensorError) as error:
         raise ValueError(
             f"{path}, from which {results.record['task']} starts, cannot be read ({error}); "
-            "give another --out"
+            "use another --out"
         ) from error
 
 

@@ -126,11 +126,11 @@ class TaskResults:
 
     def _check_comparable(self, new: TaskRecord) -> None:
         old_options, new_options = self.record["asked"], new["asked"]
-        another = "give another --out"
+        another = "use another --out"
         if self.record["task"] != new["task"]:
             raise ValueError(f"{self.path} is about {self.record['task']}; {another}")
         if any(old_options.get(name) != new_options[name] for name in ("weights", "step")):
-            raise ValueError(f"{self.path} was measured of another run, or checkpoint; {another}")
+            raise ValueError(f"{self.path} belongs to another run or checkpoint; {another}")
         for name in [*new_options, *old_options]:
             if old_options.get(name) != new_options.get(name):
                 earlier, later = (
@@ -212,7 +212,7 @@ def _read_results(path: Path) -> TaskRecord:
         isinstance(record.get(name), kind) for name, kind in FIELD_TYPES.items()
     )
     if not is_valid:
-        raise ValueError(f"{path} is nothing that selfwise glue has written; give another --out")
+        raise ValueError(f"{path} was not written by selfwise glue; use another --out")
     return record  # type: ignore[return-value] # its fields are checked above
 
 

@@ -44,7 +44,7 @@ def _note_constant_labels(dev: dict[str, GlueSplit]) -> list[str]:
         truth = split.scores if split.texts.labels is None else split.texts.labels
         if truth is not None and len(np.unique(truth)) == 1:
             problem = f"all {len(truth):,} examples of dev have one label"
-            sentences.append(f"{column}: {problem}, so that its scores say nothing about the model")
+            sentences.append(f"{column}: {problem}, so its scores reveal nothing about the model")
     return sentences
 
 
@@ -64,7 +64,7 @@ def find_tasks(
             open_glue(data, task, lacking[0])  # says what is not there, and what is
         files = [task.files[split].names[0] for split in lacking]
         if task.name == AX and MNLI not in names:
-            left_out[AX] = "the model of mnli would answer it"
+            left_out[AX] = "only the model of mnli answers it"
         elif lacking:
             left_out[task.name] = f"there is no {' and no '.join(files)} in {task.folders[0]}"
         else:

@@ -180,7 +180,7 @@ def _export_and_check(
     except Exception as error:  # torch, onnxscript and onnxruntime have dozens of their own
         name = getattr(model.encoder, "name", type(model.encoder).__name__)
         raise ValueError(
-            f"encoder {name} cannot be written as ONNX: {_describe_error(error)}; --to "
+            f"encoder {name} cannot be exported to ONNX: {_describe_error(error)}; --to "
             "safetensors writes any encoder"
         ) from error
 

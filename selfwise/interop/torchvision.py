@@ -65,7 +65,7 @@ def find_timm_name(name: str) -> str:
     if name not in SUPPORTED:
         raise ValueError(
             f"torchvision's {name!r} cannot be imported{did_you_mean(name, SUPPORTED)}; "
-            f"those that can are {', '.join(SUPPORTED)}"
+            f"choose one of  {', '.join(SUPPORTED)}"
         )
     return _VIT.get(name, name)
 

@@ -77,7 +77,7 @@ def check_levels(levels: Sequence[int]) -> None:
         )
     if prod(levels) > MAX_CODES:
         raise ValueError(
-            f"levels {spelling} are {prod(levels):,} codes; at most {MAX_CODES:,} can be had, "
+            f"levels {spelling} give {prod(levels):,} codes; at most {MAX_CODES:,} are allowed, "
             "and 256 to 1000 suit 50,000 small images"
         )
 

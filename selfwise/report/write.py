@@ -50,7 +50,8 @@ def write_page(
     folders = find_folders(runs, verb="report")
     if data and len(folders) > 1:
         raise ValueError(
-            "--data goes with one run: several are compared by their curves, scores and options"
+            "--data needs a single run: several runs are compared by their curves, scores and "
+            "options"
         )
     path = _check_target(Path(out) if out else folders[0] / FILE_NAME)
     text = page.render(
@@ -83,16 +84,16 @@ def _build_run_sections(
     """What a single run is and does with examples, and what its encoder finds alike."""
     run = _open_run(folder)
     if run is None:
-        about = "The run has no checkpoint yet, so there is no encoder to show anything with."
+        about = "The run has no checkpoint yet, so there is no encoder for this section."
         advice: list[Part] = [
-            Paragraphs(["To go on with it:"]),
+            Paragraphs(["To continue it:"]),
             Command(f"selfwise resume {quote(str(folder))}"),
         ]
         return [*summary.build_sections([folder]), Section("Examples", about, advice)], []
     examples = find_examples(run, data, seed=seed)
     if isinstance(examples, str):
         command = Command(f"selfwise report {quote(str(folder))} --data PATH")
-        advice = [Paragraphs(["With other data, the page shows them:"]), command]
+        advice = [Paragraphs(["To show other data in the page:"]), command]
         return [*summary.build_sections([folder], run), Section("Examples", examples, advice)], []
     top = summary.build_sections([folder], run, examples.where)
     task_sections = tasks.build_sections(run, examples.examples, seed=seed)
@@ -106,7 +107,9 @@ def _check_target(out: Path) -> Path:
     if not out.resolve().parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.resolve().parent}")
     if out.exists() and not page.is_page(out):
-        raise ValueError(f"--out {out} exists and is no report; nothing else is written over")
+        raise ValueError(
+            f"--out {out} exists and is not a report; selfwise only overwrites reports"
+        )
     return out
 
 

@@ -160,7 +160,7 @@ def _build_whole_encoder(library: "tokenizers.Tokenizer", config: Mapping[str, A
         if token["normalized"] and normalize(token["content"]) != token["content"]:
             raise ValueError(
                 f"the added token {token['content']!r} is changed by the tokenizer's own "
-                "normalisation, and would be found in other texts than it; add it unnormalised"
+                "normalization, so it would match other texts; add it with normalized=False"
             )
     verbatim = {token["content"]: token["id"] for token in added if not token["normalized"]}
     if not verbatim:

@@ -92,9 +92,9 @@ def read_settings(
         if name not in allowed and value not in (None, False, [], {}):
             hint = did_you_mean(name, sorted(allowed)) if name not in _all_settings() else ""
             raise ValueError(
-                f"{path}: the setting {name!r} is not understood here, and could change the ids"
+                f"{path}: the setting {name!r} is not supported, and could change the ids"
                 f"{hint}; save the "
-                "tokenizer as tokenizer.json, which says all of it, or remove the setting"
+                "tokenizer as tokenizer.json, which is complete, or remove the setting"
             )
     _refuse_sampling(path, config)
     special = _read_special_names(path, config, read_json)
@@ -115,8 +115,8 @@ def _read_family(path: Path, config: Mapping[str, Any], form: str) -> str:
     if "auto_map" in config or family not in _FORM_FAMILIES[form]:
         listed = ", ".join(f"{form_family}Tokenizer" for form_family in _FORM_FAMILIES[form])
         raise ValueError(
-            f"{path}: the tokenizer class {name!r} is not one that is read from such files (they "
-            f"are: {listed}); save the tokenizer as tokenizer.json, which says all of it"
+            f"{path}: the tokenizer class {name!r} cannot be read from such files (supported: "
+            f"{listed}); save the tokenizer as tokenizer.json, which is complete"
         )
     return family
 
@@ -135,8 +135,8 @@ def _refuse_sampling(path: Path, config: Mapping[str, Any]) -> None:
              and (name != "alpha" or kwargs.get("enable_sampling"))]  # fmt: skip
     if wrong:
         raise ValueError(
-            f"{path}: sp_model_kwargs has {wrong[0]} {kwargs[wrong[0]]!r}, and here a text has one "
-            "division into pieces, the most likely; remove it"
+            f"{path}: sp_model_kwargs has {wrong[0]} {kwargs[wrong[0]]!r}, but selfwise always "
+            "divides a text into its most likely pieces; remove it"
         )
 
 

@@ -185,7 +185,7 @@ def _build_class_normalizers(settings: TokenizerSettings) -> "list[normalizers.N
     lower = settings.read_flag("do_lower_case", albert)
     if settings.family not in ("", "Albert") and lower:
         raise ValueError(
-            f"{settings.path}: do_lower_case is for AlbertTokenizer, and "
+            f"{settings.path}: do_lower_case needs AlbertTokenizer, since "
             f"{settings.family}Tokenizer never changes the case; remove it"
         )
     parts: "list[normalizers.Normalizer]" = []

@@ -152,9 +152,7 @@ def train_tokenizer(
     Raises ValueError for an unknown kind, a vocabulary that is too small, and texts without text.
     """
     if kind not in TOKENIZER_KINDS:
-        raise ValueError(
-            f"there is no kind of tokenizer {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}"
-        )
+        raise ValueError(f"unknown kind of tokenizer {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}")
     if vocab_size is not None and vocab_size < MIN_VOCAB[kind]:
         raise ValueError(f"a {kind} vocabulary needs {MIN_VOCAB[kind]} tokens, got {vocab_size}")
     if isinstance(texts, PieceStream):  # a document may be longer than memory
@@ -171,7 +169,7 @@ def train_tokenizer(
         raise ValueError(NO_TEXT)
     if sample.every > 1 and progress is not None:
         progress(
-            f"the tokenizer is learnt from {sample.size / 2**20:,.0f} MiB, an even sample of the "
+            f"training the tokenizer on {sample.size / 2**20:,.0f} MiB, an even sample of the "
             f"corpus's {sample.total_bytes / 2**20:,.0f}, to keep memory bounded"
         )
     learn = {
@@ -182,7 +180,7 @@ def train_tokenizer(
     return Tokenizer(learn(sample.blocks, vocab_size or DEFAULT_VOCAB, lower=lower))
 
 
-NO_TEXT = "there is no text to learn a tokenizer from"
+NO_TEXT = "there is no text to train a tokenizer on"
 
 
 def open_tokenizer(
@@ -200,7 +198,9 @@ def open_tokenizer(
     kind, colon, size = str(name).partition(":")
     if kind in TOKENIZER_KINDS:
         if colon and not size.isdigit():
-            raise ValueError(f"{name}: the size of a vocabulary is a whole number, as {kind}:8192")
+            raise ValueError(
+                f"{name}: the vocabulary size must be a whole number, as in {kind}:8192"
+            )
         vocab = int(size) if colon else None
         return train_tokenizer(
             kind, texts(), vocab_size=vocab, lower=lower, max_bytes=max_bytes, progress=progress

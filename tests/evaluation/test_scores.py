@@ -222,7 +222,7 @@ def test_budgets():
 
 @pytest.mark.parametrize("text", ["", "10,,all", "0", "-3", "1.5", "ten", "all,every", "²"])
 def test_budgets_that_are_none(text):
-    with pytest.raises(ValueError, match="is not valid: give numbers of labels"):
+    with pytest.raises(ValueError, match="is not valid: use numbers of labels"):
         parse_budgets(text)
 
 
@@ -240,7 +240,7 @@ def test_probes_refuse_what_does_not_fit():
             probe(train, LABELS, test[:0])
         with pytest.raises(ValueError, match="test features have values that are not finite"):
             probe(train, LABELS, np.where(np.arange(8) == 3, np.float32("nan"), test))
-    with pytest.raises(ValueError, match="two classes, all 120 labels are the same"):
+    with pytest.raises(ValueError, match="two classes, but all 120 labels are equal"):
         fit_linear(train, LABELS * 0, test)
     with pytest.raises(ValueError, match=r"k >= 1 and temperature > 0, got 0 and 0.1"):
         predict_knn(train, LABELS, test, k=0)
@@ -265,7 +265,7 @@ def test_comparisons_refuse_what_does_not_fit():
         paired_bootstrap(np.ones(0), np.ones(0), seed=0)
     with pytest.raises(ValueError, match="at least 2 values, got 1"):
         standard_error(np.ones(1))
-    with pytest.raises(ValueError, match="nothing was compared"):
+    with pytest.raises(ValueError, match="a comparison needs at least one interval"):
         is_above_noise([])
     assert is_above_noise([(0.1, 0.2), (0.01, 0.5)])
     assert not is_above_noise([(0.1, 0.2), (0.0, 0.5)])
@@ -396,9 +396,11 @@ def test_only_scores_of_the_same_seeds_are_joined():
     both = join_scores(made[2, 2], made[4, 2])
     assert (both.seeds, both.budgets) == ((0, 1), [2, 4])
     assert both.results == made[2, 2].results + made[4, 2].results
-    with pytest.raises(ValueError, match=r"the same seeds can be joined, not of seeds 0, 1 and 0$"):
+    with pytest.raises(
+        ValueError, match=r"with equal seeds can be joined, not with seeds 0, 1 and 0$"
+    ):
         join_scores(made[2, 2], made[4, 1])
-    with pytest.raises(ValueError, match="both scores have the label budget 2"):
+    with pytest.raises(ValueError, match="both scores contain the label budget 2"):
         join_scores(made[2, 2], made[2, 2])
 
 

@@ -104,7 +104,7 @@ def test_the_same_answers_give_the_same_bytes(small, tmp_path):
 def test_small_ids_pass_when_they_are_told(small):
     check_submission(small, SMALL)
     assert len(find_problems(small)) == 11  # against the official counts none is long enough
-    assert "QQP.tsv, line 5: 390,965 rows are expected, got 3" in find_problems(small)
+    assert "QQP.tsv, line 5: 390,965 rows expected, got 3" in find_problems(small)
 
 
 def test_the_ids_are_those_of_the_test_files(real_data, tmp_path):
@@ -128,14 +128,24 @@ def test_the_ids_are_those_of_the_test_files(real_data, tmp_path):
         ("RTE.tsv", "1\tentailment", "1\t1", "RTE.tsv, line 3: a label is not_entailment or"),
         ("QQP.tsv", "2\t0", "2\tnot_duplicate", "QQP.tsv, line 4: a label is 0 or 1, got 'not_"),
         ("AX.tsv", "2\tneutral", "2\tNeutral", "AX.tsv, line 4: a label is contradiction, ent"),
-        ("STS-B.tsv", "2\t5.000", "2\t5.001", "STS-B.tsv, line 4: a score is a number from 0 to 5"),
-        ("STS-B.tsv", "2\t5.000", "2\tnan", "STS-B.tsv, line 4: a score is a number from 0 to 5"),
-        ("CoLA.tsv", "1\t1", "7\t1", "CoLA.tsv, line 3: the id should be '1', got '7'"),
+        (
+            "STS-B.tsv",
+            "2\t5.000",
+            "2\t5.001",
+            "STS-B.tsv, line 4: a score must be a number from 0 to 5",
+        ),
+        (
+            "STS-B.tsv",
+            "2\t5.000",
+            "2\tnan",
+            "STS-B.tsv, line 4: a score must be a number from 0 to 5",
+        ),
+        ("CoLA.tsv", "1\t1", "7\t1", "CoLA.tsv, line 3: expected the id '1', got '7'"),
         ("CoLA.tsv", "1\t1", "1,1", "CoLA.tsv, line 3: an id and a prediction with a tab between"),
         ("CoLA.tsv", "1\t1", "1\t1\t1", "CoLA.tsv, line 3: an id and a prediction with a tab"),
         ("CoLA.tsv", "index", "id", "CoLA.tsv, line 1: the header is"),
-        ("CoLA.tsv", "\n2\t0", "", "CoLA.tsv, line 4: 3 rows are expected, got 2"),
-        ("CoLA.tsv", "2\t0", "2\t0\n3\t0", "CoLA.tsv, line 5: 3 rows are expected, got 4"),
+        ("CoLA.tsv", "\n2\t0", "", "CoLA.tsv, line 4: 3 rows expected, got 2"),
+        ("CoLA.tsv", "2\t0", "2\t0\n3\t0", "CoLA.tsv, line 5: 3 rows expected, got 4"),
     ],
 )
 def test_a_wrong_row_is_named(small, tmp_path, name, old, new, message):
@@ -162,7 +172,7 @@ def test_wrong_files_are_named(small, tmp_path):
     with pytest.raises(ValueError, match=r"\(3 more files are wrong\)"):
         check_submission(out, SMALL)
     (tmp_path / "no.zip").write_text("no zip")
-    with pytest.raises(ValueError, match="no zip file"):
+    with pytest.raises(ValueError, match="not a zip file"):
         check_submission(tmp_path / "no.zip")
 
 

@@ -144,7 +144,7 @@ def test_rotation_turns_back_what_is_answered(runs, monkeypatch, answer):
     run = runs("rotation")
     monkeypatch.setitem(run.method._modules, "head", Always(4, answer, 2.0))
     found = sections(run)
-    assert "Of these 8, 2 are right." in found[0].about
+    assert "Of these 8, 2 are correct." in found[0].about
     share = f"{100 * np.exp(2) / (np.exp(2) + 3):.0f} %"
     for number, (_, turned, back) in enumerate(sheet(found)):
         assert turned.caption == f"turned\nby {number % 4 * 90}°"
@@ -342,7 +342,7 @@ def test_data_without_labels_or_with_a_single_image_are_told(runs):
     assert len(sheet(sections(runs("rotation"), cases.pictures(1)))) == 1
     few = (cases.pictures(3), np.array(["a", "b", "c"]))
     (found,) = sections(runs("triplet_labelled"), few)
-    assert "class 'a' has 1 image, and per_identity is 4" in found.about
+    assert "class 'a' has 1 image, but --images-per-identity is 4" in found.about
 
 
 def test_pages_mark_answers_and_halve_dense_pictures():

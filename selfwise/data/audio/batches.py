@@ -66,8 +66,8 @@ class AudioSource:
     ):
         if longest > seconds:
             raise ValueError(
-                f"a crop of {longest:g} s does not fit a batch of {seconds:g} s of sound; "
-                "the longest crop must be at most that long"
+                f"a crop of {longest:g} s does not fit a batch of {seconds:g} s of audio; "
+                "raise --batch-seconds or lower --max-clip-seconds"
             )
         self.longest = round(longest * RATE)
         if self.longest < WINDOW:

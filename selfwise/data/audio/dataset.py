@@ -41,7 +41,7 @@ class FileStore:
             return decode.read_samples(path, shape, start, stop)
         except UnreadableFile as error:
             raise ReadError(
-                f"{path}: cannot be read: {error}; remove it and start again"
+                f"{path}: cannot be read: {error}; remove the file and start again"
             ) from error
 
 
@@ -132,8 +132,8 @@ class Recordings:
         count = max(1, round(share * n))
         if not 0 < share < 1 or count >= n:
             raise ValueError(
-                f"a share of {share:g} held out of {n} recordings leaves none on one side; "
-                "between 0 and 1 and at least two recordings is right"
+                f"a held-out fraction of {share:g} of {n} recordings leaves one side empty; "
+                "use a fraction between 0 and 1, and at least two recordings"
             )
         order = shuffle_indices(n, seed, "held out")
         return self.take(np.sort(order[count:])), self.take(np.sort(order[:count]))

@@ -59,7 +59,7 @@ def scan_file(path: Path | str) -> tuple[RecordingShape, bool]:
     with _open_sound(path) as file:
         rate = file.rate
         if rate < MIN_RATE:
-            raise UnreadableFile(f"has {rate} samples a second, at least {MIN_RATE} are right")
+            raise UnreadableFile(f"has {rate} samples a second, but at least {MIN_RATE} are needed")
         for block in file.blocks(int(BLOCK_SECONDS * rate)):
             peak = float(np.abs(block).max())
             if not np.isfinite(peak) and not np.isfinite(block).all():
@@ -86,11 +86,11 @@ def read_samples(
     last = min(shape.frames, -(-(stop + margin) // out) * stored)
     with _open_sound(path) as file:
         if file.rate != shape.rate:
-            raise UnreadableFile("changed while it was read")
+            raise UnreadableFile("changed while selfwise read it")
         sound = file.read(first * stored, last - first * stored)
     lacking = last - first * stored - len(sound)
     if lacking and file.frames != shape.frames:
-        raise UnreadableFile("changed while it was read")
+        raise UnreadableFile("changed while selfwise read it")
     sound = np.pad(sound, (0, lacking))  # libsndfile leaves out what is damaged inside an ogg
     if shape.rate != RATE:
         sound = soxr.resample(sound, shape.rate, RATE)

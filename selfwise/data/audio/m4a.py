@@ -28,7 +28,7 @@ def open_av(path: Path | str) -> Iterator["AvFile"]:
         open_whole_sound(path)  # refuses what would be read in part
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise UnreadableFile("has no sound in it")
+                raise UnreadableFile("contains no audio")
             yield AvFile(container)
     except (av.FFmpegError, OSError) as error:
         raise UnreadableFile(f"cannot be decoded: {error.strerror or error}"[:120]) from error

@@ -43,7 +43,7 @@ def list_mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
         return None  # the guess from bit rate and size is right
     if len({read_stream_kind(frame.header) for frame in frames}) > 1:
         raise UnreadableFile(
-            "changes its rate or its channels, as joined files do: convert the parts"
+            "changes its sample rate or channels, as joined files do: convert the parts separately"
         )
     stretches: list[bytes | range] = []
     for frame in (candidate for i, candidate in enumerate(frames) if i not in set(tags)):

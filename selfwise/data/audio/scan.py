@@ -52,7 +52,7 @@ class ScanFiles:
         except UnreadableFile as error:
             return 0, 1, str(error), True
         if shape.samples < WINDOW:
-            reason = f"too short: {shape.samples} samples at 16 kHz, {WINDOW} are one frame"
+            reason = f"too short: {shape.samples} samples at 16 kHz, but one frame needs {WINDOW}"
             return 0, 1, reason, False
         if silent:
             return 0, 1, "silent", False

@@ -179,7 +179,7 @@ def _flac_pieces(data: mmap.mmap, start: int = 0) -> Pieces | None:
     last = _flac_end(data, start)
     if last is None and not samples:
         raise UnreadableFile(
-            f"is damaged at its end and does not tell its length: {CONVERT_ADVICE}"
+            f"is damaged at its end and does not contain its length: {CONVERT_ADVICE}"
         )
     if last is None or last <= samples:
         return None

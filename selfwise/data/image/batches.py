@@ -50,8 +50,8 @@ class ImageSource:
     ):
         if not 1 <= batch <= len(images):
             raise ValueError(
-                f"batch {batch} does not fit the data, which are {len(images)} images; "
-                f"1 to {len(images)} is right"
+                f"batch {batch} does not fit the data of {len(images)} images; "
+                f"use a batch of 1 to {len(images)}"
             )
         self.images, self.size, self.seed, self.draw = images, batch, seed, draw
         self.count = len(images)

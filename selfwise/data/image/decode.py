@@ -103,7 +103,7 @@ def to_eight_bit(image: Image.Image) -> Image.Image:
     if image.mode[0] in "IF":
         return _convert_deep_grey(image)
     if image.mode == "LAB":
-        raise UnreadableFile("CIELAB colours cannot be read; save it as RGB")
+        raise UnreadableFile("CIELAB colors cannot be read; save the file as RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
         image = image.convert("LA") if image.mode == "La" else image
         image = image.convert("RGBA")
@@ -165,7 +165,7 @@ def _convert_deep_grey(image: Image.Image) -> Image.Image:
     white = (1 if high <= 1 else 255) if is_float else 65535
     if not (low >= 0 and high <= white):
         expected = "0..1 or 0..255" if is_float else "0..65535"
-        raise UnreadableFile(f"values from {low:g} to {high:g}; {expected} is right")
+        raise UnreadableFile(f"values from {low:g} to {high:g}; expected {expected}")
     grey = np.rint(values * (255 / white)).astype(np.uint8)
     if isinstance(transparent, int):
         grey[values == transparent] = 255

@@ -104,7 +104,7 @@ class DecodeImages:
                 path = os.path.join(self.root, self.paths[row])
                 picture = decode_file(path, x.shape[1], self.decode)
                 if picture.shape[1:] != (height, width):
-                    raise UnreadableFile("changed while it was read")
+                    raise UnreadableFile("changed while selfwise read it")
                 x[row, :, :height, :width] = picture
             except UnreadableFile as error:
                 broken.append(BrokenFile(int(row), str(error)))

@@ -79,7 +79,7 @@ def drop_broken(
     if len(broken) == checked:
         raise ValueError(f"{listing.root}: no file can be read as an image: {named}")
     if broken and not skip:
-        advice = "remove them, or leave them out with --skip-broken"
+        advice = "remove the files, or leave them out with --skip-broken"
         raise ValueError(f"{listing.root}: {count} cannot be read as images: {named}; {advice}")
     broken_rows = np.array([broken_file.row for broken_file in broken], dtype=np.int64)
     rows = np.delete(np.arange(len(listing.paths)), broken_rows)
@@ -168,10 +168,10 @@ class FileImages:
             except UnreadableFile as error:
                 if not self.skip_broken:
                     path = os.path.join(self.root, name)
-                    advice = "remove it, or leave it out with --skip-broken"
+                    advice = "remove the file, or leave it out with --skip-broken"
                     raise ReadError(f"{path}: cannot be read: {error}; {advice}") from error
                 self.broken_files.report(name)
-        raise ReadError(f"{self.root}: none of the {len(self)} files can be read any more")
+        raise ReadError(f"{self.root}: none of the {len(self)} files can still be read")
 
 
 @dataclass(frozen=True)

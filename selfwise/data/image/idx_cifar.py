@@ -61,7 +61,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     except (OSError, EOFError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from error
     if len(data) != count:
-        raise ValueError(f"{path}: its header says {count} bytes follow, but there are not so many")
+        raise ValueError(f"{path}: its header promises {count} bytes, but the file has fewer")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
@@ -113,7 +113,7 @@ def _single_path(name: str, paths: list[Path], root: Path, file: str) -> Path:
         raise ValueError(f"{name}: there is more than one {file}: {paths[0]} and {paths[1]}")
     if name.startswith("cifar") and any(root.rglob("cifar-*-py*")):
         raise ValueError(
-            f"{name}: the Python version below {root} is a pickle, which is never loaded; the "
-            "binary version of CIFAR or a folder of its images works"
+            f"{name}: the Python version below {root} is a pickle, which selfwise never loads; use "
+            "the binary version of CIFAR or a folder of its images"
         )
     raise ValueError(f"{name}: there is no {file} below {root}")

@@ -42,7 +42,7 @@ def parse_name(text: str) -> NamedSet | None:
     if name not in SET_NAMES or (not colon and Path(text).exists()):
         return None
     if not rest:
-        raise ValueError(f"{text}: where are the files? {head}:FOLDER or {head}:FOLDER:SPLIT")
+        raise ValueError(f"{text}: the folder is missing; use {head}:FOLDER or {head}:FOLDER:SPLIT")
     folder, colon, split = rest.rpartition(":")
     splits = SPLITS[name]
     if not colon or Path(rest).exists():

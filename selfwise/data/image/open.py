@@ -64,7 +64,7 @@ def open_images(
     if decode < 1:
         raise ValueError(f"decode must be at least 1 px, got {decode}")
     if cache not in CACHE_OPTIONS:
-        raise ValueError(f"there is no cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
+        raise ValueError(f"unknown cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
     reading = ReadOptions(channels, decode, cache, skip_broken, workers, progress)

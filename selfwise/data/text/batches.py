@@ -48,8 +48,8 @@ class TextSource:
         rows = self.plan(0).size
         if not 1 <= batch <= rows:
             raise ValueError(
-                f"batch {batch} does not fit the data, which are {rows} rows of {length} tokens; "
-                f"1 to {rows} is right, or a smaller --max-length"
+                f"batch {batch} does not fit the data of {rows} rows of {length} tokens; "
+                f"use a batch of 1 to {rows}, or a smaller --max-length"
             )
         self.steps_per_epoch = rows // batch
 

@@ -56,7 +56,7 @@ class Corpus:
         Raises ValueError for a share outside 0..1 and for a single token.
         """
         if not 0 < share < 1:
-            raise ValueError(f"the share to hold out must lie between 0 and 1, got {share}")
+            raise ValueError(f"the held-out fraction must be between 0 and 1, got {share}")
         if len(self.documents) == 1:
             return self._cut_document(share)
         is_held_out = _choose_held_out(self.documents[:, 1] - self.documents[:, 0], share, seed)
@@ -204,7 +204,7 @@ def open_corpus(
             corpus = find_corpus(home)
     assert corpus is not None, f"{home} was just written"
     if not len(corpus.documents):
-        raise ValueError(f"{text.where}: the corpus is empty, no token came of its text")
+        raise ValueError(f"{text.where}: the corpus is empty: its text has no tokens")
     check_ids(corpus, tokenizer, f"{text.where} (cache {home})")
     return corpus
 
@@ -227,7 +227,7 @@ def find_corpus(home: Path) -> Corpus | None:
     for name in names:
         path = home / name
         if not path.is_file() or path.stat().st_size != meta[name]:
-            raise ValueError(f"{path} is damaged; remove {home}, and it will be made again")
+            raise ValueError(f"{path} is damaged; remove {home}, and selfwise will build it again")
     spans = (MappedArray(str(home / name), "<i8", 2).open() for name in names[1:])
     documents, sizes, inner = spans
     tokens = MappedArray(str(home / "tokens"), meta["dtype"]).open()
@@ -240,7 +240,7 @@ def check_ids(corpus: Corpus, tokenizer: Tokenizer, where: str) -> None:
     largest = max(int(part.max()) for part in _read_blocks(corpus.tokens))
     if largest >= size:
         raise ValueError(
-            f"{where}: the tokens are of another tokenizer, as id {largest:,} is among them and "
+            f"{where}: the tokens come from another tokenizer: they contain id {largest:,}, and "
             f"this vocabulary has {size:,}"
         )
 

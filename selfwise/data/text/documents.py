@@ -136,7 +136,8 @@ def open_documents(data: object, *, field: str = "", documents: str = "auto") ->
     """
     if documents not in DOCUMENT_MODES:
         raise ValueError(
-            f"there is no way {documents!r} to divide text{did_you_mean(documents, DOCUMENT_MODES)}"
+            f"unknown way {documents!r} to divide text into "
+            f"documents{did_you_mean(documents, DOCUMENT_MODES)}"
         )
     if isinstance(data, str | Path):
         return _open_path(str(data), field, "file" if documents == "auto" else documents)
@@ -172,7 +173,7 @@ def _open_path(data: str, field: str, mode: str) -> Documents:
     )
     files = [TextFile(name, name.stat().st_size, mode, field, of) for name, of in forms_by_path]
     if not sum(file.bytes for file in files):
-        raise ValueError(f"{path}: the corpus is empty, there is no text in it")
+        raise ValueError(f"{path}: the corpus is empty: it contains no text")
     names, forms = [name for name, _ in forms_by_path], {of for _, of in forms_by_path}
     how = "" if forms <= {*tables.TABLE_SUFFIXES} else WIKI if WIKI in forms else mode
     return Documents(
@@ -200,7 +201,7 @@ def _find_files(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
     if not forms_by_path:
         listed = ", ".join(suffix[1:] for suffix in kinds)
         raise ValueError(
-            f"{root}: there is no corpus in this folder or below it (read are: {listed}, and "
-            "these with .gz or .zst)" + (f"; {left_out.partition(': ')[2]}" if left_out else "")
+            f"{root}: there is no corpus in this folder or below it (supported: {listed}, and "
+            "each with .gz or .zst)" + (f"; {left_out.partition(': ')[2]}" if left_out else "")
         )
     return forms_by_path, left_out

@@ -76,7 +76,7 @@ def _write_parts(home: Path, parts: Iterable[EpochPlan]) -> None:
                 elif name not in files:
                     files[name] = ends.enter_context(_NpyWriter(home / f"{name}.npy", value))
                 file = files[name]
-                assert (file is None) == (value is None), f"{name} is not in every share"
+                assert (file is None) == (value is None), f"{name} is not in every part"
                 if file is not None:
                     file.add(value)
 

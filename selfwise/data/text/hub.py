@@ -68,7 +68,9 @@ def load_split(source: str, name: str, *, split: str, config: str | None = None)
     """
     datasets = import_extra("datasets", source)
     if not name:
-        raise ValueError(f"{source}: which data set? hub:NAME or hub:NAME:SPLIT")
+        raise ValueError(
+            f"{source}: the name of the data set is missing; use hub:NAME or hub:NAME:SPLIT"
+        )
     try:
         if config is None:
             return datasets.load_dataset(name, split=split)

@@ -84,7 +84,7 @@ def open_texts(data: object, *, field: str = "", label: str = "", labelled: bool
     else:
         texts = _from_lists(data, None)
     if not len(texts):
-        raise ValueError(f"{_name_source(data)}: there is no text in it")
+        raise ValueError(f"{_name_source(data)}: it contains no text")
     if labelled and texts.labels is None:
         raise ValueError(
             f"{_name_source(data)}: these texts have no labels; labels come with {LAYOUTS}"
@@ -94,7 +94,7 @@ def open_texts(data: object, *, field: str = "", label: str = "", labelled: bool
 
 def _from_lists(texts: object, labels: Sized | None) -> Texts:
     if not isinstance(texts, Sequence) or isinstance(texts, str):
-        raise ValueError(f"texts are a path or a sequence of str, got {type(texts).__name__}")
+        raise ValueError(f"texts must be a path or a sequence of str, got {type(texts).__name__}")
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"text {i} is not a str but of type {type(text).__name__}")
@@ -136,7 +136,11 @@ def _from_folder(root: Path) -> Texts:
     )
     files = [path for path in paths if inner_suffix(path) in PLAIN_SUFFIXES]
     if files and (rest := len(paths) - len(files)):
-        print(f"{root}: {rest:,} files are not read as texts", file=sys.stderr, flush=True)
+        print(
+            f"{root}: {rest:,} files are skipped, since they are not texts",
+            file=sys.stderr,
+            flush=True,
+        )
     if not files:
         raise ValueError(f"{root}: there is no txt file in this folder or below it")
     for path in files:

@@ -166,7 +166,7 @@ def _detect_encoding(path: Path, start: bytes) -> tuple[int, str]:
     Raises ValueError for UTF-32, whose mark begins with that of UTF-16.
     """
     if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        raise ValueError(f"{path}: UTF-32 is not read; convert the file to UTF-8")
+        raise ValueError(f"{path}: UTF-32 is not supported; convert the file to UTF-8")
     for mark, encoding in BYTE_ORDER_MARKS:
         if start.startswith(mark):
             return len(mark), encoding

@@ -69,7 +69,7 @@ def list_parts() -> list[ReferenceTopics | ModuleDocs]:
     topics = root / "pydoc_data" / "topics.py"
     files = sorted(_list_sources(root))
     if not files or not topics.is_file():
-        raise ValueError(f"{PYTHON_DOCS}: this Python came without the sources of its library")
+        raise ValueError(f"{PYTHON_DOCS}: this Python has no source files of its standard library")
     modules = [ModuleDocs(file, file.stat().st_size) for file in files]
     return [ReferenceTopics(topics.stat().st_size), *modules]
 

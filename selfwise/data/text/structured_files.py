@@ -55,10 +55,10 @@ def read_json_values(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[st
         elif inside and text.peek() != "]":
             raise ValueError(f"{path}, row {number}: not JSON (no comma or ] after it)")
     if (text.peek() == "]") != inside:
-        raise ValueError(f"{path}: the array of JSON has no end, or an end too many")
+        raise ValueError(f"{path}: the JSON array has no end, or one end too many")
     text.skip("]" if inside else "")
     if text.peek():
-        raise ValueError(f"{path}: there is text behind the end of the array of JSON")
+        raise ValueError(f"{path}: there is text behind the end of the JSON array")
 
 
 class _JsonStream:

@@ -59,8 +59,8 @@ def build_token_cache(
         if error.errno not in FULL_DISK_ERRORS:
             raise
         raise ValueError(
-            f"the disk of {home.parent} is full ({error.strerror}); make room and start again, the "
-            "token cache goes on where it was, or set SELFWISE_CACHE to another disk"
+            f"the disk of {home.parent} is full ({error.strerror}); free some space and start "
+            "again: the token cache resumes where it stopped. Or set SELFWISE_CACHE to another disk"
         ) from error
     except ValueError:  # something is wrong with the text, which will not be the same again
         shutil.rmtree(half, ignore_errors=True)

@@ -179,7 +179,7 @@ def _compute_statistics(
     for recording in short:
         raise ValueError(
             f"{recordings.ids[recording]} has {recordings.samples[recording]} samples at 16 kHz, "
-            f"and a frame takes {WINDOW}"
+            f"and a frame needs {WINDOW}"
         )
     chunks = RecordingChunks(recordings, seconds=seconds, budget=budget)
     moments: _Moments | None = None

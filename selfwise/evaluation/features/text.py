@@ -100,7 +100,10 @@ def extract_poolings(
     for layer, pooling in places:
         check_pooling(pooling)
         if pooling == LAYERS and layer is not None:
-            problem = f"pooling {LAYERS!r} takes every layer, so layer {layer} cannot be chosen"
+            problem = (
+                f"pooling {LAYERS!r} uses every layer, so --layer {layer} has no effect: leave it "
+                "out"
+            )
             raise ValueError(problem)
     if not len(texts):
         raise ValueError("there are no texts to compute features of")

@@ -121,8 +121,8 @@ class ReconstructionMonitor(PictureMonitor):
             return None
         return (
             f"the codes have collapsed: their perplexity is {values['code_perplexity']:.1f}, so "
-            "that nearly all patches look the same to what is trained on them; a lower --lr or "
-            "more steps usually help"
+            "nearly all patches get one code, and a model trained on them learns little; a lower "
+            "--lr or more steps usually help"
         )
 
 

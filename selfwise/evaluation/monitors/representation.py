@@ -124,8 +124,8 @@ def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
     else:
         return None
     return (
-        f"the representation has collapsed: its features have {symptom}, so that examples can "
-        "hardly be told apart; a lower --lr, a larger --batch-size, stronger views or another "
+        f"the representation has collapsed: its features have {symptom}, so they hardly "
+        "distinguish the examples; a lower --lr, a larger --batch-size, stronger views or another "
         "--temperature usually help"
     )
 

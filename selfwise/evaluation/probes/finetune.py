@@ -49,7 +49,7 @@ def finetune(
     tried = ", ".join(f"{rate:g}" for rate in rates or [options.lr])
     raise ValueError(
         f"training on {len(train)} labels diverged at every learning rate tried ({tried}): the "
-        "loss or the outputs were no numbers any more; lower rates are needed"
+        "loss or the outputs became NaN or infinite; use lower learning rates"
     )
 
 
@@ -112,5 +112,5 @@ def _predict(
         )
         logits = torch.cat([model.predict(view) for view in image_views])  # type: ignore[operator]
     if not bool(logits.isfinite().all()):
-        raise FloatingPointError("the weights are no numbers any more")
+        raise FloatingPointError("the weights became NaN or infinite")
     return logits.argmax(dim=1).cpu().numpy()

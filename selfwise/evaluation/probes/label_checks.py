@@ -47,7 +47,7 @@ def relabel_examples(examples: Examples, classes: list[str]) -> Examples:
     unknown = [name for name in own_classes if name in used and name not in classes]
     if unknown:
         raise ValueError(
-            f"--test has classes that --train has not: {', '.join(unknown[:3])}"
+            f"--test has classes that are missing from --train: {', '.join(unknown[:3])}"
             f"{' and more' if len(unknown) > 3 else ''}"
         )
     places = np.array([classes.index(name) if name in used else -1 for name in own_classes])
@@ -58,7 +58,7 @@ def check_classes_trained(train: LabelledExamples, test: LabelledExamples) -> No
     """Raises ValueError for a class of test examples of which there is no training example."""
     if missing := _list_missing_classes(train, test):
         raise ValueError(
-            f"--test has classes that --train has no example of: {', '.join(missing[:3])}"
+            f"--test has classes without an example in --train: {', '.join(missing[:3])}"
             f"{' and more' if len(missing) > 3 else ''}"
         )
 
@@ -76,8 +76,8 @@ def write_warnings(train: LabelledExamples, test: LabelledExamples) -> list[str]
     if missing := _list_missing_classes(train, test):
         count = int((~np.isin(_require_labels(test), _require_labels(train))).sum())
         warnings.append(
-            f"Warning: {count:,} of {len(test):,} test examples are of classes without a training "
+            f"Warning: {count:,} of {len(test):,} test examples have classes without a training "
             f"example ({', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}), and no "
-            "probe can get them right."
+            "probe can predict them correctly."
         )
     return warnings

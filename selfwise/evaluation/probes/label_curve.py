@@ -32,10 +32,10 @@ def parse_budgets(text: str) -> list[int | None]:
     for word in (part.strip() for part in text.split(",")):
         if word != "all" and not (word.isascii() and word.isdigit() and int(word) > 0):
             right = "numbers of labels for each class above 0, or all, such as 10,100,all"
-            raise ValueError(f"label budget {word!r} in {text!r} is not valid: give {right}")
+            raise ValueError(f"label budget {word!r} in {text!r} is not valid: use {right}")
         budget = None if word == "all" else int(word)
         if budget in parsed:
-            raise ValueError(f"label budget {word!r} is in {text!r} twice")
+            raise ValueError(f"label budget {word!r} occurs twice in {text!r}")
         parsed.append(budget)
     return sorted(parsed, key=lambda budget: np.inf if budget is None else budget)
 
@@ -63,8 +63,8 @@ def draw_labels(
     present[: len(named)] |= np.array(named, dtype=bool)
     for label in np.flatnonzero(present & (counts < per_class))[:1]:
         name = repr(classes[label]) if classes else str(label)
-        has = f"{counts[label]} labelled examples, but the label budget asks for {per_class}"
-        raise ValueError(f"class {name} has {has} of each class; give a smaller one, or all")
+        has = f"{counts[label]} labeled examples, but the label budget needs {per_class}"
+        raise ValueError(f"class {name} has {has} of each class; use a smaller budget, or all")
     order = shuffle_indices(len(labels), seed, "label budget")
     order = order[np.argsort(labels[order], kind="stable")]
     rank_in_class = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]

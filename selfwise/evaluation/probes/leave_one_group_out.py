@@ -135,9 +135,9 @@ def probe_few_labels(
     seeds, or `fit_linear` does.
     """
     if len(np.intersect1d(train, test)):
-        raise ValueError("some examples are both trained and tested on")
+        raise ValueError("some examples are in both the training and the test part")
     if not len(seeds):
-        raise ValueError("at least one seed is needed to draw labels by")
+        raise ValueError("drawing labels needs at least one seed")
     choices = []
     for seed in seeds:
         rows = train[draw_labels(labels[train], per_class, seed)]

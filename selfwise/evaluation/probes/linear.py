@@ -130,7 +130,7 @@ def fit_sgd(
             F.cross_entropy(head(x[rows]), y[rows]).backward()
             optimizer.step()
     if not bool(head.weight.isfinite().all()):
-        raise ValueError("the SGD probe diverged: these features are too large for it; use linear")
+        raise ValueError("the SGD probe diverged: its features are too large; use --kind linear")
     with torch.no_grad():
         return head(torch.from_numpy(test).to(device)).argmax(dim=1).cpu().numpy()
 
@@ -163,7 +163,9 @@ def split_group_folds(
     """
     names, group_numbers, counts = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < 2:
-        raise ValueError(f"folds by group need two groups, all {len(groups)} examples are of one")
+        raise ValueError(
+            f"folds by group need two groups, but all {len(groups)} examples are of one group"
+        )
     fold_of = np.arange(len(names))
     if len(names) > MAX_SINGLE_GROUPS:
         sizes = np.zeros(FOLDS, dtype=np.int64)
@@ -178,7 +180,7 @@ def split_group_folds(
 def check_two_classes(labels: Int64[np.ndarray, "n"], *, what: str = "a linear probe") -> None:
     """Raises ValueError if all labels are equal: whatever is said then is right."""
     if len(np.unique(labels)) < 2:
-        raise ValueError(f"{what} needs two classes, all {len(labels)} labels are the same")
+        raise ValueError(f"{what} needs two classes, but all {len(labels)} labels are equal")
 
 
 def check_features(train: Matrix, labels: Int64[np.ndarray, "n"], test: Matrix) -> None:

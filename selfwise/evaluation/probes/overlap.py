@@ -39,7 +39,7 @@ def describe_overlap(count: int, total: int) -> list[str]:
     """Warn of test examples that are also training examples; nothing if there are none."""
     if not count:
         return []
-    predicate = "it says" if count == 1 else "they say"
+    predicate = "it tells" if count == 1 else "they tell"
     subject = f"all {total:,}" if count == total else f"{count:,} of {total:,}"
     noun = "test example is also a training example" if total == 1 else "test examples are also "
     noun += "" if total == 1 else "training examples"

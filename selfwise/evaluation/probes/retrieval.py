@@ -77,7 +77,7 @@ def measure_retrieval(
         class_numbers, count, class_numbers.argsort(kind="stable"), count.cumsum() - count
     )
     if len(count) < 2 or count.max() < 2:
-        problem = "the same" if len(count) < 2 else "different"
+        problem = "equal" if len(count) < 2 else "different"
         raise ValueError(
             f"retrieval needs two classes, one of them with two examples; all {len(labels)} labels "
             f"are {problem}"

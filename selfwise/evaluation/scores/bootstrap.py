@@ -77,5 +77,5 @@ def is_above_noise(intervals: Iterable[Interval]) -> bool:
     """
     lows = [low for low, _ in intervals]
     if not lows:
-        raise ValueError("nothing was compared: at least one interval is needed")
+        raise ValueError("a comparison needs at least one interval")
     return min(lows) > 0

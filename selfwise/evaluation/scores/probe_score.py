@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 REQUIRED = (PRETRAINED, UNTRAINED, RAW)
-VOTE = "nearest neighbours vote"  # in the sentence on how many
+VOTE = "nearest neighbors vote"  # in the sentence on how many
 
 
 class ProbeResult(NamedTuple):
@@ -294,13 +294,13 @@ def join_scores(first: ProbeScore, second: ProbeScore) -> ProbeScore:
     Raises ValueError if they are not of one kind, have other seeds, or share a budget.
     """
     if (first.kind, first.n_test) != (second.kind, second.n_test):
-        raise ValueError("only scores of one kind of probe on the same test examples can be joined")
+        raise ValueError("only scores of one kind of probe on equal test examples can be joined")
     if first.seeds != second.seeds:
         seeds = f"{_list_seeds(first.seeds)} and {_list_seeds(second.seeds)}"
-        raise ValueError(f"only scores of the same seeds can be joined, not of seeds {seeds}")
+        raise ValueError(f"only scores with equal seeds can be joined, not with seeds {seeds}")
     shared = set(first.budgets) & set(second.budgets)
     if shared:
-        raise ValueError(f"both scores have the label budget {next(iter(shared))}")
+        raise ValueError(f"both scores contain the label budget {next(iter(shared))}")
     results, comparisons = first.results + second.results, first.comparisons + second.comparisons
     joined = ProbeScore(first.kind, results, comparisons, first.seeds, first.n_test)
     largest = first if joined.budgets[-1] in first.budgets else second

@@ -14,7 +14,7 @@ def wilson_interval(share: float, n: int) -> Interval:
     wide rather than too narrow. Raises ValueError without examples, or for a share outside 0 to 1.
     """
     if n < 1 or not 0 <= share <= 1:
-        raise ValueError(f"needs a share from 0 to 1 of at least 1 example, got {share} of {n}")
+        raise ValueError(f"needs a fraction from 0 to 1 of at least 1 example, got {share} of {n}")
     centre = share + Z**2 / (2 * n)
     half = Z * sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
     low, high = ((centre + sign * half) / (1 + Z**2 / n) for sign in (-1, 1))

@@ -118,9 +118,9 @@ class RetrievalScore:
         left_out = self._ours.left_out
         if left_out:
             subject = (
-                "1 example was no query: its"
+                "1 example was not a query: its"
                 if left_out == 1
-                else f"{left_out:,} were no queries: their"
+                else f"{left_out:,} were not queries: their"
             )
             sentences.append(f"{subject} class has no other example.")
         return sentences

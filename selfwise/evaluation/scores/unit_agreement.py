@@ -34,7 +34,7 @@ def measure_agreement(
     if not n:
         raise ValueError("units and labels can only be compared on frames, and there are none")
     if counts.shape[1] < 2:
-        raise ValueError(f"all {n} frames have the same label, so that there is nothing to say")
+        raise ValueError(f"all {n} frames have one label, so there is nothing to measure")
     whole = compute_entropy(counts.sum(axis=0))
     # H(label) - H(label | unit), as a difference of entropies
     shared = whole + compute_entropy(counts.sum(axis=1)) - compute_entropy(counts.ravel())
@@ -73,6 +73,6 @@ def flatten_units(
     """
     parts = [np.asarray(part, dtype=np.int64) for part in units]
     if len(parts) != len(labels):
-        raise ValueError(f"there are units of {len(parts)} recordings, but {len(labels)} labels")
+        raise ValueError(f"{len(parts)} recordings have units, but {len(labels)} have labels")
     flat = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
     return flat, np.repeat(labels, [len(part) for part in parts])

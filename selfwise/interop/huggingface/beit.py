@@ -123,13 +123,13 @@ def _build_checkpoint(
             used.update(spec.theirs)
     unused = [name for name in sorted(weights) if name not in used]
     notes = [*config_notes]
-    notes += [f"{name} has no place in selfwise and was left out" for name in unused]
+    notes += [f"{name} has no counterpart in selfwise and was left out" for name in unused]
     mean, std = (_per_channel(values, channels) for values in statistics)
     if mean != [HALF] * channels or std != [HALF] * channels:
         _fold_statistics(ours, torch.tensor(mean), torch.tensor(std))
         notes.append(
-            f"its images had mean {mean} and deviation {std}, and ours 0.5 and 0.5: the patches' "
-            "weights are changed so that the features are the same"
+            f"its images had mean {mean} and deviation {std}, and ours have 0.5 and 0.5: the "
+            "patches' weights were rescaled to keep the features"
         )
     head = {n: ours.pop(n) for n in list(ours) if n == "mask_embedding" or n.startswith("head.")}
     return BeitCheckpoint(options, size, channels, ours, head, missing, notes)

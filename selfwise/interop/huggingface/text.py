@@ -58,14 +58,14 @@ def from_hf(config: JsonObject, weights: Mapping[str, Tensor]) -> TextCheckpoint
             theirs = dict([*list_encoder_names(family, options), *list_head_names(family)])[name]
             raise ValueError(
                 f"the checkpoint's {theirs[0]} does not fit its config.json: together with its "
-                f"parts it is {tuple(weight.shape)}, and the config asks for {expected}"
+                f"parts it is {tuple(weight.shape)}, but the config requires {expected}"
             )
     all_names = [*list_encoder_names(family, options), *list_head_names(family)]
     missing = [n for n, _ in all_names if n not in encoder and n not in head]
     unused = [name for name in sorted(standard) if name not in used]
-    notes = [f"{name} has no place in selfwise and was left out" for name in unused]
+    notes = [f"{name} has no counterpart in selfwise and was left out" for name in unused]
     if family == "gpt" and config.get("embd_pdrop", 0.1) != options["dropout"]:
-        notes.append("embd_pdrop is replaced by resid_pdrop: there is one dropout for both")
+        notes.append("embd_pdrop is replaced by resid_pdrop: selfwise has one dropout for both")
     return TextCheckpoint(family, options, encoder, head, vocab, missing, notes)
 
 
@@ -128,7 +128,7 @@ def _choose_architecture(
     if not options["pooler"]:
         raise ValueError(
             f"this run has neither a language head nor a pooler, and transformers' {stem} models "
-            "have at least one of them"
+            "need at least one of them"
         )
     return f"{stem}Model", True
 
@@ -168,7 +168,7 @@ def _drop_tied_copies(family: str, weights: Weights) -> None:
         copy = weights.pop(name, None)
         if copy is not None and token_table is not None and not torch.equal(copy, token_table):
             raise ValueError(
-                f"{name} differs from the token table; selfwise's heads always share it"
+                f"{name} differs from the token table; selfwise's heads always use the token table"
             )
 
 

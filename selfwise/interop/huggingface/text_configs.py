@@ -87,7 +87,7 @@ def read_config(config: JsonObject) -> tuple[str, EncoderOptions, int]:
     model_type = str(config.get("model_type", ""))
     if model_type not in MODEL_TYPES:
         raise ValueError(
-            f"config.json: model_type {model_type!r} is not one that can be imported"
+            f"config.json: model_type {model_type!r} cannot be imported"
             f"{did_you_mean(model_type, MODEL_TYPES)}"
         )
     family = MODEL_TYPES[model_type]
@@ -102,7 +102,7 @@ def read_config(config: JsonObject) -> tuple[str, EncoderOptions, int]:
     activation_field = "activation_function" if family == "gpt" else "hidden_act"
     if fields[activation_field] not in ACTIVATIONS:
         raise ValueError(
-            f"config.json: {activation_field} {fields[activation_field]!r} is not one of selfwise's"
+            f"config.json: {activation_field} {fields[activation_field]!r} is not supported"
             f"{did_you_mean(str(fields[activation_field]), ACTIVATIONS)}"
         )
     return (

@@ -81,7 +81,7 @@ def read_config(config: Mapping[str, object]) -> TimmConfig:
     if not isinstance(name, str):
         model_type = config.get("model_type")
         hint = f" (Hugging Face's {model_type}?)" if isinstance(model_type, str) else ""
-        raise ValueError(f"config.json names no architecture, so it is not one of timm's{hint}")
+        raise ValueError(f"config.json names no architecture, so it is not a timm config{hint}")
     args = _model_args(config)
     channels, size = _image_shape(_merge_levels(config).get("input_size"), args)
     mean, std = image_statistics(config)
@@ -94,7 +94,7 @@ def image_statistics(config: Mapping[str, object]) -> tuple[list[float] | None, 
     fields = _merge_levels(config)
     mean, std = (_read_numbers(name, fields.get(name)) for name in ("mean", "std"))
     if mean is not None and std is not None and len(mean) != len(std):
-        raise _field_error("std", f"{len(mean)} numbers, as mean is", std)
+        raise _field_error("std", f"{len(mean)} numbers, as for mean", std)
     if std is not None and min(std) <= 0:
         raise _field_error("std", "above 0", std)
     return mean, std
@@ -118,7 +118,7 @@ def _model_args(config: Mapping[str, object]) -> JsonObject:
         raise _field_error("model_args", "an object in braces", args)
     for name in args or {}:
         if name in _OUR_OPTIONS:
-            raise ValueError(f"config.json: model_args has {name!r}, which is no option of timm's")
+            raise ValueError(f"config.json: model_args has {name!r}, which is not a timm option")
     return dict(args or {})
 
 

@@ -16,8 +16,8 @@ PERCENT = (
 COMPARED_VALUES = {  # values that are read against each other, and what they are
     "positive_distance": "squared distances of triplets",
     "negative_distance": "squared distances of triplets",
-    "color_error": "error of the colours",
-    "color_error_gray": "error of the colours",
+    "color_error": "error of the colors",
+    "color_error_gray": "error of the colors",
 }
 TITLES = {
     "nt_xent": "NT-Xent loss, nats",
@@ -48,9 +48,9 @@ TITLES = {
     "code_perplexity": "perplexity of the codes",
     "feature_penalty": "penalty on the features",
     "lr": "learning rate",
-    "contrastive_top1": "partner is the nearest",
+    "contrastive_top1": "accuracy: the partner is the nearest",
     "active_triplets": "triplets with a loss above zero",
-    "masked_share": "share that is masked",
+    "masked_share": "masked fraction",
     "alignment": "alignment: distance of two views",
     "uniformity": "uniformity of the vectors",
     "effective_rank": "effective rank of the vectors",
@@ -62,7 +62,7 @@ TITLES = {
     "color_error": "of the model",
     "color_error_gray": "of gray pictures",
     "examples_per_second": "examples a second",
-    "data_wait": "share of time waiting for data",
+    "data_wait": "fraction of time waiting for data",
 }
 
 

@@ -60,9 +60,9 @@ def _tabulate_classes(
         )
         mistakes += f" and {len(wrong) - max_mistakes} more" if len(wrong) > max_mistakes else ""
         rows.append([names[i], f"{examples[i]:,.0f}", _format_percent(right[i]), mistakes])
-    caption = f"The {MAX_DRAWN} of {len(present)} classes with the fewest right"
-    head = ["class", "examples", "right, %", "taken for (%)"]
-    return Table(head, rows, caption if len(present) > len(rows) else "The same in numbers")
+    caption = f"The {MAX_DRAWN} of {len(present)} classes with the lowest accuracy"
+    head = ["class", "examples", "right, %", "predicted as (%)"]
+    return Table(head, rows, caption if len(present) > len(rows) else "The matrix in numbers")
 
 
 def _tabulate_confusions(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> list[Table]:
@@ -71,8 +71,8 @@ def _tabulate_confusions(shares: Float[np.ndarray, "n n"], names: Sequence[str])
     order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
     pairs = [divmod(int(place), len(names)) for place in order]
     rows = [[names[i], names[j], f"{100 * wrong[i, j]:.1f}"] for i, j in pairs if wrong[i, j] > 0]
-    head = ["class", "is taken for", "% of the class"]
-    return [Table(head, rows, "What is confused most")] if rows else []
+    head = ["class", "predicted as", "% of the class"]
+    return [Table(head, rows, "The most frequent confusions")] if rows else []
 
 
 def _draw_matrix(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Picture:
@@ -109,15 +109,17 @@ def _draw_matrix(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Pict
     axes.set_xticks(middles, tick_labels, fontsize=font_size, rotation=rotation)
     axes.set_yticks(middles, tick_labels, fontsize=font_size)
     axes.tick_params(length=0)
-    axes.set_xlabel("taken for", fontsize=8.5)
+    axes.set_xlabel("predicted as", fontsize=8.5)
     axes.set_ylabel("class", fontsize=8.5)
     in_percent = "In percent of each class, over all seeds"
-    about = in_percent if n <= MAX_NUMBERED else "The more of a class, the fuller the colour"
+    about = (
+        in_percent if n <= MAX_NUMBERED else "The larger the part of a class, the darker the color"
+    )
     right = ", ".join(f"{name} {_format_percent(shares[i, i])}" for i, name in enumerate(names))
     return render_svg(
         figure,
         alt=f"Confusion matrix; right, in percent of each class: {right}",
-        caption=f"{about}; on the diagonal stands what is right.",
+        caption=f"{about}; the diagonal holds the correct predictions.",
     )
 
 

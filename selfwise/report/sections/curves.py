@@ -57,7 +57,11 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     names = list_quantities(run.metrics for run in runs)
     omissions = describe_omissions(runs)
     if not names:
-        about = "Nothing is logged yet." if len(runs) == 1 else "None of the runs has a log."
+        about = (
+            "The run has not logged anything yet."
+            if len(runs) == 1
+            else "None of the runs has a log."
+        )
         return [Section("Training", about, [Paragraphs(omissions)] if omissions else [])]
     health_names = (*quantities.HEALTH, *quantities.SETTINGS)
     training_names = [name for name in names if name not in health_names]
@@ -256,5 +260,5 @@ def _tabulate(runs: Sequence[LoggedRun], lines: Sequence[Sequence[str]]) -> Tabl
     single = len(runs) == 1  # its name would stand in every line
     cells = [[cell for i, cell in enumerate(line) if not single or i != 1] for line in lines]
     return Table(
-        [cell for cell in head if not single or cell != "run"], cells, "The same in numbers"
+        [cell for cell in head if not single or cell != "run"], cells, "The curves in numbers"
     )

@@ -60,7 +60,7 @@ def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int
         seed: decides which examples are drawn.
     """
     if len(examples) < MIN_EXAMPLES:
-        few = f"The data have {len(examples)} examples; a map takes at least {MIN_EXAMPLES}."
+        few = f"The data have {len(examples)} examples; a map needs at least {MIN_EXAMPLES}."
         return [Section("Map", few, [])]
     rows = np.sort(shuffle_indices(len(examples), seed, "report map")[:MAX_EXAMPLES])
     subset = examples.take(rows)
@@ -84,7 +84,7 @@ def _name_classes(examples: Images | Texts | Recordings) -> list[str]:
 def _explain_collapse(vectors: Float32[np.ndarray, "n d"]) -> str:
     """Why there is nothing to see in the vectors, in a sentence; or nothing."""
     if not np.isfinite(vectors).all():
-        return "The encoder's vectors are not finite numbers, so there is no map of them."
+        return "The encoder's vectors are not finite numbers, so they have no map."
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if (vectors / np.maximum(lengths, 1e-12)).std(axis=0).max() < MIN_SPREAD:
         return "The encoder gives all examples the same vector: it has collapsed."
@@ -109,14 +109,14 @@ def _build_map_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section
     n = len(sample.names)
     points = project_tsne(sample.vectors, seed=seed)
     about = (
-        f"{n:,} examples by t-SNE of their vectors: what the encoder finds alike lies together. "
-        "Distances between far groups, and sizes of groups, mean nothing."
+        f"{n:,} examples by t-SNE of their vectors: similar examples are close together. "
+        "Large distances and the sizes of groups have no meaning."
     )
     if sample.groups:
-        about += " The encoder was not told the classes." * (not type(run.method).labelled)
+        about += " The encoder never saw the classes." * (not type(run.method).labelled)
         about += f" {_describe_purity(sample)}"
-    pointing = "Point at it, touch it, or go through it with the arrow keys"
-    caption = f"{pointing}; a class in the list is shown alone when it is pressed."
+    pointing = "Point at the map, touch it, or use the arrow keys"
+    caption = f"{pointing}; press a class in the list to show it alone."
     caption = caption if sample.groups else f"{pointing}."
     pictures = _encode_pictures(run, sample, range(n), POINT_SIDE)
     map_part = Map([(float(x), float(y)) for x, y in points], sample.groups, sample.names, pictures)
@@ -129,7 +129,7 @@ def _describe_purity(sample: EmbeddedExamples) -> str:
     sizes, n = np.bincount(groups), len(groups)
     chance = 100 * float((sizes * (sizes - 1)).sum()) / (n * (n - 1))
     share = 100 * float((groups[near] == groups).mean())
-    text = f"The nearest neighbour is of the same class for {share:.0f} %"
+    text = f"The nearest neighbor has the class of the example for {share:.0f} %"
     return f"{text} (by chance {chance:.0f} %)."
 
 
@@ -169,13 +169,13 @@ def _build_neighbour_section(run: Run, sample: EmbeddedExamples, seed: int) -> S
     neighbours, cosines = find_nearest(sample.vectors, queries, count)
     place = "above them" if is_listed else "left of the line"
     about = (
-        f"The {neighbours.shape[1]} of these {n:,} examples whose vectors have the highest cosine "
-        f"with that of the one {place}, which was drawn by chance, not chosen."
+        f"The {neighbours.shape[1]} of these {n:,} examples with the highest cosine similarity to "
+        f"the one {place}, which was drawn at random."
     )
     draw_row = _tabulate_neighbours if is_listed else _draw_neighbours
     rows = zip(queries.tolist(), neighbours.tolist(), cosines.tolist())
     parts: list[Part] = [draw_row(run, sample, row, others, near) for row, others, near in rows]
-    return Section("Nearest neighbours", about, parts)
+    return Section("Nearest neighbors", about, parts)
 
 
 def _tabulate_neighbours(

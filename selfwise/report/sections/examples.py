@@ -50,7 +50,9 @@ def find_examples(run: Run, data: str, *, seed: int) -> ShownExamples | str:
     candidates = [*_list_test_data(run), training_data]
     where = next((data for data in candidates if data not in (FROM_PYTHON, IMPORTED)), "")
     if not where:
-        return "The run was given its data in Python or imported, so there are no examples to show."
+        return (
+            "The data came from Python, or the run was imported, so there are no examples to show."
+        )
     try:
         if where == training_data:
             examples = _read_training_data(run, where, seed)

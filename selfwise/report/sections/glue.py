@@ -16,15 +16,13 @@ from selfwise.runs import logs_and_scores
 from selfwise.training import checkpoint
 
 MODE_SENTENCES = {
-    "frozen": "Linear probes of features that no gradient has changed; setting and penalty are "
-    "chosen on a part of train.",
-    "finetune": "All weights are trained, those of the run and those of an untrained encoder.",
+    "frozen": "Linear probes of frozen features; a part of the training set chooses setting and "
+    "penalty.",
+    "finetune": "Fine-tuning trains all weights, of the run and of an untrained encoder.",
 }
 # what runs must have in common, for their scores to be compared with each other
 COMPARED_OPTIONS = ("limit", "recipe", "init_from", "wnli")
-BASELINES_NOTE = (
-    "Intervals compare each run with its own baselines, and not the runs with each other."
-)
+BASELINES_NOTE = "Intervals compare each run with its own baselines, not the runs with each other."
 
 GlueTable = Mapping[str, Any]  # a table, as it was left
 
@@ -94,7 +92,7 @@ def _build_single_section(
     is_old = newest is not None and table["step"] != newest
     title = f"GLUE, {table['mode']}" + (f", {name}" if name else "")
     title += f", step {table['step']:,}" if is_old else ""
-    about = f"Of step {table['step']:,}, and not of the newest, {newest:,}. " if is_old else ""
+    about = f"Of step {table['step']:,}, not the newest step, {newest:,}. " if is_old else ""
     tables = [_tabulate_scores(table), _tabulate_differences(table), _tabulate_averages(table)]
     sentences = [Paragraphs(table["sentences"])] if table["sentences"] else []
     parts: list[Part] = [_draw_scores(table), *(part for part in tables if part.rows), *sentences]
@@ -157,7 +155,7 @@ def _tabulate_differences(table: GlueTable) -> Table:
         for row in table["rows"]
         for other, difference in row["against"].items()
     ]
-    head = ["task", "metric", f"{PRETRAINED} minus", "points", "95 % interval", "which is"]
+    head = ["task", "metric", f"{PRETRAINED} minus", "points", "95 % interval", "which means"]
     return Table(head, rows, "Differences, with intervals over dev's examples")
 
 
@@ -271,9 +269,7 @@ def _list_incomparable(tables: Sequence[GlueTable]) -> list[str]:
             for table in with_task
         ]
         incomparable += [task] if any(values != settings[0] for values in settings) else []
-    sentence = (
-        "Measured on other data or with other options, and so not to be compared between runs"
-    )
+    sentence = "Measured on other data or with other options, so not comparable between runs"
     return [f"{sentence}: {', '.join(incomparable)}."] if incomparable else []
 
 

@@ -78,4 +78,4 @@ def _describe_scores(series: Sequence[Series], places: Sequence[Place]) -> str:
 def _caption(series: Sequence[Series]) -> str:
     if all(len(values) == 1 for one in series for values in one.values.values()):
         return "One seed."
-    return "Small: single seeds. Large: what the table has."
+    return "Small: single seeds. Large: the values of the table."

@@ -96,11 +96,11 @@ def describe_omissions(runs: Sequence[LoggedRun]) -> list[str]:
         for log, file in ((run.metrics, "metrics.jsonl"), (run.timing, "timing.jsonl")):
             if log.unreadable:
                 lines = "line" if log.unreadable == 1 else "lines"
-                sentences.append(f"{log.unreadable} {lines} of {file}{whose} cannot be read.")
+                sentences.append(f"{log.unreadable} {lines} of {file}{whose} could not be read.")
         for name, count in run.nonfinite.items():
             what = "value" if count == 1 else "values"
             sentences.append(
-                f"Not drawn: {count} {what} of {name}{whose} that cannot be, infinite or NaN."
+                f"Not drawn: {count} {what} of {name}{whose} that are infinite or NaN."
             )
         if len(runs) > 1 and not run.metrics.lines:
             sentences.append(f"{run.name} has logged nothing yet.")
@@ -118,11 +118,11 @@ def describe_points(runs: Sequence[LoggedRun], run_records: Sequence[RunRecord])
     steps = " or ".join(f"{n:,}" for n in intervals)
     text = f"Each point is the mean over the {steps} steps before it"
     if len(batches) > 1:
-        text += f"; a step is of {' or '.join(batches.values())} examples"
+        text += f"; a step has {' or '.join(batches.values())} examples"
     has_held_out = any(
         name.startswith(quantities.HELD_OUT) for run in runs for name in run.metrics.names
     )
-    more = " What is held out is measured without any training on it." if has_held_out else ""
+    more = " The held-out part is never trained on." if has_held_out else ""
     return f"{text}.{more}"
 
 
@@ -131,17 +131,15 @@ def describe_health(names: Sequence[str]) -> str:
     sentences = []
     if "alignment" in names:
         sentences.append(
-            "Alignment is the mean squared distance of two views of an example on the unit sphere: "
-            "0 is the same place, 4 the opposite one."
+            "Alignment is the mean squared distance between two views of an example on the unit "
+            "sphere: 0 is the same point, 4 the opposite point."
         )
     if "uniformity" in names:
         sentences.append(
             "Uniformity is 0 where all vectors are one point, and falls as they spread."
         )
     if "effective_rank" in names:
-        sentences.append("The effective rank counts the directions that are used.")
+        sentences.append("The effective rank counts the directions that the vectors use.")
     if "knn_top1" in names:
-        sentences.append(
-            "The nearest neighbours are looked for among labelled examples of the data."
-        )
+        sentences.append("The nearest neighbors come from labeled examples of the data.")
     return " ".join(sentences)

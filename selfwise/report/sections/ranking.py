@@ -27,8 +27,8 @@ TITLE = "Ranking"
 HEAD = ["rank", "run", "%", "95 % interval", "compared with the first"]
 CAPTION = (
     "Intervals are over the test examples (Wilson). The noise is judged as for independent test "
-    "sets (Newcombe), which is cautious for a shared one. Each run is one training: another seed "
-    "may change the order."
+    "sets (Newcombe), which is cautious for a shared test set. Each run is one training: another "
+    "seed may change the order."
 )
 
 
@@ -133,7 +133,7 @@ def _describe_shared(shared: SharedScore) -> str:
     at = place if group["kind"] == RETRIEVAL else f"with {describe_budget(place)}"
     data = f" of {group.test_data}" if group.test_data else ""
     return (
-        f"By the score that the runs share: {group.title}, {at}, {group['n_test']:,} test "
+        f"Ranked by the score that the runs share: {group.title}, {at}, {group['n_test']:,} test "
         f"examples{data}."
     )
 
@@ -142,7 +142,7 @@ def _explain_missing(groups: Sequence[ScoreGroup]) -> str:
     """Why a run has no rank."""
     if not groups:
         return "not yet measured"
-    return "measured in another way or on other examples"
+    return "measured with other settings or on other examples"
 
 
 def _format_command(folder: Path, shared: SharedScore) -> str:

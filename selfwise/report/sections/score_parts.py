@@ -21,13 +21,13 @@ from selfwise.runs.score_groups import (
 )
 
 KIND_SENTENCES = {  # what each kind does, as a sentence
-    "linear": "Logistic regression on the frozen vectors, its regularisation chosen on labels of "
-    "training.",
+    "linear": "Logistic regression on the frozen vectors, its regularization chosen on training "
+    "labels.",
     "weighted": "Logistic regression on a learned sum of the vectors of all layers.",
     "sgd": "A linear layer on the frozen vectors, trained as in SimCLR's paper.",
-    "finetune": "The encoder is trained on with labels.",
-    "knn": "The nearest labelled examples vote; nothing is trained.",
-    RETRIEVAL: "Each test example is looked for among the others by cosine; nothing is trained.",
+    "finetune": "The encoder is trained further, with labels.",
+    "knn": "The nearest labeled examples vote, without any training.",
+    RETRIEVAL: "Each test example searches the other ones by cosine similarity, without any training.",
 }
 
 
@@ -41,7 +41,7 @@ def describe_score(score: ScoreGroup) -> str:
     num_seeds = max(count_seeds(row) for row in score.rows.values())
     is_all = score.places == [ALL]
     if num_seeds == 1:
-        return f"{text}{'' if is_all else '; labels were drawn once'}.{sentences}"
+        return f"{text}{'' if is_all else ', labels drawn once'}.{sentences}"
     repeats = f"{num_seeds} trainings" if is_all else f"{num_seeds} draws of labels"
     return f"{text}. Bars: the standard deviation over {repeats}.{sentences}"
 

@@ -54,7 +54,7 @@ def _build_combined_section(
     style_names = [name for name, style in LINE_STYLES.items() if style in styles]
     legend = "; ".join(f"{STYLE_NAMES[name]}: {name}" for name in style_names)
     about = (
-        f"In the colour of its run, without bars, {legend}."
+        f"In the color of its run, without bars, {legend}."
         if style_names and len(merged.places) > 1
         else ""
     )
@@ -81,7 +81,10 @@ def _tabulate_differences(group: Mapping[str, ScoreGroup], places: Sequence[int 
             cells = [f"{diff} ({interval})" if diff else "" for diff, interval, _ in differences]
             rows.append([name, other, *cells])
     head = ["run", f"{PRETRAINED} minus", *map(_title_column, places)]
-    caption = "Differences in points, with 95 % intervals; with 0 inside they are within the noise"
+    caption = (
+        "Differences in points, with 95 % intervals; an interval that contains 0 is within the "
+        "noise"
+    )
     return Table(head, rows, caption)
 
 

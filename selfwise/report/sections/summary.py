@@ -45,7 +45,7 @@ def build_sections(
     rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
     several = len(folders) > 1
     head = ["", *shorten_folder_names(folders)] if several else []
-    about = "Runs side by side; what differs stands further below." if several else ""
+    about = "Runs side by side; the differences are further below." if several else ""
     return [Section("In short", about, [Table(head, rows)])]
 
 
@@ -101,7 +101,7 @@ def _describe_probe(score: ScoreGroup) -> str:
 
 def _describe_retrieval(score: ScoreGroup) -> str:
     return (
-        f"The nearest of {score['n_test']:,} test examples is of the same class for "
+        f"The nearest of {score['n_test']:,} test examples shares its class for "
         f"{_format_score(score, RECALL)}{_describe_baselines(score, RECALL)}."
     )
 

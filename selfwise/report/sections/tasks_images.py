@@ -108,7 +108,7 @@ def _draw_grid(run: Run, images: Images, batch: ImageBatch | Labelled, grid: Ima
 def _count_right(columns: Sequence[Sequence[Picture]]) -> str:
     """How many of the answers on the sheet are right."""
     marks = [picture.mark for column in columns for picture in column if picture.mark]
-    return f"Of these {len(marks)}, {marks.count('right')} are right." if marks else ""
+    return f"Of these {len(marks)}, {marks.count('right')} are correct." if marks else ""
 
 
 def _draw_column(

@@ -42,7 +42,7 @@ def make_rows(run: Run, texts: Texts, *, seed: int) -> TokenRows:
     assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     tokens, documents, sentence_spans = _encode_texts(run, texts, draw, seed)
     if not len(documents):
-        raise ValueError("no token came of the texts")
+        raise ValueError("the texts contain no token")
     length = int(run.record.info.length)
     random = np.random.Generator(np.random.Philox(hash_keys(seed, "report plan")))
     collate = draw.collate

@@ -61,7 +61,7 @@ def build_sections(run: Run, recordings: Recordings, *, seed: int) -> list[Secti
     """Four recordings, drawn by the seed, with their units and what is guessed of them."""
     long_enough = np.flatnonzero(recordings.samples >= MIN_SAMPLES)
     if not len(long_enough):
-        return [Section(TITLE, "No recording is as long as two frames.", [])]
+        return [Section(TITLE, "No recording has two frames.", [])]
     rows = long_enough[shuffle_indices(len(long_enough), seed, "report task")[:BATCH_SIZE]]
     max_samples = round(float(run.record.get("max_clip_seconds", 15.6)) * RATE)
     stop = np.minimum(recordings.samples[rows], max_samples)
@@ -71,9 +71,11 @@ def build_sections(run: Run, recordings: Recordings, *, seed: int) -> list[Secti
         device = resolve_device("auto")
         with evaluation_mode(run.method, device):
             examples = _inspect(run, batch, seed, device)
-        about = f"{examples.about} {_describe(examples)}" if examples else "What the method hears."
+        about = (
+            f"{examples.about} {_describe(examples)}" if examples else "The inputs of the method."
+        )
     except ValueError as error:
-        examples, about = None, f"Neither units nor guesses can be shown: {error}."
+        examples, about = None, f"Neither units nor predictions can be shown: {error}."
     return [Section(TITLE, about, _draw_pictures(batch, names, examples))]
 
 
@@ -109,9 +111,9 @@ def _describe(examples: MaskedAudioExamples) -> str:
     n = int(predictions.valid.sum())
     share = 100 * float(predictions.correct.sum()) / max(1, n)
     loss = float(predictions.nats[predictions.valid].double().mean()) if n else 0.0
-    accuracy = f"{share:.0f} % are named right; the loss is {loss:.2f} nats a frame"
-    how = "Hidden spans are veiled in gray; each unit has a colour of its own."
-    return f"{how} Of {n:,} hidden frames of {len(predictions.valid)} recordings, {accuracy}."
+    accuracy = f"{share:.0f} % are predicted correctly; the loss is {loss:.2f} nats a frame"
+    how = "Masked spans are veiled in gray; each unit has its own color."
+    return f"{how} Of {n:,} masked frames of {len(predictions.valid)} recordings, {accuracy}."
 
 
 def _draw_pictures(
@@ -155,7 +157,7 @@ def _select_frames(examples: MaskedAudioExamples, row: int, num_frames: int) -> 
 def _draw_masked(mel: Float[np.ndarray, "c m"], frames: FrameUnits, name: str) -> Picture:
     """The spectrogram of a recording with its units and the predictions."""
     num_correct = int((frames.predicted == frames.units)[frames.mask].sum())
-    accuracy = f"{num_correct} of {int(frames.mask.sum())} hidden frames named right"
+    accuracy = f"{num_correct} of {int(frames.mask.sum())} masked frames predicted correctly"
     alt = f"Spectrogram of {name} with the units of its frames; {accuracy}."
     data = _draw_spectrogram(mel, frames)
     return Picture(data, "png", alt, f"{name}: {accuracy}", density=DENSITY)

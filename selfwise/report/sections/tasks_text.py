@@ -41,7 +41,7 @@ def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
     if not inspections:
         ids = [row for batch, _ in pairs for row in batch.ids.tolist()][:MASKED_ROWS]
         lines = [format_plain_line(run.tokenizer, row) for row in ids]
-        return [Section(TITLE, "What the method reads, without its answers.", [Lines(lines)])]
+        return [Section(TITLE, "The inputs of the method, without its answers.", [Lines(lines)])]
     next_token = [one for one in inspections if isinstance(one, NextTokenExamples)]
     if next_token:
         return [_build_next_token_section(run, next_token, seed)]
@@ -53,12 +53,12 @@ def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
 def _build_masked_section(run: Run, batches: Sequence[MaskedTextExamples]) -> Section:
     lines = _draw_rows(run.tokenizer, batches, mark_masked, MASKED_ROWS)
     caption = (
-        "Hidden tokens are marked by whether they were guessed; below each text what was filled "
-        "in, with its probability. Point at a marked one for what else was likely."
+        "The marks show which hidden tokens the model guessed; below each text are its "
+        "guesses, with their probabilities. Point at a marked token for other likely ones."
     )
     sentences = [
         batches[0].about,
-        _describe_accuracy(batches, "hidden tokens", "filled in right"),
+        _describe_accuracy(batches, "masked tokens", "predicted correctly"),
         _describe_pairs(batches),
     ]
     about = " ".join(filter(None, sentences))
@@ -68,10 +68,10 @@ def _build_masked_section(run: Run, batches: Sequence[MaskedTextExamples]) -> Se
 def _build_next_token_section(run: Run, batches: Sequence[NextTokenExamples], seed: int) -> Section:
     rows = _draw_rows(run.tokenizer, batches, mark_probabilities, NEXT_TOKEN_ROWS)
     caption = (
-        "The stronger the colour behind it, the less a token was expected. Point at one for what "
-        "was expected in its place."
+        "The stronger the color behind a token, the less the model expected it. Point at a token "
+        "for the likely tokens in its place."
     )
-    about = f"{batches[0].about} {_describe_accuracy(batches, 'tokens', 'the likeliest one')}"
+    about = f"{batches[0].about} {_describe_accuracy(batches, 'tokens', 'the most likely one')}"
     parts: list[Part] = [Lines([make_legend(), *rows], caption), *_plot_losses(batches)]
     parts.append(_continue_first_row(run, batches[0], seed))
     return Section(TITLE, about, parts)
@@ -108,8 +108,11 @@ def _describe_pairs(batches: Iterable[MaskedTextExamples]) -> str:
     count = sum(len(p.target) for p in pairs)
     num_correct = sum(int((p.probs.argmax(dim=1) == p.target).sum()) for p in pairs)
     majority = int(torch.cat([p.target for p in pairs]).bincount().max())
-    always = f"the commoner answer alone would be right for {100 * majority / count:.0f} %"
-    share = f"{100 * num_correct / count:.0f} % are answered right"
+    always = (
+        f"always giving the more frequent answer would be correct for {100 * majority / count:.0f} "
+        "%"
+    )
+    share = f"{100 * num_correct / count:.0f} % are answered correctly"
     return f"Of {count:,} pairs of texts, {share}; {always}."
 
 
@@ -137,5 +140,5 @@ def _continue_first_row(run: Run, examples: NextTokenExamples, seed: int) -> Lin
     text = generate(run, prompt, max_new_tokens=NEW_TOKENS, temperature=TEMPERATURE, seed=seed)
     continuation = text.removeprefix(prompt)
     line = [Token(prompt, "quiet")] if continuation != text else []
-    caption = f"The model goes on by itself, at a temperature of {TEMPERATURE:g}."
+    caption = f"The model's own continuation, at a temperature of {TEMPERATURE:g}."
     return Lines([[*line, Token(continuation)]], caption)

@@ -149,9 +149,7 @@ class Augment(NamedTuple):
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio must be two rising numbers above 0, got {self.ratio}")
         if not self.strength >= 0:
-            raise ValueError(
-                f"strength of the colour jitter must be 0 or more, got {self.strength}"
-            )
+            raise ValueError(f"strength of the color jitter must be 0 or more, got {self.strength}")
         for name in ("flip", "jitter", "grayscale", "blur"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability, 0 to 1; got {getattr(self, name)}")

@@ -37,7 +37,7 @@ def lightness(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
     Raises ValueError if the images have neither 1 nor 3 channels.
     """
     if x.shape[1] not in (1, 3):
-        raise ValueError(f"lightness is that of images of 1 or 3 channels, not {x.shape[1]}")
+        raise ValueError(f"lightness needs images of 1 or 3 channels, not {x.shape[1]}")
     linear = _linear(x)
     if x.shape[1] == 3:
         linear = _sum(linear, TO_XYZ[1])[:, None]

@@ -71,7 +71,7 @@ def _check_set(tiles: int, count: int, rule: str) -> None:
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r} of permutations{did_you_mean(rule, RULES)}")
     if not 2 <= tiles <= MAX_TILES:
-        raise ValueError(f"permutations are made of 2 to {MAX_TILES} tiles, not of {tiles}")
+        raise ValueError(f"permutations need 2 to {MAX_TILES} tiles, not {tiles}")
     if not 2 <= count <= factorial(tiles):
         raise ValueError(
             f"permutations of {tiles} tiles: 2 to {factorial(tiles):,} can be chosen, not {count:,}"

@@ -74,15 +74,15 @@ def _shuffle_identities(identities: int, seed: int, round_: int) -> Int64[np.nda
 def _check_batch(batch: int, images_per_identity: int) -> None:
     if batch < 2 * images_per_identity:
         raise ValueError(
-            f"a batch of {batch} with {images_per_identity} images of each identity has no two "
-            f"identities, so there are no negatives; --batch-size {2 * images_per_identity} is the "
-            "least"
+            f"a batch of {batch} with {images_per_identity} images of each identity has fewer than "
+            "two identities, so there are no negatives; use --batch-size "
+            f"{2 * images_per_identity} or more"
         )
     if batch % images_per_identity:
         low = batch // images_per_identity * images_per_identity
         raise ValueError(
-            f"a batch of {batch} is not made of {images_per_identity} images of each identity; "
-            f"--batch-size {low} or {low + images_per_identity} would be"
+            f"a batch of {batch} is not a multiple of {images_per_identity} images of each "
+            f"identity; use --batch-size {low} or {low + images_per_identity}"
         )
 
 
@@ -104,7 +104,8 @@ def _check_size(
         lower = f"use --images-per-identity {smallest} or less, or " if smallest > 1 else ""
         raise ValueError(
             f"class {class_names[worst]!r} has {smallest} image{'s' * (smallest > 1)}, "
-            f"and per_identity is {images_per_identity}{more}; {lower}leave out what has fewer"
+            f"but --images-per-identity is {images_per_identity}{more}; {lower}leave out smaller "
+            "classes"
         )
 
 
@@ -116,7 +117,7 @@ def _check_enough(identities: int, batch: int, images_per_identity: int, smalles
     fitting = [k for k in fitting if 2 <= batch // k <= identities]
     instead = f"--images-per-identity {fitting[0]} or " if fitting else ""
     raise ValueError(
-        f"a batch of {batch} with {images_per_identity} images of each identity asks for "
-        f"{batch // images_per_identity} identities, and there are {identities}; use {instead}"
+        f"a batch of {batch} with {images_per_identity} images of each identity needs "
+        f"{batch // images_per_identity} identities, but there are {identities}; use {instead}"
         f"--batch-size {identities * images_per_identity}"
     )

@@ -35,7 +35,7 @@ def plan_windows(
     size = real[:, 1] - real[:, 0] + before + after
     real, size = real[size > 1], size[size > 1]
     if not len(real):
-        raise EmptyPlan("no document has two tokens, so that no token follows another one")
+        raise EmptyPlan("no document has two tokens, so there is no next token to predict")
     # targets are the tokens from the second one on
     owner, targets = _split_spans(np.stack([np.ones_like(size), size], axis=1), length, random)
     first, stop = targets[:, 0] - 1, targets[:, 1]
@@ -119,7 +119,7 @@ def tile_sentences(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray
 
 def _check_not_empty(spans: Spans) -> None:
     if not len(spans):
-        raise EmptyPlan("the documents have no tokens, so that there is nothing to train on")
+        raise EmptyPlan("the documents have no tokens, so there is nothing to train on")
 
 
 def _split_spans(

@@ -107,7 +107,7 @@ def test_tables(root, suffix):
     with pytest.raises(ValueError, match=r"no field 'txet' \(there are: id, text, other\).*'text'"):
         list(open_documents(path, field="txet"))
     table(path, [{"a": "x", "b": "y"}])
-    with pytest.raises(ValueError, match=r"which field holds the text.*there are: a, b"):
+    with pytest.raises(ValueError, match=r"the field with the text is unclear.*the file has: a, b"):
         list(open_documents(path))
     if suffix != "parquet":
         packed = root / f"{path.name}.gz"
