@@ -1913,6 +1913,10 @@ def list_methods(
 def list_recipes(
 ) -> str: ...
 
+def make_completion(
+    shell: str,
+) -> str: ...
+
 def make_schema(
     name: str = ...,
     *,

@@ -30,6 +30,7 @@ EXTRAS = {
     "wandb": Extra(("wandb",), "--logger wandb"),
     "mlflow": Extra(("mlflow",), "--logger mlflow"),
     "trackio": Extra(("trackio",), "--logger trackio"),
+    "completion": Extra(("shtab",), "shell completion"),
 }
 MODALITY_EXTRAS = {"text": "text", "audio": "speech"}  # images need none
 

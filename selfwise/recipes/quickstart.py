@@ -9,6 +9,7 @@ from selfwise.evaluation.scores.probe_score import ProbeScore, join_scores
 from selfwise.report.write import write_page
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import probe as probing
+from selfwise.workflows.verdict import judge_result
 
 ENCODER = "resnet18"
 ENCODER_OPTIONS = {"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "zero_init_last": False}
@@ -49,6 +50,7 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
     )
     score = join_scores(few, many)
     Console().print(score.table())
+    print(f"Verdict: {judge_result(score, run.record.modality)}")
     print("3. A page that shows what was learned")
     page = write_page([folder], data="digits:test")
     print(f"The run is in {folder}: selfwise show {folder}")

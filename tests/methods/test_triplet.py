@@ -317,7 +317,8 @@ FEW, FOUR = np.repeat([0, 1, 2], [8, 3, 8]), np.arange(40) % 4
             FEW,
             8,
             4,
-            r"class 'dog' has 3 images, but --images-per-identity is 4; use --images-per-identity 3",
+            r"class 'dog' has 3 images, but --images-per-identity is 4; "
+            "use --images-per-identity 3",
         ),
         (
             np.repeat([0, 1, 2], [8, 1, 3]),

@@ -99,11 +99,11 @@ def test_what_is_held_out_is_dashed(tmp_path, drawn):
         {"step": 2, "masked_loss": 3.0}, {"step": 4, "masked_loss": 2.0, "val/masked_loss": 2.5}
     )
     found = curves.build_sections([cases.folder(tmp_path / "run", metrics=log)])
-    axes = titled(drawn, "loss at masked places, nats")
+    axes = titled(drawn, "loss at masked frames, nats")
     assert lines(axes) == [([2, 4], [3.0, 2.0]), ([4], [2.5])]
     assert [line.is_dashed() for line in axes.lines] == [False, True]
     assert {"training", "held out"} <= {text.get_text() for text in axes.texts}
-    assert ["loss at masked places, nats, held out", "2.5", "2.5", "2.5", "2.5", "4"] in cells(
+    assert ["loss at masked frames, nats, held out", "2.5", "2.5", "2.5", "2.5", "4"] in cells(
         found
     )
 
@@ -129,7 +129,7 @@ def test_values_that_are_no_numbers(tmp_path, drawn):
     found = curves.build_sections([cases.folder(tmp_path / "run", metrics=log)])
     assert lines(titled(drawn, "NT-Xent loss, nats")) == [([1, 4], [3.0, 2.0])]
     assert "Not drawn: 2 values of nt_xent that are infinite or NaN." in said(found)
-    assert "1 value of rank" in said(found)
+    assert "1 value of effective_rank" in said(found)
     assert len(drawn) == 1
     nothing = cases.lines({"step": 1, "nt_xent": float("nan")})
     found = curves.build_sections([cases.folder(tmp_path / "b", metrics=nothing)])
@@ -177,7 +177,7 @@ def test_options_of_one_run(tmp_path):
         "To reproduce it",
     ]
     assert ["temperature", "0.2", "0.5"] in cells(found)
-    assert ["batch_size", "64", "256"] in cells(found)
+    assert ["batch-size", "64", "256"] in cells(found)
     assert ["weight-decay", "1e-06"] in cells(found)
     assert ["torch", "2.14.1"] in cells(found)
     assert ["fingerprint", "9a14"] in cells(found)
@@ -200,7 +200,7 @@ def test_options_of_several_runs(tmp_path):
         ["lr", "0.6", "0.3"],
     ]
     assert [list(row) for row in differ.parts[1].rows] == [["torch", "2.14.1", "2.11.0"]]
-    assert ["batch_size", "64"] in cells([same])
+    assert ["batch-size", "64"] in cells([same])
     assert not {"method", "temperature", "lr", "torch"} & {line[0] for line in cells([same])}
     assert [part.text.split()[2] for part in makes.parts if isinstance(part, Command)] == [
         "simclr",

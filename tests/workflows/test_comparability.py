@@ -35,8 +35,8 @@ def test_what_leaves_the_task_alone(options):
     ("options", "why"),
     [
         ({"temperature": 0.9}, "temperature (0.2 in a; 0.9 in b)"),
-        ({"batch_size": 256}, "batch_size (64 in a; 256 in b)"),
-        ({"min_crop_scale": 0.3}, "min_crop_scale (0.08 in a; 0.3 in b)"),
+        ({"batch_size": 256}, "batch size (64 in a; 256 in b)"),
+        ({"min_crop_scale": 0.3}, "min crop scale (0.08 in a; 0.3 in b)"),
     ],
 )
 def test_what_changes_the_task(options, why):
@@ -48,7 +48,7 @@ def test_what_changes_the_task(options, why):
 
 
 def test_the_batch_matters_where_its_examples_are_compared():
-    one, two = (cases.settings("rotation", batch=n) for n in (64, 256))
+    one, two = (cases.settings("rotation", batch_size=n) for n in (64, 256))
     assert compare("rotation", one, two) == (True, "")
     names = [name for name in methods.method_names() if methods.find_method(name).couples_batch]
     assert sorted(names) == sorted(COUPLED)
@@ -63,8 +63,8 @@ def test_other_methods_data_tokenizers_and_targets():
     assert compare("mlm_loss", bert, other) == (False, "vocabulary (300 in a; 8192 in b)")
     one, two = (cases.settings("bert", tokenizer=name) for name in ("bpe", "wordpiece"))
     assert not compare("mlm_loss", one, two)[0]
-    one, two = (cases.settings("hubert", clusters=n) for n in (100, 500))
-    assert compare("mlm_loss", one, two) == (False, "num_clusters (100 in a; 500 in b)")
+    one, two = (cases.settings("hubert", num_clusters=n) for n in (100, 500))
+    assert compare("mlm_loss", one, two) == (False, "num clusters (100 in a; 500 in b)")
     other = replace(bert, info=bert.info.replace(fingerprint="77"))
     assert compare("mlm_loss", bert, other) == (False, "the data")
     assert compare("knn_top1", bert, other) == (False, "the data")

@@ -37,7 +37,7 @@ def parsed(command: str) -> dict:
     module = commands.import_commands()[word]
     function = module.load_function()
     if module.WORDS == "METHOD":
-        options = parse.parse_method_line(word, function, argv)
+        options = parse.parse_method_line(word, module, function, argv)
     else:
         options = parse.parse_line(word, module, function, argv)
     assert options is not None
@@ -131,7 +131,7 @@ def test_a_disappointing_score_asks_for_another_layer(tmp_path):
 def test_a_small_batch_of_simclr_is_enlarged(tmp_path):
     step = training.enlarge_batch(situation(tmp_path))
     assert parsed(step.command)["batch_size"] == "256"
-    assert training.enlarge_batch(situation(tmp_path / "b", cases.settings(batch=256))) is None
+    assert training.enlarge_batch(situation(tmp_path / "b", cases.settings(batch_size=256))) is None
     other = cases.settings("rotation", temperature=None)
     assert training.enlarge_batch(situation(tmp_path / "c", other)) is None
 
@@ -162,7 +162,9 @@ def test_few_photos_begin_with_published_weights(tmp_path):
     options = parsed(step.command)
     assert options["encoder"] == "resnet18"
     assert options["encoder.pretrained"] == "true"
-    assert training.start_from_published(run) is None  # 8 px
+    assert training.start_from_published(run) is None  # 8 px, and gray
+    tiny = _with_info(told, photos.replace(size=8))
+    assert training.start_from_published(run._replace(record=tiny)) is None
     many = _with_info(told, photos.replace(examples=50_000))
     assert training.start_from_published(run._replace(record=many)) is None
 
@@ -199,7 +201,7 @@ def test_other_methods_give_way_to_simclr(tmp_path):
 def test_a_good_score_is_compared_repeated_and_used(tmp_path):
     run = situation(tmp_path, scores=[good(data={"train": "a", "test": "b"})], step=60)
     rival = score_rules.add_supervised_baseline(run)
-    assert parsed(rival.command)["scratch"] is True
+    assert parsed(rival.command)["supervised_baseline"] is True
     again = score_rules.repeat_with_seed(run)
     assert parsed(again.command)["seed"] == 1
     export = score_rules.export_encoder(run)

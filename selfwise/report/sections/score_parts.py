@@ -27,7 +27,7 @@ KIND_SENTENCES = {  # what each kind does, as a sentence
     "sgd": "A linear layer on the frozen vectors, trained as in SimCLR's paper.",
     "finetune": "The encoder is trained further, with labels.",
     "knn": "The nearest labeled examples vote, without any training.",
-    RETRIEVAL: "Each test example searches the other ones by cosine similarity, without any training.",
+    RETRIEVAL: "Each test example searches the other ones by cosine, without any training.",
 }
 
 

@@ -55,7 +55,7 @@ def make_rows(run: Run, texts: Texts, *, seed: int) -> TokenRows:
             raise
         plan, collate = _plan_single_texts(documents, length), partial(_collate_single, run)
     return TokenRows(
-        plan.size, partial(collate, tokens, plan, max_length=length, vocabulary=vocabulary)
+        plan.size, partial(collate, tokens, plan, length=length, vocabulary=vocabulary)
     )
 
 

@@ -70,7 +70,7 @@ def keep_best_weights(run: Situation) -> NextStep | None:
                 f"{values[lowest]:.3g} to {values[-1]:.3g}: the run begins to memorize its data. "
                 "More data help, and so does keeping the checkpoint with the lowest loss:"
             )
-            return NextStep(text, format_pretrain_command(run, "keep_best", keep_best=f"-{name}"))
+            return NextStep(text, format_pretrain_command(run, "best", keep_best=f"-{name}"))
     return None
 
 
@@ -108,7 +108,7 @@ def enlarge_batch(run: Situation) -> NextStep | None:
     text = (
         f"SimCLR compares the images of a batch, and learns more from large ones than from {batch}:"
     )
-    return NextStep(text, format_pretrain_command(run, "larger-batch", batch=SMALL_BATCH))
+    return NextStep(text, format_pretrain_command(run, "larger-batch", batch_size=SMALL_BATCH))
 
 
 def start_from_published(run: Situation) -> NextStep | None:

@@ -111,7 +111,7 @@ def test_texts_to_probe_come_in_the_same_tables(tmp_path):
         ("x.json", b'[{"text": "a"}] x', "text behind the end"),
         ("x.json", b'[{"text": "a"}, {"meta": 1}]', "row 2: there is no field 'text'"),
         ("x.json", b'[{"text": "a"}, {"text": {"b": 1}}]', "row 2: 'text' is not text"),
-        ("x.json", b'[{"id": 1, "data": {"text": "a"}}]', "row 1: the field with the text is unclear"),
+        ("x.json", b'[{"id": 1, "data": {"text": "a"}}]', "row 1: the field with the text"),
         ("x.json", b"[1]", "row 1: expected an object, got int"),
         ("x.json", b'[{"text": "\\ud83d b"}]', "row 1: 'text' has .ud83d alone"),
         ("wiki_00", (WIKI + "x").encode(), "line 14: there is text outside"),

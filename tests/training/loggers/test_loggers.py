@@ -3,6 +3,7 @@
 import json
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,15 +209,17 @@ def test_trackio_continues_its_local_run(tmp_path, monkeypatch, capfd):
     from trackio import utils
     from trackio.sqlite_storage import SQLiteStorage
 
+    home = utils.TRACKIO_DIR  # read from the environment at the import, in several modules
     for module in [m for n, m in sys.modules.items() if n.startswith("trackio") and m]:
-        if getattr(module, "TRACKIO_DIR", None) == utils.TRACKIO_DIR and module is not utils:
-            monkeypatch.setattr(module, "TRACKIO_DIR", tmp_path / "trackio")
-    monkeypatch.setattr(utils, "TRACKIO_DIR", tmp_path / "trackio")
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Path) and value.is_relative_to(home):
+                monkeypatch.setattr(module, name, tmp_path / "trackio" / value.relative_to(home))
     real_run(tmp_path, monkeypatch, "trackio", capfd)
     assert trackio.__version__
     assert SQLiteStorage.get_runs("birds") == ["photos"]
     steps = [line["step"] for line in SQLiteStorage.get_logs("birds", "photos") if "lr" in line]
     assert sorted(steps) == [2, 4, 6]
+    assert list((tmp_path / "trackio" / "media").rglob("*.png"))
 
 
 def test_the_ids_of_services_are_kept_in_the_run_folder(tmp_path):
