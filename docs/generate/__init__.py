@@ -1,4 +1,4 @@
-"""Pages of the site that are made from the code: commands, methods and the API reference.
+"""Pages of the site that are generated from the code: commands, methods and the API reference.
 
 `python -m docs.generate` writes them to docs/_generated, which git ignores; docs/conf.py does so
 before each build.
@@ -15,12 +15,12 @@ FOLDER = Path(__file__).parents[1] / "_generated"
 
 
 def make_pages() -> dict[str, str]:
-    """The MyST text of each generated page, by its path below the folder."""
+    """Return the MyST text of each generated page, by its path below the folder."""
     return make_command_pages() | make_method_pages() | make_api_pages() | make_outside_pages()
 
 
 def write_pages(folder: Path = FOLDER) -> list[Path]:
-    """Write all pages, leave files alone whose text is unchanged, and remove those of the past."""
+    """Write all pages with changed text, and remove files of earlier pages."""
     pages = {folder / name: text for name, text in make_pages().items()}
     for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The API reference: which functions and classes it has; Sphinx reads their docstrings."""
+"""The functions and classes of the API reference; Sphinx reads their docstrings."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -104,7 +104,7 @@ MODALITY = "selfwise.modalities.modality"
 
 
 def list_pages() -> dict[str, Page]:
-    """The pages of the reference, by name."""
+    """Return the pages of the reference, by name."""
     functions = [f"selfwise.{name}" for name in commands.command_names()]
     methods = [find_method(name) for name in own_names()]
     pages = {
@@ -115,7 +115,7 @@ def list_pages() -> dict[str, Page]:
             "line prints.",
             [*functions, "selfwise.load"],
         ),
-        "results": Page("Runs and results", "What the functions return.", RESULTS),
+        "results": Page("Runs and results", "The return values of the functions.", RESULTS),
     }
     for name, module in PARTS.items():
         public = import_module(module).__all__
@@ -129,7 +129,9 @@ def list_pages() -> dict[str, Page]:
         CONTRACTS,
     )
     pages["needs"] = Page(
-        "Needs and inspection", "What a method may ask of its data, and show in a report.", NEEDS
+        "Needs and inspection",
+        "What a method may require of its data, and show in a report.",
+        NEEDS,
     )
     pages["modality"] = Page(
         "Modality",
@@ -150,7 +152,7 @@ def list_pages() -> dict[str, Page]:
 
 
 def make_api_pages() -> dict[str, str]:
-    """The text of all pages of the reference, and the page that lists them."""
+    """Write the text of all pages of the reference, and of the page that lists them."""
     pages = list_pages()
     index = (
         "# API reference\n\n"
@@ -169,7 +171,7 @@ def _make_page(page: Page) -> str:
 
 
 def list_classes(module: str) -> list[str]:
-    """The public classes that a module defines, in its order."""
+    """Return the public classes of a module, in its order."""
     members = vars(import_module(module))
     return [
         f"{module}.{name}"
@@ -179,14 +181,14 @@ def list_classes(module: str) -> list[str]:
 
 
 def _views(kind: type[Method]) -> list[type]:
-    """The class of a method's view, if its own file defines it."""
+    """Return the class of a method's view, if the file of the method defines it."""
     view = kind.view.__annotations__.get("return")
     own = isinstance(view, type) and view.__module__ == kind.__module__
     return [view] if isinstance(view, type) and own else []
 
 
 def _make_entry(name: str) -> list[str]:
-    """The directive of one name; classes show their own methods."""
+    """Write the directive of one name; classes show their own methods."""
     module, _, last = name.rpartition(".")
     thing = getattr(import_module(module), last)
     if not isinstance(thing, type):
@@ -198,7 +200,7 @@ def _make_entry(name: str) -> list[str]:
 
 
 def _short_signature(name: str) -> str:
-    """Of a command that trains a method: its own parameters, and not those of all training."""
+    """Write the signature of a command that trains a method, without the options of training."""
     room, _, last = name.rpartition(".")
     if room != "selfwise" or last not in commands.command_names():
         return ""

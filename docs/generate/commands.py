@@ -1,4 +1,4 @@
-"""A page for each command: what it does, its options, examples, and what it prints."""
+"""A page for each command: its purpose, options, examples and output."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -7,16 +7,23 @@ from types import ModuleType
 from typing import Any
 
 from docs.generate.markdown import code, escape, fence, link_papers, table, toctree
-from docs.generate.options import Option, list_options, make_option_tables
+from docs.generate.options import HEADS, Option, list_options, make_option_tables
 from selfwise import commands, methods, recipes
 from selfwise.cli.flags import first_paragraph
 from selfwise.core.config_class import make_options_class
 from selfwise.modalities import NAMES, find_modality
 from selfwise.training.config import TrainingConfig
 
-OUTPUTS = Path(__file__).parent / "outputs"  # what the examples printed when they were recorded
+OUTPUTS = Path(__file__).parent / "outputs"  # recorded outputs of the examples
 LISTS = ("methods", "recipes")  # commands that need no data
+JSON_ROW = (
+    "`--json`",
+    "switch",
+    "no",
+    "print the result as JSON on stdout, and nothing else there",
+)
 IN_WORDS = {  # outputs that differ with the machine, or take too long to be recorded
+    "completion": "The script, for a file that the shell reads.",
     "doctor": "A line each: versions, processor, devices, precision, disk, missing extras, advice.",
     "glue": "A table with a row for each task: the metric of the encoder, of the untrained encoder "
     "and of a bag of words, and the difference with its interval. [More](../../glue.md).",
@@ -28,16 +35,16 @@ IN_WORDS = {  # outputs that differ with the machine, or take too long to be rec
 INTRODUCTION = """\
 # Commands
 
-Each page has what the command does, all of its options with their ranges and defaults, examples,
-and what it prints. `selfwise COMMAND --help` prints the options too. An option is given as
-`--name value` or `--name=value`; a switch such as `--quiet` needs no value. A mistake is one line
+Each page has the purpose of a command, all of its options with their ranges and defaults, examples,
+and its output. `selfwise COMMAND --help` prints the options too. Write an option as `--name value`
+or `--name=value`; a switch such as `--quiet` needs no value. A mistake is one line
 on stderr and exit code 2.
 
 """
 
 
 def make_command_pages() -> dict[str, str]:
-    """The pages of all commands, and the page that lists them."""
+    """Write the pages of all commands, and the page that lists them."""
     by_word = commands.import_commands()
     rows = [(f"[{code(word)}]({word}.md)", escape(_first_line(c))) for word, c in by_word.items()]
     index = INTRODUCTION + table(("command", "what it does"), rows) + "\n"
@@ -46,12 +53,12 @@ def make_command_pages() -> dict[str, str]:
 
 
 def make_page(word: str, command: ModuleType) -> str:
-    """The page of one command."""
+    """Write the page of one command."""
     function = command.load_function()
     usage = " ".join(["selfwise", word, *([command.WORDS] if command.WORDS else [])])
     about = link_papers(escape(first_paragraph(function)))
     options = list_command_options(word, command, function)
-    takes_options = options or command.WORDS == "RECIPE"
+    takes_options = options or command.WORDS == "RECIPE" or hasattr(command, "to_json")
     usage += " [options]" if takes_options else ""
     parts = [f"# {word}\n", f"{about}\n", fence(usage)]
     parts += ["## Examples\n", fence("\n".join(command.EXAMPLES), "bash")]
@@ -60,13 +67,14 @@ def make_page(word: str, command: ModuleType) -> str:
     parts += [f"## Options\n\n{_intro_of_options(word, command)}\n"]
     parts += [make_option_tables(options, level=3)]
     parts += [_recipe_tables()] if command.WORDS == "RECIPE" else []
+    parts += ["### Output\n", table(HEADS, [JSON_ROW])] if hasattr(command, "to_json") else []
     name = command.__name__.rpartition(".")[2]
     parts += [f"## From Python\n\n{{py:func}}`selfwise.{name}` is the function of this command.\n"]
     return "\n".join(parts)
 
 
 def read_output(word: str, command: ModuleType) -> str:
-    """What the command printed when it was recorded; a list of names is made now."""
+    """Return the recorded output of a command; lists of names are made now."""
     if word in LISTS:
         return f"$ selfwise {word}\n{command.load_function()()}"
     recorded = OUTPUTS / f"{word}.txt"
@@ -76,7 +84,7 @@ def read_output(word: str, command: ModuleType) -> str:
 def list_command_options(
     word: str, command: ModuleType, function: Callable[..., Any]
 ) -> list[Option]:
-    """All options of a command; of one that trains a method, without the methods' own."""
+    """Return all options of a command, without the options of single methods."""
     if command.WORDS == "RECIPE":
         return []
     if command.WORDS != "METHOD":
@@ -89,7 +97,7 @@ def list_command_options(
 
 
 def _list_shared_options(function: Callable[..., Any]) -> list[Option]:
-    """The options of a command that trains a method, but for those of methods and data."""
+    """Return the options of a command that trains a method, except those of methods and data."""
     from selfwise.runs.create import pretrain
 
     kinds = [make_options_class(function, skip=commands.NOT_OPTIONS)]
@@ -104,12 +112,13 @@ def _intro_of_options(word: str, command: ModuleType) -> str:
     if command.WORDS == "METHOD":
         names = ", ".join(f"[{code(n)}](../methods/{n}.md)" for n in methods.method_names())
         return (
-            f"Each method adds options of its own: {names}. Options of the encoder are written "
+            f"Each method adds its own options: {names}. Options of the encoder are written "
             f"`--encoder.NAME VALUE`. `selfwise {word} METHOD --help` lists them all."
         )
     if command.WORDS == "RECIPE":
         return "Each recipe has its own:"
-    return "" if commands.make_option_class(command).model_fields else "None."
+    has_options = commands.make_option_class(command).model_fields or hasattr(command, "to_json")
+    return "" if has_options else "None."
 
 
 def _recipe_tables() -> str:
@@ -127,5 +136,5 @@ def _first_line(command: ModuleType) -> str:
 
 
 def list_examples() -> dict[str, Sequence[str]]:
-    """The examples of each command, by its word."""
+    """Return the examples of each command, by its word."""
     return {word: command.EXAMPLES for word, command in commands.import_commands().items()}

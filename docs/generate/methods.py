@@ -13,10 +13,10 @@ from selfwise.runs.pretrain_config import method_class_options, needs_class
 INTRODUCTION = """\
 # Methods
 
-A method makes a task out of data without labels: it decides what the encoder sees, what it has to
-predict, and the loss. [Choosing a method](../../choosing.md) compares them. Each page has the
-options of one method; the options of training, data and encoder are the same for all methods, and
-are on the page of [pretrain](../commands/pretrain.md).
+A method makes a task from data without labels: it defines the input of the encoder, the targets,
+and the loss. [Choosing a method](../../choosing.md) compares them. Each page has the
+options of one method; the options of training, data and encoder are equal for all methods, and are
+on the page of [pretrain](../commands/pretrain.md).
 
 """
 EXAMPLE_DATA = {"image": "photos/", "text": "documents/", "audio": "recordings/"}
@@ -25,11 +25,11 @@ ITERATED = ("hubert",)  # methods whose usual command is iterate
 ABOUT_PAPER = {
     "optimizer": "optimizer",
     "lr": "peak learning rate, at the base batch",
-    "base_batch": "base batch: the batch that this rate is for",
+    "base_batch": "base batch: the batch size of this rate",
     "scaling": "how the rate grows with the batch",
     "batch_size": "examples in a step, unless an option says otherwise",
     "weight_decay": "weight decay, on matrices",
-    "warmup": "warm-up, as a share of all steps",
+    "warmup": "warm-up, as a fraction of all steps",
     "schedule": "schedule of the rate after the warm-up",
     "betas": "betas of adamw and lamb",
     "eps": "eps of adamw and lamb",
@@ -38,7 +38,7 @@ ABOUT_PAPER = {
 
 
 def make_method_pages() -> dict[str, str]:
-    """The pages of all methods of the package, and the page that lists them."""
+    """Write the pages of all methods of the package, and the page that lists them."""
     kinds = {name: find_method(name) for name in own_names()}
     rows = [
         (f"[{code(name)}]({name}.md)", kind.modality, link_papers(escape(read_idea(kind))))
@@ -59,10 +59,10 @@ def make_page(name: str, kind: type[Method]) -> str:
         f"{read_about(kind)}\n",
         "## A command to run\n",
         fence(make_command(name, kind), "bash"),
-        "## What it reads and trains\n",
+        "## Data and encoder\n",
         "\n".join(f"- {what}: {value}" for what, value in describe(kind)) + "\n",
         "## Loss and metrics\n\nThe columns of `metrics.jsonl` that a run of this method has "
-        "besides `step` and `lr`:\n",
+        "in addition to `step` and `lr`:\n",
         table(("name", "meaning"), metrics),
         "## Options of the method\n" if options else "",
         make_option_tables(options, level=3),
@@ -102,7 +102,7 @@ def make_command(name: str, kind: type[Method]) -> str:
 
 
 def describe(kind: type[Method]) -> list[tuple[str, str]]:
-    """Rows on the data that a method reads and on the encoder that it trains."""
+    """Return rows on the data that a method reads and on the encoder that it trains."""
     rows = [
         ("data", kind.modality + (" with labels" if kind.labelled else " without labels")),
         ("encoder by default", code(kind.default_encoder)),
@@ -118,5 +118,5 @@ def describe(kind: type[Method]) -> list[tuple[str, str]]:
 
 
 def describe_paper(paper: PaperDefaults) -> list[tuple[str, str]]:
-    """Rows with the defaults of training that a method has from its paper."""
+    """Return rows with the training defaults that a method has from its paper."""
     return [(ABOUT_PAPER[n], code(f"{v}")) for n, v in paper._asdict().items()]

@@ -1,4 +1,4 @@
-"""What the columns of metrics.jsonl mean, and which ones the runs of a method have."""
+"""The meaning of the columns of metrics.jsonl, and the columns of each method."""
 
 import json
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ GOLDEN = Path(__file__).parents[2] / "tests" / "golden"  # a short run of each m
 EVERY_RUN = ("step", "lr", "grad_norm", "data_wait")
 
 MEANINGS = {
-    "accuracy": "share of training examples whose class the linear layer predicts",
-    "active_triplets": "share of triplets that still violate the margin",
+    "accuracy": "fraction of training examples whose class the linear layer predicts",
+    "active_triplets": "fraction of triplets that still violate the margin",
     "alignment": "mean squared distance of two views of one image, on the unit sphere; 0 is best "
     "(arXiv:2005.10242)",
-    "code_perplexity": "as many equally frequent codes would be as hard to predict",
+    "code_perplexity": "the number of equally frequent codes that would be as hard to predict",
     "codes_an_image": "different codes in one image, on average",
-    "codes_used": "share of all codes that occur",
-    "color_accuracy": "share of pixels whose color bin is predicted",
+    "codes_used": "fraction of all codes that occur",
+    "color_accuracy": "fraction of pixels whose color bin is predicted",
     "color_error": "mean error of the predicted colors, in units of ab",
     "color_error_gray": "the error that predicting gray everywhere would have, for comparison",
     "color_nats": "cross-entropy over the color bins without weights, in nats",
@@ -25,53 +25,53 @@ MEANINGS = {
     "value near 1 is a collapse",
     "feature_penalty": "mean square of the output of the stem, a term of the loss",
     "jigsaw_loss": "loss: cross-entropy over the permutations",
-    "jigsaw_accuracy": "share of puzzles whose permutation is predicted",
+    "jigsaw_accuracy": "fraction of puzzles whose permutation is predicted",
     "kl": "divergence of the code distribution from a uniform one, a term of the loss",
-    "lm_accuracy": "share of tokens that are predicted right",
+    "lm_accuracy": "fraction of tokens that are predicted right",
     "lm_loss": "loss: cross-entropy of the next token, in nats",
     "masked_loss": "loss: cross-entropy at the masked frames",
-    "mim_accuracy": "share of masked patches whose target is predicted",
+    "mim_accuracy": "fraction of masked patches whose target is predicted",
     "mim_loss": "loss: cross-entropy at the masked patches",
-    "masked_accuracy": "share of masked positions that are predicted right",
+    "masked_accuracy": "fraction of masked positions that are predicted right",
     "mlm_loss": "loss: cross-entropy at the masked tokens",
-    "mlm_accuracy": "share of masked tokens that are predicted right",
-    "masked_share": "share of the frames that are hidden",
+    "mlm_accuracy": "fraction of masked tokens that are predicted right",
+    "masked_share": "fraction of the frames that are masked",
     "mse": "loss: squared error of the reconstructed pixels",
     "negative_distance": "mean squared distance of anchors and negatives, at most 4",
     "nsp_loss": "loss: cross-entropy of whether the second part follows the first",
-    "nsp_accuracy": "share of pairs that are judged right",
+    "nsp_accuracy": "fraction of pairs that are judged right",
     "nt_xent": "loss: cross-entropy of finding the other view of an image among all views",
-    "contrastive_top1": "share of views whose nearest view is the other view of their image",
+    "contrastive_top1": "fraction of views whose nearest view is the other view of their image",
     "positive_distance": "mean squared distance of anchors and positives, at most 4",
     "reconstruction_mse": "squared error of images that are decoded from their codes",
     "rotation_loss": "loss: cross-entropy over the four turns",
-    "rotation_accuracy": "share of images whose turn is predicted",
+    "rotation_accuracy": "fraction of images whose turn is predicted",
     "sop_loss": "loss: cross-entropy of whether two parts are in their order",
-    "sop_accuracy": "share of pairs whose order is predicted",
+    "sop_accuracy": "fraction of pairs whose order is predicted",
     "temperature": "temperature of the Gumbel-softmax at this step",
     "triplet_loss": "loss: by how much triplets violate the margin, on average",
     "uniformity": "how evenly images are spread over the unit sphere; -4 is even, 0 a collapse "
     "(arXiv:2005.10242)",
 }
-VALIDATION = "val/"  # prefix of what is measured on held-out data
+VALIDATION = "val/"  # prefix of values on held-out data
 
 
 def list_metrics(method: str) -> list[str]:
-    """The columns of `metrics.jsonl` that runs of the method have besides those of every run."""
+    """Return the columns of `metrics.jsonl` that only runs of this method have."""
     text = (GOLDEN / f"{method}.json").read_text(encoding="utf-8")
     columns = {column for row in list(_split_json(text))[1:] for column in row}
     return sorted(columns - {*EVERY_RUN}, key=lambda name: (name.startswith(VALIDATION), name))
 
 
 def describe_metric(name: str) -> str:
-    """The meaning of a column. Raises KeyError for one that nobody has described."""
+    """Return the meaning of a column. Raises KeyError for a column without a description."""
     if name.startswith(VALIDATION):
         return f"`{name.removeprefix(VALIDATION)}` on held-out data"
     return MEANINGS[name]
 
 
 def _split_json(text: str) -> Iterator[dict[str, object]]:
-    """The JSON values that stand in a text one after the other."""
+    """Yield the JSON values of a text that has several of them."""
     decoder, place = json.JSONDecoder(), 0
     while text[place:].strip():
         place = len(text) - len(text[place:].lstrip())

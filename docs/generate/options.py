@@ -34,7 +34,7 @@ class Option(NamedTuple):
     field: FieldInfo
 
     def cells(self) -> tuple[str, str, str, str]:
-        """The cells of a row, as MyST."""
+        """Return the cells of a row, as MyST."""
         about = " ".join((self.field.description or "").split())
         return (
             code(format_flag(self.name)),
@@ -45,7 +45,7 @@ class Option(NamedTuple):
 
 
 def list_options(kinds: Sequence[type[Config]]) -> list[Option]:
-    """The options of config classes in order; of two with one name the first counts."""
+    """Return the options of config classes in order; of two with one name, the first."""
     options: dict[str, Option] = {}
     for kind in kinds:
         sections = list_sections(kind)
@@ -56,7 +56,7 @@ def list_options(kinds: Sequence[type[Config]]) -> list[Option]:
 
 
 def describe_values(field: FieldInfo) -> str:
-    """Which values an option takes: its words, or its kind and its range."""
+    """Describe the values of an option: its words, or its kind and its range."""
     hint = get_hint(field)
     if choices := list_choices(hint):
         return ", ".join(code(str(choice)) for choice in choices)
@@ -66,7 +66,7 @@ def describe_values(field: FieldInfo) -> str:
 
 
 def describe_default(field: FieldInfo) -> str:
-    """The value of an option that nobody gives; empty where its meaning explains the choice."""
+    """Format the default of an option; empty where its meaning explains the choice."""
     if field.is_required():
         return "**required**"
     if isinstance(field.default, bool):
@@ -75,7 +75,7 @@ def describe_default(field: FieldInfo) -> str:
 
 
 def make_option_tables(options: Iterable[Option], *, level: int) -> str:
-    """One table for each group, below a heading of this level if there are several."""
+    """Format one table for each group, below a heading of this level if there are several."""
     groups: dict[str, list[Option]] = {}
     for option in options:
         groups.setdefault(option.group, []).append(option)

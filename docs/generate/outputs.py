@@ -1,4 +1,4 @@
-"""Record what commands print, for their pages: `python -m docs.generate.outputs [COMMAND ...]`.
+"""Record the output of commands, for their pages: `python -m docs.generate.outputs [COMMAND ...]`.
 
 Every command runs in a temporary folder with small data. The files in docs/generate/outputs are
 part of the repository, so a build of the site trains nothing but the notebooks.
@@ -22,7 +22,7 @@ TINY = '--encoder resnet18 --encoder.layers "[1, 1, 1, 1]"'
 BERT = "--tokenizer wordpiece:1000 --encoder bert-tiny --batch-size 8 --max-length 64 --quiet"
 MAX_LINES = 40
 
-# each command with the commands before it that make what it needs
+# each command, after the commands that prepare its input
 SESSIONS = {
     "pretrain": f"selfwise pretrain simclr --data photos/ --out runs/photos --steps 60 {TINY}",
     "resume": "selfwise resume runs/photos",
@@ -48,7 +48,7 @@ SESSIONS = {
 
 
 def main(words: list[str]) -> None:
-    """Run all sessions in their order, and write down those that were asked for."""
+    """Run all sessions in their order, and store the requested ones."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as home:
         _make_data(Path(home))
@@ -59,7 +59,7 @@ def main(words: list[str]) -> None:
 
 
 def _run(commands: list[str], home: Path) -> str:
-    """The last command and what it printed; the commands before it print nothing that is kept."""
+    """Run commands and return the last one with its output."""
     environment = os.environ | {"SELFWISE_CACHE": str(home / ".cache"), "COLUMNS": "100"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for command in commands:
@@ -82,7 +82,7 @@ def _run(commands: list[str], home: Path) -> str:
 
 
 def _make_data(home: Path) -> None:
-    """Digits as photos, topics of Python's help as documents, tones as recordings."""
+    """Write digits as photos, topics of Python's help as documents, tones as recordings."""
     pixels, labels = load_digits(return_X_y=True)
     pictures = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     for i, (picture, label) in enumerate(zip(pictures, labels)):

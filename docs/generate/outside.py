@@ -1,4 +1,4 @@
-"""Pages of what the repository has outside of docs/: contributing, changelog, example scripts."""
+"""Pages of files outside of docs/: contributing, changelog, example scripts."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ They are in the folder `examples` of the repository.
 
 
 def make_outside_pages() -> dict[str, str]:
-    """The text of these pages, whose links lead to pages of the site."""
+    """Write the text of these pages, with links to pages of the site."""
     pages = {page: _point_inside((ROOT / file).read_text()) for file, page in PAGES.items()}
     scripts = sorted((ROOT / "examples").glob("*.py"))
     parts = [f"## {path.name}\n\n{fence(path.read_text(), 'python')}" for path in scripts]
@@ -25,7 +25,7 @@ def make_outside_pages() -> dict[str, str]:
 
 
 def _point_inside(text: str) -> str:
-    """The text with links from the top of the repository made links from docs/_generated."""
+    """Change links from the top of the repository to links from docs/_generated."""
     for file, page in PAGES.items():
         text = text.replace(f"]({file}", f"]({page}")
     return re.sub(r"\]\(docs/", "](../", text)

@@ -53,7 +53,7 @@ def test_examples_are_two_command_lines_that_parse(word, monkeypatch, tmp_path):
         program, named, *argv = shlex.split(re.split(r" [|>] ", example)[0])
         assert (program, named) == ("selfwise", word)
         if command.WORDS == "METHOD":
-            assert parse.parse_method_line(word, command.load_function(), argv)
+            assert parse.parse_method_line(word, command, command.load_function(), argv)
         elif command.WORDS != "RECIPE":
             parse.parse_line(word, command, command.load_function(), argv)
 
