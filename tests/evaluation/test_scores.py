@@ -190,14 +190,14 @@ def test_labels_that_run_out_are_told_before_anything_is_computed():
     def never(rows, seed):
         raise AssertionError
 
-    with pytest.raises(ValueError, match=r"class 'cat' has 40 labelled examples, .* asks for 41"):
+    with pytest.raises(ValueError, match=r"class 'cat' has 40 labeled examples, .* needs 41"):
         compute_label_curve(
             dict.fromkeys(("pretrained", "untrained", "raw input"), never),
             LABELS, TRUTH, budgets=[1, 41], seeds=[0], classes=["cat", "dog", "eel"],
         )  # fmt: skip
     with pytest.raises(ValueError, match="class 'fox' has 0 "):
         draw_labels(LABELS, 1, 0, classes=["cat", "dog", "eel", "fox"])
-    with pytest.raises(ValueError, match="class 1 has 2 labelled examples"):
+    with pytest.raises(ValueError, match="class 1 has 2 labeled examples"):
         draw_labels(np.array([0, 0, 0, 1, 1, 4, 4, 4]), 3, 0)
     assert len(draw_labels(np.array([0, 0, 0, 1, 1, 4, 4, 4]), 2, 0)) == 6
 
@@ -227,7 +227,7 @@ def test_budgets_that_are_none(text):
 
 
 def test_budgets_twice():
-    with pytest.raises(ValueError, match="'10' is in '10,10' twice"):
+    with pytest.raises(ValueError, match="'10' occurs twice in '10,10'"):
         parse_budgets("10,10")
 
 
@@ -379,9 +379,9 @@ def test_numbers_that_stand_for_themselves_are_classes_only_with_examples():
     names = [str(number) for number in range(6)]  # as the labels of an array are named
     rows = draw_labels(sparse, 3, 0, classes=names)
     assert np.bincount(sparse[rows]).tolist() == [0, 3, 3, 0, 0, 3]
-    with pytest.raises(ValueError, match="class '1' has 4 labelled examples"):
+    with pytest.raises(ValueError, match="class '1' has 4 labeled examples"):
         draw_labels(sparse, 5, 0, classes=names)
-    with pytest.raises(ValueError, match="class 'cat' has 0 labelled examples"):
+    with pytest.raises(ValueError, match="class 'cat' has 0 labeled examples"):
         draw_labels(sparse, 3, 0, classes=["cat", *names[1:]])
 
 

@@ -553,7 +553,7 @@ def test_labels_of_recordings_are_spread_over_their_frames():
     )
     np.testing.assert_array_equal(units, [3, 1, 2])
     np.testing.assert_array_equal(labels, [8, 8, 7])
-    with pytest.raises(ValueError, match="units of 1 recordings, but 2 labels"):
+    with pytest.raises(ValueError, match="1 recordings have units, but 2 have labels"):
         flatten_units([np.arange(3)], np.arange(2))
 
 

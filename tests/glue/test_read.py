@@ -274,13 +274,16 @@ HEADER = "index\tsentence1\tsentence2\tlabel\n"
     [
         (
             "index\tsentence2\tsentence1\tlabel\n0\ta\tb\tentailment\n",
-            r"dev.tsv, line 1: not the official header: column 2 is 'sentence2' but should be "
+            r"dev.tsv, line 1: not the official header: column 2 is 'sentence2', but should be "
             "'sentence1'",
         ),
         ("0\ta\tb\tentailment\n", "line 1: not the official header: column 1 is '0'"),
-        ("index\tsentence1\tsentence2\n0\ta\tb\n", "column 4 is nothing but should be 'label'"),
-        (HEADER.replace("label", "label\tmore"), "column 5 is 'more' but should be nothing"),
-        (RTE + "2\te\tf\tneutral\n", "line 4: a label of rte is not_entailment or entailment, got"),
+        ("index\tsentence1\tsentence2\n0\ta\tb\n", "column 4 is nothing, but should be 'label'"),
+        (HEADER.replace("label", "label\tmore"), "column 5 is 'more', but should be nothing"),
+        (
+            RTE + "2\te\tf\tneutral\n",
+            "line 4: a label of rte must be not_entailment or entailment, got",
+        ),
         (RTE + "2\te\tentailment\n", "line 4: expected 4 columns, got 3; 'label' is missing"),
         (RTE + "2\te\tf\tg\tentailment\n", "line 4: expected 4 columns, got 5"),
         (HEADER, "dev.tsv: it has no rows"),
@@ -306,7 +309,7 @@ def test_scores_are_from_0_to_5(tmp_path, score):
 
 def test_a_header_where_there_should_be_none(tmp_path):
     root = put(tmp_path / "CoLA", {"dev.tsv": "source\tlabel\tstar\tsentence\ng\t1\t\tFine.\n"})
-    with pytest.raises(ValueError, match=r"line 1: a label of cola is 0 or 1, got 'label'"):
+    with pytest.raises(ValueError, match=r"line 1: a label of cola must be 0 or 1, got 'label'"):
         open_glue(root, find_task("cola"), "dev")
 
 
@@ -328,7 +331,7 @@ def test_missing_files_and_names(tmp_path):
         open_glue(root, find_task("qnli"), "dev")
     with pytest.raises(ValueError, match="is this the folder of GLUE"):
         open_glue(root / "RTE", find_task("qnli"), "dev")
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="is not a folder"):
         open_glue(root / "no", find_task("qnli"), "dev")
     with pytest.raises(ValueError, match="unknown GLUE task 'qnly'; did you mean 'qnli'"):
         find_task("qnly")

@@ -125,9 +125,19 @@ def test_the_ids_are_those_of_the_test_files(real_data, tmp_path):
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("RTE.tsv", "1\tentailment", "1\t1", "RTE.tsv, line 3: a label is not_entailment or"),
-        ("QQP.tsv", "2\t0", "2\tnot_duplicate", "QQP.tsv, line 4: a label is 0 or 1, got 'not_"),
-        ("AX.tsv", "2\tneutral", "2\tNeutral", "AX.tsv, line 4: a label is contradiction, ent"),
+        ("RTE.tsv", "1\tentailment", "1\t1", "RTE.tsv, line 3: a label must be not_entailment or"),
+        (
+            "QQP.tsv",
+            "2\t0",
+            "2\tnot_duplicate",
+            "QQP.tsv, line 4: a label must be 0 or 1, got 'not_",
+        ),
+        (
+            "AX.tsv",
+            "2\tneutral",
+            "2\tNeutral",
+            "AX.tsv, line 4: a label must be contradiction, ent",
+        ),
         (
             "STS-B.tsv",
             "2\t5.000",
@@ -195,7 +205,7 @@ def test_what_cannot_be_written(small, tmp_path):
         write_submission(lacking, out)
     with pytest.raises(ValueError, match=r"named 'mnli'"):
         write_submission({**given, "mnli": given["AX.tsv"]}, out)
-    with pytest.raises(ValueError, match=r"RTE.tsv: there are 3 ids and 2 predictions"):
+    with pytest.raises(ValueError, match=r"RTE.tsv: got 3 ids and 2 predictions"):
         write_submission({**given, "RTE.tsv": TaskAnswers(["0", "1", "2"], np.array([0, 1]))}, out)
     with pytest.raises(ValueError, match=r"rte: prediction 1 is 2"):
         write_submission({**given, "RTE.tsv": TaskAnswers(["0", "1"], np.array([0, 2]))}, out)

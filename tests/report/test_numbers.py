@@ -34,7 +34,9 @@ def test_curves_are_those_of_the_log(tmp_path, drawn):
     run = cases.folder(tmp_path / "run", metrics=LOG, timing=TIMES)
     found = curves.build_sections([run])
     assert lines(titled(drawn, "NT-Xent loss, nats")) == [([20, 40, 60], [5.0, 4.0, 4.5])]
-    assert lines(titled(drawn, "partner is the nearest, %")) == [([20, 40, 60], [25, 50, 75])]
+    assert lines(titled(drawn, "accuracy: the partner is the nearest, %")) == [
+        ([20, 40, 60], [25, 50, 75])
+    ]
     assert lines(titled(drawn, "learning rate")) == [([20, 40, 60], [0.5, 0.25, 0.125])]
     assert lines(titled(drawn, "examples a second")) == [([20], [128.0])]  # 64 in a step
     assert lines(titled(drawn, "fraction of time waiting for data, %")) == [([20], [50.0])]
@@ -48,7 +50,7 @@ def test_curves_are_also_numbers(tmp_path):
     run = cases.folder(tmp_path / "run", metrics=LOG, timing=TIMES)
     found = cells(curves.build_sections([run]))
     assert ["NT-Xent loss, nats", "5", "4", "5", "4.5", "60"] in found
-    assert ["partner is the nearest, %", "25", "25", "75", "75", "60"] in found
+    assert ["accuracy: the partner is the nearest, %", "25", "25", "75", "75", "60"] in found
     assert ["examples a second", "128", "128", "128", "128", "20"] in found
     assert ["effective rank of the vectors", "8", "8", "8", "8", "40"] in found
     pictures = parts(curves.build_sections([run]), Picture)
@@ -116,7 +118,7 @@ def test_lines_that_are_none(tmp_path, drawn):
     found = curves.build_sections([run])
     assert lines(titled(drawn, "NT-Xent loss, nats")) == [([20, 40, 60], [5.0, 4.0, 4.5])]
     assert "4 lines of metrics.jsonl could not be read." in said(found)
-    assert "1 line of timing.jsonl cannot be read." in said(found)
+    assert "1 line of timing.jsonl could not be read." in said(found)
 
 
 def test_values_that_are_no_numbers(tmp_path, drawn):

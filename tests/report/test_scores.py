@@ -59,7 +59,7 @@ def test_scores_are_also_numbers(tmp_path):
 def test_one_draw_has_no_bars(tmp_path, drawn):
     found = scores.build_sections([cases.folder(tmp_path / "run", scores=[cases.score(seeds=1)])])
     assert all(low == high for line in bars(titled(drawn, "accuracy, %")) for low, high in line)
-    assert "labels were drawn once" in said(found)
+    assert "labels drawn once" in said(found)
 
 
 def test_runs_in_one_label_curve(tmp_path, drawn):

@@ -61,7 +61,9 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     except (OSError, EOFError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from error
     if len(data) != count:
-        raise ValueError(f"{path}: its header promises {count} bytes, but the file has fewer")
+        raise ValueError(
+            f"{path}: its header promises {count} bytes, but the file has another number"
+        )
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 

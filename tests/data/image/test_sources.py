@@ -707,7 +707,9 @@ def test_damaged_idx_files(tmp_path, harm):
     data = path.read_bytes()
     harmed = {"magic": b"\1" + data[1:], "short": data[:-1], "long": data + b"\0"}
     path.write_bytes(harmed.get(harm, data[:40]))
-    with pytest.raises(ValueError, match=r"not an idx file|not so many|cannot be read"):
+    with pytest.raises(
+        ValueError, match=r"not an idx file|but the file has another number|cannot be read"
+    ):
         open_images(f"mnist:{tmp_path}:test")
 
 

@@ -104,7 +104,9 @@ def test_tables(root, suffix):
     table(path, [{"id": str(i), "text": t, "other": "o"} for i, t in enumerate(texts)])
     assert list(open_documents(path)) == texts
     assert list(open_documents(path, field="other")) == ["o", "o"]
-    with pytest.raises(ValueError, match=r"no field 'txet' \(there are: id, text, other\).*'text'"):
+    with pytest.raises(
+        ValueError, match=r"no field 'txet' \(the file has: id, text, other\).*'text'"
+    ):
         list(open_documents(path, field="txet"))
     table(path, [{"a": "x", "b": "y"}])
     with pytest.raises(ValueError, match=r"the field with the text is unclear.*the file has: a, b"):
@@ -269,5 +271,5 @@ def test_half_a_character_in_json_is_named(tmp_path, spelt, fine):
     if fine:
         assert list(found) == ["one", "a 🙂 b"]
     else:
-        with pytest.raises(ValueError, match=r"line 2: 'text' has \\ud83d alone"):
+        with pytest.raises(ValueError, match=r"line 2: 'text' has a lone \\ud83d"):
             list(found)

@@ -113,7 +113,7 @@ def test_texts_to_probe_come_in_the_same_tables(tmp_path):
         ("x.json", b'[{"text": "a"}, {"text": {"b": 1}}]', "row 2: 'text' is not text"),
         ("x.json", b'[{"id": 1, "data": {"text": "a"}}]', "row 1: the field with the text"),
         ("x.json", b"[1]", "row 1: expected an object, got int"),
-        ("x.json", b'[{"text": "\\ud83d b"}]', "row 1: 'text' has .ud83d alone"),
+        ("x.json", b'[{"text": "\\ud83d b"}]', "row 1: 'text' has a lone .ud83d"),
         ("wiki_00", (WIKI + "x").encode(), "line 14: there is text outside"),
         ("wiki_00", WIKI[:-8].encode(), "has no </doc>"),
     ],
