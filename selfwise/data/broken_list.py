@@ -5,12 +5,12 @@ from pathlib import Path
 
 
 def read_listed(path: Path) -> set[str]:
-    """The lines of the list; empty where the run left nothing out."""
+    """Return the lines of the list; empty where the run left nothing out."""
     return set(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else set()
 
 
 def check_listed(broken: Sequence[str], listed: Collection[str], path: Path) -> None:
-    """Raises ValueError if a file is broken that the list does not name."""
+    """Raise ValueError if a file is broken that the list does not name."""
     new = [name for name in broken if name not in listed]
     if new:
         files = "1 file" if len(new) == 1 else f"{len(new):,} files"

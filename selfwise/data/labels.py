@@ -11,7 +11,7 @@ EncodedLabels = tuple[np.ndarray, list[str]]
 
 
 def encode_labels(values: object, where: str) -> EncodedLabels:
-    """Labels as int64 (n,), and the name of each: `names[label]`.
+    """Return labels as int64 (n,), and the name of each: `names[label]`.
 
     Whole numbers 0..65535 keep their value, so that two files of one data set agree even when
     one of them lacks a class; other numbers and text are numbered in sorted order.

@@ -22,7 +22,7 @@ def special_kind(path: str | os.PathLike[str]) -> str:
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """Raises ValueError for a pipe, a socket or a device, which may never end or never begin."""
+    """Raise ValueError for a pipe, a socket or a device, which may never end or never begin."""
     kind = special_kind(path)
     if kind:
         raise ValueError(f"{Path(path)}: {kind} cannot be read; copy its content to a file")

@@ -43,7 +43,8 @@ def find_factory(name: str) -> Factory | None:
 def build_outside_encoder(
     factory: Factory, options: Config, *, in_channels: int, size: int, seed: int
 ) -> nn.Module:
-    """An encoder of images by somebody else's factory; its weights are a function of the seed.
+    """Return an encoder of images by somebody else's factory; its weights are a function of the
+    seed.
 
     The factory gets `in_channels` and `size` where it takes arguments of these names. What it makes
     may return features (b, d), a map (b, c, h, w), tokens (b, n, d), or `Features`.
@@ -60,7 +61,8 @@ def build_outside_encoder(
 def build_checked_encoder(
     factory: Factory, options: Config, protocol: type, *, kind: str, seed: int, vocab: int = 0
 ) -> nn.Module:
-    """An encoder of text or speech by somebody else's factory, which keeps the contract `protocol`.
+    """Return an encoder of text or speech by somebody else's factory, which keeps the contract
+    `protocol`.
 
     The factory of a text encoder gets `vocab` where it takes an argument of that name.
 
@@ -74,13 +76,13 @@ def build_checked_encoder(
 
 
 def _call_factory(factory: Factory, arguments: Mapping[str, object], seed: int) -> nn.Module:
-    """The module of somebody else's factory; its weights are a function of the seed."""
+    """Return the module of somebody else's factory; its weights are a function of the seed."""
     with init_seed(seed, "encoder"):
         return factory(**arguments)
 
 
 def adapt_image_encoder(module: nn.Module, *, in_channels: int, size: int) -> nn.Module:
-    """The module as an encoder of ours; one that is one already stays as it is."""
+    """Return the module as an encoder of ours; one that is one already stays as it is."""
     if not isinstance(module, nn.Module):
         raise ValueError(f"an encoder must be a torch module, not {type(module).__name__}")
     output = _try_module(module, torch.zeros(2, in_channels, size, size))
@@ -105,7 +107,7 @@ class AdaptedEncoder(nn.Module):
         return as_features(self.module(x), self.module)
 
     def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
-        """Raises ValueError: nothing is known of the layers of somebody else's module."""
+        """Raise ValueError: nothing is known of the layers of somebody else's module."""
         layers = getattr(self.module, "hidden", None)
         if layers is None:
             raise ValueError(
@@ -116,7 +118,8 @@ class AdaptedEncoder(nn.Module):
 
 
 def as_features(output: object, module: nn.Module) -> Features:
-    """Features (b, d), a map (b, c, h, w) or tokens (b, n, d) as Features; positions are averaged.
+    """Return features (b, d), a map (b, c, h, w) or tokens (b, n, d) as Features; positions are
+    averaged.
 
     Raises ValueError for an output of another kind.
     """
@@ -137,7 +140,7 @@ def as_features(output: object, module: nn.Module) -> Features:
 
 
 def check_contract(module: nn.Module, protocol: type, *, kind: str) -> None:
-    """Raises ValueError naming what an encoder of text or speech lacks."""
+    """Raise ValueError naming what an encoder of text or speech lacks."""
     wanted = getattr(protocol, "__protocol_attrs__", None) or {*protocol.__annotations__}
     lacks = sorted(name for name in wanted if not hasattr(module, name))
     if lacks:

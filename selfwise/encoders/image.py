@@ -57,7 +57,7 @@ class TimmEncoder(nn.Module):
             standard deviation that the published weights expect. `auto`: timm if pretrained. Or
             these themselves, as imported weights have them: two lists, a number for each channel.
         color_space: `color`: the channels as they are; `lightness`: only L of Lab, as 0 to 1,
-            whatever the channels of the images. A method that is trained to guess colours asks for
+            whatever the channels of the images. A method that is trained to guess colors asks for
             it.
         options: what the timm model takes besides, such as layers, channels, drop_path_rate.
 
@@ -153,7 +153,7 @@ def enable_residual_blocks(encoder: TimmEncoder) -> TimmEncoder:
 def without_pretrained_weights(options: Mapping[str, Any]) -> dict[str, Any]:
     """Remove the published weights from the options of an encoder.
 
-    Stem and normalisation stay those of the pretrained encoder, so that the two differ in their
+    Stem and normalization stay those of the pretrained encoder, so that the two differ in their
     weights alone, and their state dicts fit each other.
     """
     untrained = {name: option for name, option in options.items() if name != "pretrained"}
@@ -172,7 +172,7 @@ def _check_options(
     normalize: str | Sequence[Sequence[float]],
     color_space: str,
 ) -> None:
-    """Raises ValueError for errors that show without building the encoder."""
+    """Raise ValueError for errors that show without building the encoder."""
     if not timm.is_model(name):
         raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, timm.list_models())}")
     _check_choice("stem", stem, STEMS)
@@ -196,7 +196,7 @@ def _check_choice(option: str, choice: str, allowed: Sequence[str]) -> None:
 
 
 def _check_statistics(normalize: Sequence[Sequence[float]]) -> None:
-    """Raises ValueError unless these are the means and the deviations of the same channels."""
+    """Raise ValueError unless these are the means and the deviations of the same channels."""
     numbers = isinstance(normalize, Sequence) and all(
         isinstance(part, Sequence) and all(type(number) in (int, float) for number in part)
         for part in normalize
@@ -297,7 +297,8 @@ def _channel_statistics(
 
 @torch.no_grad()
 def _measure_width(encoder: TimmEncoder, images: Float[Tensor, "b c h w"]) -> int:
-    """The width of `pooled`: timm has several names for it, and none holds for every model."""
+    """Return the width of `pooled`: timm has several names for it, and none holds for every
+    model."""
     modes = [(part, part.training) for part in encoder.modules()]
     pooled = encoder.eval()(images).pooled
     for part, training in modes:

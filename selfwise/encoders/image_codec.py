@@ -63,7 +63,7 @@ class CodecEncoder(nn.Module):
         return self.hidden(x)[-1]
 
     def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
-        """The features of every level, block, and of the last layer. `x` is in 0 to 1."""
+        """Return the features of every level, block, and of the last layer. `x` is in 0 to 1."""
         x, outputs = 2 * x - 1, []
         for layer in [*self.down, *self.blocks, self.last]:
             x = layer(x)

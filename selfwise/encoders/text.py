@@ -76,7 +76,7 @@ class TextTransformer(nn.Module):
         return self._features(self.trunk(x, self._layout(x, batch)), batch)
 
     def hidden(self, batch: TextBatch) -> list[Features]:
-        """The output of every layer; GPT-2's final norm is part of the last one alone."""
+        """Return the output of every layer; GPT-2's final norm is part of the last one alone."""
         x = self.embed(batch)
         outputs = self.trunk.all_layers(x, self._layout(x, batch))
         return [self._features(tokens, batch) for tokens in outputs]
@@ -89,7 +89,7 @@ class TextTransformer(nn.Module):
     def extend(
         self, ids: Int64[Tensor, "b m"], cache: KeyValueCache | None = None
     ) -> tuple[Float[Tensor, "b m d"], KeyValueCache]:
-        """The next m tokens of rows without padding, and the cache with them in it.
+        """Return the next m tokens of rows without padding, and the cache with them in it.
 
         Raises ValueError for an encoder that is not causal and for rows beyond the position table.
         """

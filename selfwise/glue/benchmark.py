@@ -44,7 +44,8 @@ def run_glue(
     device: str = "auto",
     quiet: bool = False,
 ) -> GlueScores:
-    """The tasks of GLUE, scored beside baselines, and answers for test; it goes on after a kill.
+    """Return the tasks of GLUE, scored beside baselines, and answers for test; it goes on after a
+    kill.
 
     Args:
         run: a run on text, or its folder.
@@ -101,7 +102,7 @@ def _make_out_folder(run: Run, out: str | Path) -> Path:
 def _open_results(
     run: Run, data: str | Path, names: Sequence[str], config: GlueConfig, out: Path
 ) -> dict[str, TaskResults]:
-    """The results of each task. Reads all data, so that a mistake in them shows early."""
+    """Return the results of each task. Reads all data, so that a mistake in them shows early."""
     results = {}
     for name in (task for task in names if task != AX):
         options = select_result_options(run, config, name)
@@ -116,7 +117,7 @@ def _open_results(
 def _add_earlier_results(
     run: Run, config: GlueConfig, out: Path, current: Mapping[str, TaskResults]
 ) -> dict[str, TaskResults]:
-    """The current tasks, and those in the folder that were measured with equal options."""
+    """Return the current tasks, and those in the folder that were measured with equal options."""
     results = dict(current)
     for task in TASKS:
         path = out / f"{task.name}.json"

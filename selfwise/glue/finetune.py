@@ -195,7 +195,7 @@ def _split_judge(
 
 
 def _count_choosers(train: GlueSplit, test: Sequence[GlueSplit], share: float) -> int:
-    """How many examples would choose setting or epoch."""
+    """Return how many examples would choose setting or epoch."""
     judges = (len(one) for one in test if _split_truth(one) is not None)
     # without a judge `_split_judge` raises
     return round(share * len(train)) if share else next(judges, MIN_CHOOSERS)

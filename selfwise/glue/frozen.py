@@ -65,7 +65,7 @@ Place = tuple[int | None, str]  # layer and pooling
 def list_settings(
     task: GlueTask, layers: Sequence[int | None], poolings: Sequence[str]
 ) -> list[FeatureSetting]:
-    """Every combination; a pair once as one row of tokens and once as two."""
+    """Return every combination; a pair once as one row of tokens and once as two."""
     joined = (True, False) if len(task.text) > 1 else (True,)
     return [
         FeatureSetting(layer, how, one) for layer in layers for how in poolings for one in joined
@@ -80,7 +80,7 @@ def probe_frozen(
     *,
     seed: int = 0,
 ) -> FrozenResult:
-    """The best of some settings and penalties on a fifth of train, fitted on all of it.
+    """Return the best of some settings and penalties on a fifth of train, fitted on all of it.
 
     If that fifth has too few examples to choose (`can_choose`), the default setting is fitted: the
     mean of the encoder's output, or the first of `settings` if that is not among them.

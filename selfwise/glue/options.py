@@ -33,7 +33,7 @@ class GlueConfig(NamedTuple):
     init_from: str = ""  # a task from whose encoder others start
 
     def transfers_weights(self, name: str) -> bool:
-        """Whether this task starts from another one's encoder, or others start from its."""
+        """Return whether this task starts from another one's encoder, or others start from its."""
         return bool(self.init_from) and name in (self.init_from, *TRANSFER_TASKS)
 
     def order_tasks(self, names: Sequence[str]) -> list[str]:
@@ -54,7 +54,7 @@ class GlueConfig(NamedTuple):
 
 
 def parse_tasks(tasks: str) -> list[GlueTask]:
-    """The tasks that are named, each once, in the order of TASKS."""
+    """Return the tasks that are named, each once, in the order of TASKS."""
     if tasks.strip() == ALL:
         return list(TASKS)
     names = [name.strip() for name in tasks.split(",") if name.strip()]
@@ -71,7 +71,7 @@ def parse_tasks(tasks: str) -> list[GlueTask]:
 
 
 def complete_config(run: Run, config: GlueConfig, layers: str, poolings: str) -> GlueConfig:
-    """The config with the defaults of its mode.
+    """Return the config with the defaults of its mode.
 
     Raises ValueError for a run that is not on text, and for an option of the other mode.
     """
@@ -92,7 +92,7 @@ def complete_config(run: Run, config: GlueConfig, layers: str, poolings: str) ->
 
 
 def _parse_settings(run: Run, layers: str, poolings: str) -> list[FeatureSetting]:
-    """The settings to try.
+    """Return the settings to try.
 
     Raises ValueError for an unknown layer or pooling, or if nothing is left.
     """
@@ -130,7 +130,7 @@ def _parse_layers(layers: str, depth: int) -> list[int | None]:
 
 
 def select_result_options(run: Run, config: GlueConfig, name: str) -> dict[str, object]:
-    """The options that decide on the results of a task, in plain values."""
+    """Return the options that decide on the results of a task, in plain values."""
     options: dict[str, object] = {
         "weights": run.weights,
         "step": run.step,

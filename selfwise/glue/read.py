@@ -44,7 +44,7 @@ class _GlueRow(NamedTuple):
 
 
 def open_glue(root: str | Path, task: GlueTask, split: str) -> GlueSplit:
-    """A split of a task, its labels by name and its rows counted.
+    """Return a split of a task, its labels by name and its rows counted.
 
     Args:
         root: a folder with the official folders (`CoLA`, `SST-2`, ...) or with those of the hub's
@@ -81,7 +81,7 @@ def open_glue(root: str | Path, task: GlueTask, split: str) -> GlueSplit:
 
 
 def list_splits(root: str | Path, task: GlueTask) -> list[str]:
-    """The splits of a task whose files are in a folder; all of them for `hub:`."""
+    """Return the splits of a task whose files are in a folder; all of them for `hub:`."""
     if str(root).startswith("hub:"):
         return list(task.files)
     root = Path(root).expanduser()
@@ -121,7 +121,7 @@ def _describe_missing(root: Path, task: GlueTask, split: str) -> str:
 
 
 def _read_tsv(path: Path, task: GlueTask, file: GlueFile, notes: list[str]) -> Iterator[_GlueRow]:
-    """Rows of a TSV as they are: tabs separate, quotation marks are text."""
+    """Yield rows of a TSV as they are: tabs separate, quotation marks are text."""
     column_places = {name: i for i, name in enumerate(file.columns)}
     index = next((column_places[name] for name in ID_COLUMNS if name in column_places), None)
     dropped: list[int] = []
@@ -172,7 +172,7 @@ def _hub_rows(
 def _build_split(
     task: GlueTask, split: str, where: str, rows: Iterator[_GlueRow], notes: list[str]
 ) -> GlueSplit:
-    """Rows as columns, checked. `notes` may grow while the rows are read."""
+    """Return rows as columns, checked. `notes` may grow while the rows are read."""
     ids: list[str] = []
     columns: list[list[str]] = [[] for _ in task.text]
     values: list[float] = []
@@ -201,7 +201,7 @@ def _build_split(
 
 
 def _parse_label(task: GlueTask, row: _GlueRow) -> float:
-    """The number of a label, or a score."""
+    """Return the number of a label, or a score."""
     text = "" if row.label is None else row.label
     if task.labels:
         if text not in task.labels:

@@ -30,7 +30,7 @@ def write_results(
     failed: Mapping[str, str],
     say: Say,
 ) -> GlueScores:
-    """All that is done in one file, one beside the run for its report, and what can be sent.
+    """Return all that is done in one file, one beside the run for its report, and what can be sent.
 
     Raises ValueError for the tasks that have failed, after the others are written.
     """

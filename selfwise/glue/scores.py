@@ -46,7 +46,7 @@ class MetricRow:
     against: Mapping[str, ComparisonRecord]
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, valid JSON."""
+        """Return plain data, valid JSON."""
         return {
             "column": self.column,
             "metric": self.metric,
@@ -69,11 +69,11 @@ class GlueScores:
     left_out: Mapping[str, str]
 
     def metric_rows(self) -> list[MetricRow]:
-        """A row for each metric of each column of dev."""
+        """Return a row for each metric of each column of dev."""
         return [row for task in self.tasks for row in _build_rows(task)]
 
     def rows(self) -> list[dict[str, object]]:
-        """The metric rows as plain data."""
+        """Return the metric rows as plain data."""
         return [row.to_dict() for row in self.metric_rows()]
 
     def means(self, competitor: str) -> dict[str, dict[str, float]]:
@@ -104,7 +104,7 @@ class GlueScores:
         return averages
 
     def sentences(self) -> list[str]:
-        """Sentences that explain the table."""
+        """Return sentences that explain the table."""
         sentences = []
         for name in AVERAGES:
             missing_tasks = dict.fromkeys(
@@ -128,14 +128,14 @@ class GlueScores:
         return [*sentences, CAPTION] if self._scaled() else sentences
 
     def _compares_means(self) -> bool:
-        """Whether differences are not those of what stands in the table."""
+        """Return whether differences are not those of what stands in the table."""
         several = any(
             one["comparisons"] and len(one["fits"]) > len(COMPETITORS) for one in self.tasks
         )
         return CENTRES[self.mode] == "median" and several
 
     def _scaled(self) -> bool:
-        """Whether BERT-base has a published score of anything here."""
+        """Return whether BERT-base has a published score of anything here."""
         return any(row.published is not None for row in self.metric_rows())
 
     def table(self) -> "Table":
@@ -188,7 +188,7 @@ class GlueScores:
         return convert_rich_table(self.table(), self.sentences())
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, valid JSON."""
+        """Return plain data, valid JSON."""
         return {
             "mode": self.mode,
             "centre": CENTRES[self.mode],
@@ -268,7 +268,7 @@ def _describe_comparisons(tasks: Sequence[TaskRecord]) -> list[str]:
 
 
 def _describe_choices(tasks: Sequence[TaskRecord]) -> list[str]:
-    """How many training examples chose settings, and where they were too few to do so."""
+    """Return how many training examples chose settings, and where they were too few to do so."""
     searched, default = [], []
     for task in tasks:
         settings = [fit["setting"] for fit in task["fits"]]

@@ -32,7 +32,8 @@ def build_finetuned(
     results: TaskResults,
     say: Callable[[str], None],
 ) -> dict[str, FitCompetitor]:
-    """All weights trained, from those of the run and from fresh ones; bags are probed as ever.
+    """Return all weights trained, from those of the run and from fresh ones; bags are probed as
+    ever.
 
     What a recipe searches is chosen with the first seed; the others use it, as in the papers.
     """
@@ -127,7 +128,7 @@ def _weights_path(results: TaskResults, task: str, name: str, seed: int) -> Path
 
 
 def _copy_contiguous(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each with memory of its own, as the format asks for."""
+    """Return each with memory of its own, as the format asks for."""
     return {name: tensor.contiguous().clone() for name, tensor in weights.items()}
 
 

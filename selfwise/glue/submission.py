@@ -73,7 +73,7 @@ def write_submission(answers: Mapping[str, TaskAnswers], out: Path) -> None:
 
 
 def check_submission(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> None:
-    """Raises ValueError with the first thing that is wrong in a zip: the file, the line, and why.
+    """Raise ValueError with the first thing that is wrong in a zip: the file, the line, and why.
 
     Args:
         path: the zip.
@@ -87,7 +87,7 @@ def check_submission(path: Path, ids: Mapping[str, Sequence[str]] | None = None)
 
 
 def find_problems(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """Sentences on the mistakes in a zip, at most one for each file; none if it is right."""
+    """Return sentences on the mistakes in a zip, at most one for each file; none if it is right."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         return ["not a zip file"]
     with zipfile.ZipFile(path) as archive:
@@ -126,7 +126,7 @@ def _unpack_file(archive: zipfile.ZipFile, name: str) -> bytes | None:
 
 
 def format_answers(name: str, answers: TaskAnswers) -> bytes:
-    """One of the eleven files. Raises ValueError for ids or predictions that do not fit."""
+    """Return one of the eleven files. Raises ValueError for ids or predictions that do not fit."""
     task = FILES[name].task
     if len(answers.ids) != len(answers.predicted):
         counts = f"{len(answers.ids):,} ids and {len(answers.predicted):,} predictions"

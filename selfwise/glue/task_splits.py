@@ -38,7 +38,8 @@ class TaskSplits(NamedTuple):
 
 
 def _note_constant_labels(dev: dict[str, GlueSplit]) -> list[str]:
-    """A sentence for each column whose labels, or scores, are all one: no metric says anything."""
+    """Return a sentence for each column whose labels, or scores, are all one: no metric says
+    anything."""
     sentences = []
     for column, split in dev.items():
         truth = split.scores if split.texts.labels is None else split.texts.labels
@@ -51,7 +52,7 @@ def _note_constant_labels(dev: dict[str, GlueSplit]) -> list[str]:
 def find_tasks(
     data: str | Path, tasks: Sequence[GlueTask], *, required: bool
 ) -> tuple[list[str], dict[str, str]]:
-    """The tasks whose files exist, and for each other task what is missing.
+    """Return the tasks whose files exist, and for each other task what is missing.
 
     Raises ValueError for the first missing task if they are `required`, or if all are missing.
     """
@@ -76,7 +77,7 @@ def find_tasks(
 
 
 def _list_missing_splits(task: GlueTask, splits: Collection[str]) -> list[str]:
-    """The splits without which a task cannot be measured: training and one of dev."""
+    """Return the splits without which a task cannot be measured: training and one of dev."""
     if not task.splits("train"):
         return [name for name in task.splits("test") if name not in splits]
     lacking = [name for name in task.splits("train") if name not in splits]
@@ -85,7 +86,7 @@ def _list_missing_splits(task: GlueTask, splits: Collection[str]) -> list[str]:
 
 
 def _list_missing_columns(task: GlueTask, splits: Collection[str]) -> dict[str, str]:
-    """The columns of a task that cannot be filled, such as mnli-mm, and why."""
+    """Return the columns of a task that cannot be filled, such as mnli-mm, and why."""
     return {
         column_name(task, name): f"there is no {task.files[name].names[0]} in {task.folders[0]}"
         for name in task.splits("dev")
@@ -94,7 +95,8 @@ def _list_missing_columns(task: GlueTask, splits: Collection[str]) -> dict[str, 
 
 
 def open_task(data: str | Path, name: str, *, ax: bool) -> TaskSplits:
-    """All splits of a task whose files are there; with `ax` MNLI answers the diagnostic set too.
+    """Return all splits of a task whose files are there; with `ax` MNLI answers the diagnostic set
+    too.
 
     Raises ValueError as `open_glue` does.
     """

@@ -71,7 +71,7 @@ def find_timm_name(name: str) -> str:
 
 
 def rename_weights(name: str, weights: Mapping[str, Tensor]) -> Weights:
-    """The weights of torchvision's model by timm's names, the classifier's among them."""
+    """Return the weights of torchvision's model by timm's names, the classifier's among them."""
     rules = _SAME_RULES
     if name in _VIT or name in _CONVNEXT:
         rules = _VIT_RULES if name in _VIT else _CONVNEXT_RULES

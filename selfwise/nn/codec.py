@@ -64,7 +64,7 @@ class Decoder(nn.Module):
 
 
 def level_widths(patch: int, width: int) -> list[int]:
-    """The channels of each level, from the grid to the pixels: log2(patch) + 1 of them.
+    """Return the channels of each level, from the grid to the pixels: log2(patch) + 1 of them.
 
     Raises ValueError if `patch` is no power of two, or `width` is below 1.
     """

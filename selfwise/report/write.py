@@ -65,7 +65,7 @@ def write_page(
 
 
 def build_sections(folders: Sequence[Path], *, data: str, seed: int) -> list[Section]:
-    """The sections of the page, in their order."""
+    """Return the sections of the page, in their order."""
     if len(folders) == 1:
         top, embedding_sections = _build_run_sections(folders[0], data, seed=seed)
     else:
@@ -101,7 +101,8 @@ def _build_run_sections(
 
 
 def _check_target(out: Path) -> Path:
-    """Where the page goes. Raises ValueError for a file that is no report, or without a folder."""
+    """Return where the page goes. Raises ValueError for a file that is no report, or without a
+    folder."""
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; give a file such as {out / FILE_NAME}")
     if not out.resolve().parent.is_dir():

@@ -69,7 +69,7 @@ class TokenizerSettings:
         return default if value is None else value
 
     def read_word(self, name: str, default: str) -> str:
-        """A setting that is a string, or a token with its flags."""
+        """Return a setting that is a string, or a token with its flags."""
         value = self.config.get(name)
         value = value.get("content") if isinstance(value, Mapping) else value
         return value if isinstance(value, str) and value else default
@@ -78,7 +78,7 @@ class TokenizerSettings:
 def read_settings(
     vocabulary: Path, form: str, read_json: Callable[[Path], Mapping[str, Any]]
 ) -> TokenizerSettings:
-    """The settings beside a vocabulary of a form: wordpiece, bytes or sentencepiece.
+    """Return the settings beside a vocabulary of a form: wordpiece, bytes or sentencepiece.
 
     Raises ValueError with one sentence for a class or a setting that is not understood.
     """
@@ -122,7 +122,8 @@ def _read_family(path: Path, config: Mapping[str, Any], form: str) -> str:
 
 
 def _family_of_model(path: Path, read_json: Callable[[Path], Mapping[str, Any]]) -> str:
-    """The tokenizer of a model: Hugging Face takes it where tokenizer_config.json is missing."""
+    """Return the tokenizer of a model: Hugging Face takes it where tokenizer_config.json is
+    missing."""
     kind = read_json(path).get("model_type") if path.is_file() else None
     return {"albert": "Albert", "xlm-roberta": "XLMRoberta", "t5": "T5"}.get(str(kind), "")
 
@@ -146,7 +147,7 @@ def _read_added_tokens(
     special: Sequence[str],
     read_json: Callable[[Path], Mapping[str, Any]],
 ) -> "dict[int, tokenizers.AddedToken]":
-    """The tokens that were added, by id: as the newest file says it, else the older ones."""
+    """Return the tokens that were added, by id: as the newest file says it, else the older ones."""
     tokens: "dict[int, tokenizers.AddedToken]" = {}
     older = path.with_name(ADDED_FILE)
     for content, number in (read_json(older) if older.is_file() else {}).items():
@@ -221,7 +222,7 @@ def add_tokens(
 def _set_flags(
     library: "tokenizers.Tokenizer", settings: TokenizerSettings
 ) -> "tokenizers.Tokenizer":
-    """The flags of the tokens that the vocabulary declared before: the files know better."""
+    """Return the flags of the tokens that the vocabulary declared before: the files know better."""
     added = {token.content: token for token in settings.added.values()}
     config = json.loads(library.to_str())
     for token in config["added_tokens"]:

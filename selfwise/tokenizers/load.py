@@ -23,7 +23,8 @@ FILE_NAMES = ("tokenizer.json", "vocab.txt", *MERGE_FILES)
 
 
 def read_tokenizer(path: Path) -> "tokenizers.Tokenizer":
-    """The tokenizer in a file or folder. Raises ValueError for what is none, and says why."""
+    """Return the tokenizer in a file or folder. Raises ValueError for what is none, and says
+    why."""
     if path.is_dir():
         path = _find_in_folder(path)
     if not path.is_file():
@@ -60,7 +61,7 @@ def _choose_reader(path: Path) -> "Callable[[Path], tokenizers.Tokenizer]":
 
 
 def from_json(path: Path) -> "tokenizers.Tokenizer":
-    """The tokenizers library's own file."""
+    """Return the tokenizers library's own file."""
     library = tokenizers.Tokenizer.from_str(_read_text(path))
     if getattr(library.model, "dropout", None):
         raise ValueError(
@@ -75,7 +76,7 @@ def from_json(path: Path) -> "tokenizers.Tokenizer":
 def from_wordpieces(path: Path) -> "tokenizers.Tokenizer":
     """BERT's vocab.txt: a piece a line, its number the line's.
 
-    How text is normalised is in a `tokenizer_config.json` beside it; where there is none, a
+    How text is normalized is in a `tokenizer_config.json` beside it; where there is none, a
     vocabulary without a capital letter is of lower-cased text.
 
     Raises ValueError for a piece that occurs twice, a vocabulary without [UNK], and settings that
@@ -122,7 +123,7 @@ def _is_lower_cased(settings: TokenizerSettings, pieces: list[str]) -> bool:
 
 
 def _check_never_split(settings: TokenizerSettings) -> None:
-    """Raises ValueError for words that would be exempt from BERT's division into words."""
+    """Raise ValueError for words that would be exempt from BERT's division into words."""
     if settings.read_flag("do_basic_tokenize", True) is False:
         raise ValueError(
             f"{settings.path}: do_basic_tokenize is false, but selfwise always reads a vocab.txt "

@@ -74,7 +74,7 @@ class ModelProto(Protocol):
 
 
 def from_sentencepiece(path: Path, settings: TokenizerSettings) -> "tokenizers.Tokenizer":
-    """A Unigram or BPE model, with its own normaliser and what its class does before it.
+    """Return a Unigram or BPE model, with its own normalizer and what its class does before it.
 
     Raises ValueError for a damaged file, for word and character models, for models that write the
     space behind a word, and for BPE models with symbols of several characters of the user's own.
@@ -132,12 +132,12 @@ def _build_unigram(proto: ModelProto) -> "models.Unigram":
 
 
 def _piece_score(piece: PieceProto, best: float) -> float:
-    """A symbol that the user defined always wins, as SentencePiece's own lattice has it."""
+    """Return a symbol that the user defined always wins, as SentencePiece's own lattice has it."""
     return len(piece.piece.encode()) * best - 0.1 if piece.type == USER else piece.score
 
 
 def _build_bpe(proto: ModelProto) -> "models.BPE":
-    """The merges are not in the file: every division of a piece into two others is one.
+    """Return the merges are not in the file: every division of a piece into two others is one.
 
     They are done in the order of the merged piece's score; among divisions of one piece, in the
     order of the parts' numbers.

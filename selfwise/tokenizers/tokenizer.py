@@ -45,7 +45,7 @@ class Tokenizer:
         return f"Tokenizer({self.vocabulary.size:,} tokens)"
 
     def encode(self, texts: Sequence[str], *, special: bool = False) -> list[np.ndarray]:
-        """The ids of each text as int64, without special tokens at its ends.
+        """Return the ids of each text as int64, without special tokens at its ends.
 
         `special`: the name of a special token in a text stands for it ("The [MASK] barked.");
         otherwise it is text as any other.
@@ -65,7 +65,7 @@ class Tokenizer:
         return self._flat(texts)
 
     def decode(self, ids: Sequence[int] | np.ndarray, *, keep_special: bool = False) -> str:
-        """The text of ids. Raises ValueError for an id that is not in the vocabulary."""
+        """Return the text of ids. Raises ValueError for an id that is not in the vocabulary."""
         numbers = [int(i) for i in ids]
         outside = [i for i in numbers if not 0 <= i < self.vocabulary.size]
         if outside:
@@ -74,7 +74,7 @@ class Tokenizer:
         return self.library.decode(numbers, skip_special_tokens=not keep_special)
 
     def piece(self, id: int) -> str:
-        """The token with an id. Raises ValueError if there is none."""
+        """Return the token with an id. Raises ValueError if there is none."""
         piece = self.library.id_to_token(int(id)) if id >= 0 else None
         if piece is None:
             raise ValueError(f"{id} is not an id of this vocabulary of {self.vocabulary.size:,}")
@@ -136,7 +136,7 @@ def train_tokenizer(
     max_bytes: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Tokenizer:
-    """A tokenizer of one of the four kinds, learnt from texts.
+    """Return a tokenizer of one of the four kinds, learned from texts.
 
     The same texts give the same tokenizer.
 

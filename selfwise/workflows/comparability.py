@@ -74,7 +74,7 @@ def _list_settings(record: RunRecord, metric: str) -> dict[str, object]:
 
 
 def _compares_batch(method: str) -> bool:
-    """Whether the method may compare examples of a batch; True for an unknown method."""
+    """Return whether the method may compare examples of a batch; True for an unknown method."""
     return method in COUPLED or method == FROM_PYTHON or is_import_path(method)
 
 

@@ -56,7 +56,7 @@ def _describe_extra(name: str) -> str:
 
 
 def has_fast_bf16() -> bool:
-    """Whether the hardware of the default device multiplies bf16."""
+    """Return whether the hardware of the default device multiplies bf16."""
     from selfwise.core.device import resolve_device, resolve_precision
 
     return resolve_precision("auto", resolve_device("auto")) == "bf16"

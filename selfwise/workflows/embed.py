@@ -180,7 +180,7 @@ def _locate_checkpoint(run: Run) -> Path:
 
 
 def _check_out(out: Path) -> None:
-    """Raises ValueError for a path that cannot be written, before computing anything."""
+    """Raise ValueError for a path that cannot be written, before computing anything."""
     if out.suffix not in SUFFIXES:
         raise ValueError(f"--out {out} must end in {' or '.join(SUFFIXES)}")
     if out.exists():

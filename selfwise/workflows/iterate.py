@@ -81,7 +81,7 @@ def _predicts_units(method: str) -> bool:
 def _check_next(
     method: str, layer: int, clusters: int, options: Mapping[str, Any], data: object
 ) -> None:
-    """Raises ValueError for options that the second iteration would refuse after the first."""
+    """Raise ValueError for options that the second iteration would refuse after the first."""
     if clusters == 1:
         raise ValueError(
             "--next-num-clusters must be at least 2, or 0 to keep the number of the first "

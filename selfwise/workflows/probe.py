@@ -192,7 +192,7 @@ def _choose_pooling(run: Run, kind: str) -> str:
 
 
 def _check_job(job: ProbeJob) -> None:
-    """Raises ValueError for options that do not go together, before computing anything."""
+    """Raise ValueError for options that do not go together, before computing anything."""
     run, kind, modality = job.run, job.kind, job.run.method.modality
     if job.k is not None and kind != "knn":
         raise ValueError(
@@ -213,7 +213,7 @@ def _check_job(job: ProbeJob) -> None:
 
 
 def _check_weighted(job: ProbeJob) -> None:
-    """Raises ValueError if the layers cannot be weighted."""
+    """Raise ValueError if the layers cannot be weighted."""
     run, features = job.run, job.features
     if run.modality.make_layered_embed(run, FeatureOptions()) is None:
         raise ValueError(

@@ -12,7 +12,7 @@ from selfwise.data.labels import encode_labels
 
 
 def from_arrays(data: object, *, skip_broken: bool) -> Recordings:
-    """Recordings of a list of float arrays (s,), or of a pair (arrays, labels).
+    """Return recordings of a list of float arrays (s,), or of a pair (arrays, labels).
 
     Raises ValueError for other types and shapes, for NaN, and if none is left.
     """
@@ -53,7 +53,7 @@ BROKEN = "has samples that are NaN or infinite"
 
 
 def _is_sound(recording: object) -> bool:
-    """Whether this is one recording, and not a list or a table of them."""
+    """Return whether this is one recording, and not a list or a table of them."""
     return getattr(recording, "ndim", 0) == 1 and as_numpy(recording).dtype.kind == "f"
 
 

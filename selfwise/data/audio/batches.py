@@ -12,7 +12,7 @@ from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, count_frames, sha
 from selfwise.data.audio.dataset import Recordings
 
 LENGTH_NOISE = (
-    0.1  # lengths are sorted as if each were up to so much longer: other neighbours each epoch
+    0.1  # lengths are sorted as if each were up to so much longer: other neighbors each epoch
 )
 CLUSTERING_NOISE = 0.5  # the same for clustering, where batches shall be alike
 
@@ -101,11 +101,12 @@ class AudioSource:
         return float(self.lengths.mean()) / RATE
 
     def batch(self, step: int) -> AudioBatch:
-        """The batch of a step, counted from 0 over all epochs."""
+        """Return the batch of a step, counted from 0 over all epochs."""
         return self.read_part(step, 0, 1)[0]
 
     def read_part(self, step: int, index: int, count: int) -> tuple[AudioBatch, int, int]:
-        """The part `index` of `count` of a step's batch, its first row, and rows of the batch.
+        """Return the part `index` of `count` of a step's batch, its first row, and rows of the
+        batch.
 
         Its rows end in as many zeros as in the whole batch, so that as much is drawn for each.
         """
@@ -148,7 +149,7 @@ class AudioSource:
         )
 
     def _units(self, batch: AudioBatch) -> torch.Tensor:
-        """The unit of each frame (b t), -1 behind a row's last one."""
+        """Return the unit of each frame (b t), -1 behind a row's last one."""
         assert self.units is not None
         assert batch.extent is not None
         assert batch.offset is not None
@@ -219,8 +220,8 @@ def read_batch(
     *,
     width: int = 0,
 ) -> AudioBatch:
-    """Parts of recordings, all int64 (b,), as a batch; shorter ones end in zeros, and all of them
-    where the `width` is more samples than the longest has."""
+    """Return parts of recordings, all int64 (b,), as a batch; shorter ones end in zeros, and all of
+    them where the `width` is more samples than the longest has."""
     extent = stop - start
     x = np.zeros((len(index), max(width, int(extent.max()))), dtype=np.float32)
     for row, i, first, last in zip(x, index, start, stop):
@@ -232,12 +233,13 @@ def read_batch(
 
 
 def _sort_by_length(lengths: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Rows by their length, each as if it were longer by a share `noise`."""
+    """Return rows by their length, each as if it were longer by a share `noise`."""
     return np.argsort(lengths * (1 + noise), kind="stable")
 
 
 def _batch_edges(lengths: np.ndarray, budget: float) -> np.ndarray:
-    """Where batches begin, int64 (k + 1,): as many rows as fit `budget` when padded to the longest.
+    """Return where batches begin, int64 (k + 1,): as many rows as fit `budget` when padded to the
+    longest.
 
     A row that does not fit is a batch of its own.
     """

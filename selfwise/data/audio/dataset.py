@@ -99,7 +99,7 @@ class Recordings:
         return int(self.samples.sum()) / RATE
 
     def read(self, i: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Samples `start` to `stop` of recording i, float32 (s,), mono at 16 kHz.
+        """Return samples `start` to `stop` of recording i, float32 (s,), mono at 16 kHz.
 
         Only these are read. What lies behind the end is left out.
 
@@ -112,7 +112,7 @@ class Recordings:
         return self.store.read(int(self.rows[i]), start, stop)
 
     def take(self, rows: np.ndarray) -> "Recordings":
-        """Some of them as a set of their own; nothing is copied."""
+        """Return some of them as a set of their own; nothing is copied."""
         return replace(
             self,
             ids=take_rows(self.ids, rows),

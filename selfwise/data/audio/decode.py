@@ -49,7 +49,7 @@ class RecordingShape(NamedTuple):
 
 
 def scan_file(path: Path | str) -> tuple[RecordingShape, bool]:
-    """The shape of a file that is decoded once to its end, and whether it is silent.
+    """Return the shape of a file that is decoded once to its end, and whether it is silent.
 
     A wav, ogg or mp3 that was cut off is read as far as it goes, which a header does not tell.
 
@@ -71,7 +71,8 @@ def scan_file(path: Path | str) -> tuple[RecordingShape, bool]:
 def read_samples(
     path: Path | str, shape: RecordingShape, start: int, stop: int
 ) -> Float32[np.ndarray, "s"]:
-    """Samples `start` to `stop` of the file as it is at 16 kHz; no more than these are decoded.
+    """Return samples `start` to `stop` of the file as it is at 16 kHz; no more than these are
+    decoded.
 
     They are those of the whole resampled at once, to about 1e-6. Raises UnreadableFile.
     """
@@ -110,11 +111,11 @@ class SoundReader(Protocol):
         ...
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
-        """The whole file, `size` samples at a time or as the decoder has them."""
+        """Return the whole file, `size` samples at a time or as the decoder has them."""
         ...
 
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
-        """Up to `frames` samples from `start` on."""
+        """Return up to `frames` samples from `start` on."""
         ...
 
 

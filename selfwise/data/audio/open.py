@@ -43,7 +43,7 @@ def open_recordings(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Recordings:
-    """Recordings from anything that holds some.
+    """Return recordings from anything that holds some.
 
     Args:
         data: a folder, a .csv or .tsv with the columns path, label and group, one file (wav,
@@ -163,7 +163,8 @@ def _check_av(listing: Listing) -> None:
 def _choose_usable(
     listing: Listing, scanned: scan.Scan, skip_broken: bool
 ) -> tuple[np.ndarray, list[str]]:
-    """Rows that are left, and the others with the reason. Raises ValueError for broken files."""
+    """Return rows that are left, and the others with the reason. Raises ValueError for broken
+    files."""
     n, root = len(listing.paths), listing.root
     unusable = sorted([*scanned.broken, *scanned.unfit])
     if len(unusable) == n:

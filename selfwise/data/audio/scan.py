@@ -68,7 +68,8 @@ def scan_key(listing: Listing) -> str:
 
 
 def files_per_chunk(listing: Listing) -> int:
-    """How many files a process decodes at a time: one of them may be hours long, or a second."""
+    """Return how many files a process decodes at a time: one of them may be hours long, or a
+    second."""
     return int(
         np.clip(BYTES_PER_CHUNK * len(listing.sizes) // max(1, listing.sizes.sum()), 1, CHUNK)
     )
@@ -116,7 +117,7 @@ def _scan_all(home: Path, listing: Listing, workers: int | None, progress: Progr
 
 
 def _read_lines(path: Path) -> list[list]:
-    """The lines that are whole: a killed scan may have left half of one at the end."""
+    """Return the lines that are whole: a killed scan may have left half of one at the end."""
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     return [json.loads(line) for line in lines]
 

@@ -15,7 +15,7 @@ ChooseRows = Callable[[int, int, int, int], np.ndarray]
 
 
 def sample_epoch(n: int, batch: int, step: int, seed: int) -> np.ndarray:
-    """The rows of a step when every epoch is a permutation of its own: int64 (batch,)."""
+    """Return the rows of a step when every epoch is a permutation of its own: int64 (batch,)."""
     epoch, position = divmod(step, n // batch)
     return _order(n, seed, epoch)[position * batch : (position + 1) * batch]
 
@@ -63,11 +63,12 @@ class ImageSource:
         return self.count // self.size
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0 over all epochs."""
+        """Return the batch of a step, counted from 0 over all epochs."""
         return self._read(self._rows(step))
 
     def read_part(self, step: int, index: int, count: int) -> tuple[Batch, int, int]:
-        """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
+        """Return the part `index` of `count` of a step's batch, its first row, and rows of the
+        batch."""
         rows = self._rows(step)
         shard = shard_slice(len(rows), index, count)
         return self._read(rows[shard]), shard.start, len(rows)

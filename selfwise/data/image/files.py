@@ -31,7 +31,7 @@ class ReadOptions(NamedTuple):
 
     @property
     def file_channels(self) -> int:
-        """Files are colour unless grey is asked for."""
+        """Files are color unless gray is asked for."""
         return 3 if self.channels is None else self.channels
 
 
@@ -69,7 +69,7 @@ def check_headers(
 def drop_broken(
     listing: Listing, broken: Sequence[BrokenFile], *, checked: int, skip: bool
 ) -> tuple[np.ndarray, list[str]]:
-    """The rows that are left, and the ids of the broken among the `checked`.
+    """Return the rows that are left, and the ids of the broken among the `checked`.
 
     Raises ValueError that names three and says how many, unless `skip`; and if none is left.
     """
@@ -154,12 +154,12 @@ class FileImages:
         return replace(self, ids=ids, labels=labels, fingerprint=fingerprint)
 
     def decode_row(self, row: int) -> np.ndarray:
-        """The picture of a row, uint8 (c h w). Raises UnreadableFile."""
+        """Return the picture of a row, uint8 (c h w). Raises UnreadableFile."""
         path = os.path.join(self.root, self.ids[row])
         return decode_file(path, self.channels, self.decode)
 
     def _read_or_next(self, row: int) -> tuple[np.ndarray, int]:
-        """The picture of a row, or of the next that can be read, and which row that is."""
+        """Return the picture of a row, or of the next that can be read, and which row that is."""
         for candidate in range(row, row + len(self)):
             candidate %= len(self)
             name = self.ids[candidate]
@@ -211,7 +211,7 @@ def drop_unreadable(images: Images, *, workers: int | None = None) -> Images:
 
 
 def stack_on_canvas(pictures: Sequence[np.ndarray], index: np.ndarray) -> ImageBatch:
-    """Pictures (c h w) in the top left corners of the smallest common canvas."""
+    """Return pictures (c h w) in the top left corners of the smallest common canvas."""
     sizes = np.array([picture.shape[1:] for picture in pictures], dtype=np.int64)
     if (sizes == sizes[0]).all():
         return ImageBatch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(index))

@@ -28,7 +28,7 @@ LabelledSplit = tuple[
 
 
 def read_mnist(name: str, root: Path, split: str) -> LabelledSplit:
-    """A split of `mnist`, `fashionmnist` or `kmnist` from idx files anywhere below `root`.
+    """Return a split of `mnist`, `fashionmnist` or `kmnist` from idx files anywhere below `root`.
 
     Raises ValueError if they are missing, damaged, or there are several different ones.
     """
@@ -41,7 +41,7 @@ def read_mnist(name: str, root: Path, split: str) -> LabelledSplit:
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """A uint8 array from an idx file, plain or .gz (format: yann.lecun.com/exdb/mnist, end).
+    """Return a uint8 array from an idx file, plain or .gz (format: yann.lecun.com/exdb/mnist, end).
 
     Raises ValueError if the header is not that of unsigned bytes in so many dimensions, or if
     there are more or fewer bytes than it says.
@@ -68,7 +68,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def read_cifar(name: str, root: Path, split: str) -> LabelledSplit:
-    """A split of `cifar10` or `cifar100` (fine labels) in the binary version, below `root`.
+    """Return a split of `cifar10` or `cifar100` (fine labels) in the binary version, below `root`.
 
     A record is 1 label byte (CIFAR-100: coarse, fine) and 3x32x32 pixels
     (cs.toronto.edu/~kriz/cifar.html). The Python version is a pickle, which could run code when
@@ -93,7 +93,7 @@ def read_cifar(name: str, root: Path, split: str) -> LabelledSplit:
 
 
 def _find_idx(name: str, root: Path, start: str, dimensions: int) -> Path:
-    """The idx file of a data set; plain before .gz where both lie in one folder."""
+    """Return the idx file of a data set; plain before .gz where both lie in one folder."""
     file_names = [f"{start}{dot}idx{dimensions}-ubyte" for dot in "-."]
     path_by_folder: dict[Path, Path] = {}
     for file in (file + end for end in ("", ".gz") for file in file_names):

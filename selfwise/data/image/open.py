@@ -44,12 +44,12 @@ def open_images(
     labelled: bool = False,
     progress: Progress | None = None,
 ) -> Images:
-    """Images from anything that holds some.
+    """Return images from anything that holds some.
 
     Args:
         data: a folder, a .csv, .tsv, .npy or .npz file, the name of a data set (`digits`,
             `mnist:ROOT:test`), an array or tensor or a pair (x, y), or a map-style data set.
-        channels: 1 or 3; by default files are read in colour, arrays as they are.
+        channels: 1 or 3; by default files are read in color, arrays as they are.
         decode: longest allowed shorter side in px; larger files are shrunk to it.
         cache: decode once into a file: `auto` where the images are small, `yes`, or `no`.
         skip_broken: leave out files that cannot be read, and list them in `broken`.
@@ -164,7 +164,7 @@ def _complete_headers(
     broken: list[BrokenFile],
     reading: ReadOptions,
 ) -> tuple[np.ndarray, list[BrokenFile]]:
-    """Sizes of all files in order: those known, and those of the rest."""
+    """Return sizes of all files in order: those known, and those of the rest."""
     rows, checked_sizes = checked
     sizes = np.zeros((len(listing.paths), 2), dtype=np.int32)
     sizes[rows] = checked_sizes

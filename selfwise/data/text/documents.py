@@ -64,7 +64,7 @@ class Documents:
         return self._fingerprint()
 
     def pieces(self, first: int = 0) -> Iterator[CorpusPiece]:
-        """The text as a stream that is never in memory as a whole, from part `first` on."""
+        """Yield the text as a stream that is never in memory as a whole, from part `first` on."""
         before = sum(part.bytes for part in self.parts[:first])
         for number, part in enumerate(self.parts[first:], start=first):
             part.read = 0
@@ -121,7 +121,7 @@ class TextList:
 
 
 def open_documents(data: object, *, field: str = "", documents: str = "auto") -> Documents:
-    """Documents from anything that holds some.
+    """Return documents from anything that holds some.
 
     Args:
         data: a text file or a table (txt, jsonl, json, csv, tsv, parquet, arrow; also .gz and
@@ -182,7 +182,8 @@ def _open_path(data: str, field: str, mode: str) -> Documents:
 
 
 def _find_files(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
-    """All text files and tables below a folder with their forms, sorted, and what is left out.
+    """Return all text files and tables below a folder with their forms, sorted, and what is left
+    out.
 
     Hidden files and folders are passed over.
     """

@@ -64,7 +64,8 @@ class EncodePieces:
 
 
 def batch_pieces(pieces: Iterable[CorpusPiece], skip: int) -> Iterator[PieceBatch]:
-    """Pieces in batches of about a mebibyte of text, without the first `skip` of the first part."""
+    """Yield pieces in batches of about a mebibyte of text, without the first `skip` of the first
+    part."""
     texts: list[str] = []
     last: list[bool] = []
     size, part, number, first = 0, -1, 0, None
@@ -87,7 +88,7 @@ def batch_pieces(pieces: Iterable[CorpusPiece], skip: int) -> Iterator[PieceBatc
 def encode_all(
     job: EncodePieces, todo: Iterable[PieceBatch], *, workers: int | None, size: int
 ) -> Iterator[tuple[PieceBatch, EncodedPieces]]:
-    """Every batch with what became of it, in order; only a few are held at a time.
+    """Yield every batch with what became of it, in order; only a few are held at a time.
 
     `size`: about how many bytes of text there are in all.
     """

@@ -9,7 +9,7 @@ from selfwise.core.files import cache_dir, digest, hash_file, write_file
 
 
 def fingerprint_files(root: Path, files: Sequence[Path]) -> str:
-    """A digest of the names, below `root`, and of every byte of the files."""
+    """Return a digest of the names, below `root`, and of every byte of the files."""
     base = root if root.is_dir() else root.parent
     names = [os.fsencode(os.path.relpath(file, base)) for file in files]
     status = [file.stat() for file in files]

@@ -54,7 +54,7 @@ _DATASETS_FILES = ("dataset_info.json", "dataset_dict.json", "state.json")
 
 
 def detect_form(path: Path) -> str:
-    """How a file is read: .txt, a suffix of a table, or `wiki`.
+    """Return how a file is read: .txt, a suffix of a table, or `wiki`.
 
     Raises ValueError with one sentence for text with a structure that is not read here.
     """
@@ -113,7 +113,7 @@ def detect_forms(
 
 
 def _detect_without_suffix(path: Path) -> str:
-    """Files without a suffix are read in a folder if they are WikiExtractor's, or JSON."""
+    """Return files without a suffix are read in a folder if they are WikiExtractor's, or JSON."""
     try:
         form = detect_form(path)
     except ValueError:
@@ -122,7 +122,8 @@ def _detect_without_suffix(path: Path) -> str:
 
 
 def _has_text(path: Path, field: str) -> bool:
-    """Whether a .json file has a field of text: others are settings that lie beside a corpus."""
+    """Return whether a .json file has a field of text: others are settings that lie beside a
+    corpus."""
     if path.name in _DATASETS_FILES:
         return False
     start = _read_head(path)
@@ -132,7 +133,7 @@ def _has_text(path: Path, field: str) -> bool:
 
 
 def _is_json(start: bytes) -> bool:
-    """Whether text begins with an object, or with an array of objects or of texts."""
+    """Return whether text begins with an object, or with an array of objects or of texts."""
     text = start.decode("utf-8", "replace").lstrip()
     inside = text.removeprefix("[").lstrip()
     if not inside.startswith(('"', "{") if text.startswith("[") else "{"):
@@ -146,7 +147,7 @@ def _is_json(start: bytes) -> bool:
 
 
 def _read_head(path: Path) -> bytes:
-    """The first bytes of a file, uncompressed where its name says that it is compressed."""
+    """Return the first bytes of a file, uncompressed where its name says that it is compressed."""
     with path.open("rb") as raw:
         if path.suffix.lower() not in COMPRESSED:
             return _to_utf8(raw.read(HEAD_BYTES))
@@ -158,13 +159,13 @@ def _read_head(path: Path) -> bytes:
 
 
 def _to_utf8(start: bytes) -> bytes:
-    """The bytes without their mark; those of UTF-16 as UTF-8."""
+    """Return the bytes without their mark; those of UTF-16 as UTF-8."""
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         return start.decode("utf-16", "ignore").encode("utf-8", "ignore")
     return start.removeprefix(b"\xef\xbb\xbf")
 
 
 def check_plain_text(path: Path) -> None:
-    """Raises ValueError with one sentence for what is not plain text."""
+    """Raise ValueError with one sentence for what is not plain text."""
     if detect_form(path) != ".txt":
         raise ValueError(f"{path}: these are structured documents, not one text per line")

@@ -49,7 +49,7 @@ class HubColumn:
 
 
 def open_hub(source: str, field: str) -> tuple[HubColumn, str]:
-    """The part for `hub:NAME:SPLIT` (`train` without a split), and its fingerprint.
+    """Return the part for `hub:NAME:SPLIT` (`train` without a split), and its fingerprint.
 
     Raises ValueError if the extra is not installed, or the library finds no such data set.
     """
@@ -62,7 +62,8 @@ def open_hub(source: str, field: str) -> tuple[HubColumn, str]:
 
 
 def load_split(source: str, name: str, *, split: str, config: str | None = None) -> HubRows:
-    """A split of a data set of the hub, as the library `datasets` keeps it. `source` is for errors.
+    """Return a split of a data set of the hub, as the library `datasets` keeps it. `source` is for
+    errors.
 
     Raises ValueError if the extra is not installed, or the library finds no such data set.
     """

@@ -52,7 +52,7 @@ class Texts:
         return len(self.texts)
 
     def take(self, rows: np.ndarray) -> "Texts":
-        """Some of them, in the order of `rows`."""
+        """Return some of them, in the order of `rows`."""
         return replace(
             self,
             ids=take_rows(self.ids, rows),
@@ -64,7 +64,7 @@ class Texts:
 
 
 def open_texts(data: object, *, field: str = "", label: str = "", labelled: bool = False) -> Texts:
-    """Texts from anything that holds some.
+    """Return texts from anything that holds some.
 
     Args:
         data: a csv, tsv, jsonl or parquet file (also .gz and .zst), a folder of txt files, one
@@ -125,7 +125,8 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
 
 
 def _from_folder(root: Path) -> Texts:
-    """Each file of plain text is a text; its label is the first folder on its way, if all have one.
+    """Return each file of plain text is a text; its label is the first folder on its way, if all
+    have one.
 
     How many other files there are is said on stderr.
     """
@@ -219,7 +220,7 @@ def _add_multiline_cells(
 
 
 def _check_swallowed_rows(cells: Sequence[_MultilineCell], labels: set[Label]) -> None:
-    """Raises ValueError for a text whose lines have labels: two stray marks made one row of many.
+    """Raise ValueError for a text whose lines have labels: two stray marks made one row of many.
 
     Strict parsing does not see it. A line that began with the text ends with the cells behind it;
     the last one began with those before it. Prose has a space behind its commas.

@@ -30,7 +30,7 @@ Row = dict[str, object]
 
 
 def read_texts(path: Path, kind: str, field: str, report_bytes: ReportBytes) -> Iterator[TextPiece]:
-    """The documents in the column `field`, one for each row that has text there.
+    """Yield the documents in the column `field`, one for each row that has text there.
 
     Without a `field`, the column that has one of the usual names. Raises ValueError for a column
     that is not there, for text that is none, and for malformed rows, naming file and line.
@@ -67,7 +67,8 @@ def read_rows(
 def choose_column(
     names: Sequence[str], requested: str, where: str, usual: Sequence[str] = TEXT_FIELDS
 ) -> str:
-    """The column that is meant. Raises ValueError if it is not there or cannot be guessed."""
+    """Return the column that is meant. Raises ValueError if it is not there or cannot be
+    guessed."""
     if requested:
         if requested not in names:
             raise ValueError(explain_missing(where, requested, names))
@@ -86,7 +87,7 @@ def choose_column(
 
 
 def _check_only_name(name: str, where: str) -> None:
-    """Raises ValueError for the only name of a table that may be several names, or a text."""
+    """Raise ValueError for the only name of a table that may be several names, or a text."""
     if mark := next((mark for mark in ";\t|" if mark in name), None):
         question = f"one field, {name[:80]!r}: does {mark!r} separate the fields?"
         raise ValueError(f"{where}: {question} A csv uses commas, a tsv tabs")
@@ -96,7 +97,7 @@ def _check_only_name(name: str, where: str) -> None:
 
 
 def explain_missing(where: str, field: str, names: Sequence[str]) -> str:
-    """The sentence for a field that is not there: the nearest one, and all."""
+    """Return the sentence for a field that is not there: the nearest one, and all."""
     hint = did_you_mean(field, names)
     listed = f" (the file has: {', '.join(names)})" if "mean" in hint else ""
     return f"{where}: there is no field {field!r}{listed}{hint}"
@@ -121,7 +122,7 @@ def _read_jsonl(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Ro
 
 
 def _read_json(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Row]]:
-    """The rows of a .json file: an array of objects or of texts, or jsonl by another name."""
+    """Yield the rows of a .json file: an array of objects or of texts, or jsonl by another name."""
     for number, value in read_json_values(path, report_bytes):
         row = {"text": value} if isinstance(value, str) else value
         if not isinstance(row, dict):
@@ -134,7 +135,7 @@ def _read_json(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Row
 
 
 def _check_characters(row: Row, where: str) -> None:
-    """Raises ValueError for half a character, which JSON can spell and no text can hold."""
+    """Raise ValueError for half a character, which JSON can spell and no text can hold."""
     for name, value in row.items():
         half = HALF_CHARACTER.search(value) if isinstance(value, str) else None
         if half:

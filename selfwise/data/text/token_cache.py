@@ -99,7 +99,7 @@ def _write_all(
 
 
 def _resume_journal(half: Path, files: Mapping[str, IO[bytes]]) -> dict[str, int]:
-    """The journal of an earlier build, with its files cut back to what was safe."""
+    """Return the journal of an earlier build, with its files cut back to what was safe."""
     path = half / "journal.json"
     journal = json.loads(path.read_text()) if path.is_file() else dict(EMPTY_JOURNAL)
     for name, file in files.items():

@@ -33,7 +33,7 @@ class StemEncoder(Encoder[AudioBatch], Protocol):
     """An encoder that also gives the input of its first layer."""
 
     def layers(self, batch: AudioBatch) -> list[Tensor]:
-        """Frames (b t d): the input of the first layer, and the output of each layer."""
+        """Return frames (b t d): the input of the first layer, and the output of each layer."""
         ...
 
 
@@ -47,7 +47,7 @@ class _EncodeOptions:
 
 
 def check_pooling(name: str) -> None:
-    """Raises ValueError unless the name is empty or one of POOLINGS."""
+    """Raise ValueError unless the name is empty or one of POOLINGS."""
     if name and name not in POOLINGS:
         raise ValueError(f"unknown pooling {name!r}{did_you_mean(name, POOLINGS)}")
 
@@ -63,7 +63,7 @@ def extract_features(
     progress: Progress | None = None,
     compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n d"]:
-    """Features of every recording, in the order of the data: the mean over its real frames.
+    """Return features of every recording, in the order of the data: the mean over its real frames.
 
     `mean+deviation` has the deviation of every number over the frames behind the means, (n, 2 d).
     `layer` None is the encoder's output, a number one of `encoder.hidden`, negative from the last.
@@ -97,7 +97,7 @@ def extract_layers(
     progress: Progress | None = None,
     compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n L d"]:
-    """Features of every recording from each layer of `encoder.hidden`, in one pass.
+    """Return features of every recording from each layer of `encoder.hidden`, in one pass.
 
     `extract_layers(...)[:, k]` equals `extract_features(..., layer=k)`. A probe of every layer,
     and `fit_layer_mix` too, cost one pass over the data. With `stem` the input of the first layer
@@ -118,7 +118,7 @@ def extract_layers(
 def compute_mfcc_statistics(
     recordings: Recordings, *, progress: Progress | None = None
 ) -> Float32[np.ndarray, "n 78"]:
-    """The raw baseline: mean and deviation of 39 MFCC over the frames of every recording.
+    """Return the raw baseline: mean and deviation of 39 MFCC over the frames of every recording.
 
     100 frames a second. Recordings above two minutes are read in pieces: at each seam one frame is
     missing and deltas are those of an edge.
@@ -143,7 +143,8 @@ def _encode_recordings(
     read: ComputeFrames,
     options: _EncodeOptions,
 ) -> Float32[np.ndarray, "n L d"]:
-    """Statistics of the frames from `read`, with the encoder on the device, in evaluation mode."""
+    """Return statistics of the frames from `read`, with the encoder on the device, in evaluation
+    mode."""
     if options.pooling not in POOLINGS:
         nearest = did_you_mean(options.pooling, POOLINGS)
         raise ValueError(f"unknown pooling {options.pooling!r}{nearest}")
@@ -172,7 +173,8 @@ def _compute_statistics(
     progress: Progress | None,
     env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n L d"]:
-    """Means over the frames of each recording, and their deviations behind them if asked for."""
+    """Return means over the frames of each recording, and their deviations behind them if asked
+    for."""
     if not len(recordings):
         raise ValueError("there are no recordings to compute features of")
     short = np.flatnonzero(recordings.samples < WINDOW)[:1]
@@ -198,7 +200,7 @@ def _compute_statistics(
 
 
 def _read_batch(batch: AudioBatch, read: ComputeFrames, hop: int) -> Arrays:
-    """Which recordings a batch is of, how many frames of each, and their moments."""
+    """Return which recordings a batch is of, how many frames of each, and their moments."""
     count = _count_frames(batch, hop)
     return (batch.index.numpy(), count.numpy(), *_compute_moments(read(batch), count))
 
@@ -248,7 +250,7 @@ def _count_frames(batch: AudioBatch, hop: int) -> Int64[Tensor, "b"]:
 def _compute_moments(
     layers: list[Tensor], count: Int64[Tensor, "b"]
 ) -> tuple[Float32[np.ndarray, "b L d"], Float32[np.ndarray, "b L d"]]:
-    """Means of real frames, and sums of their squared distances from them, of each layer."""
+    """Return means of real frames, and sums of their squared distances from them, of each layer."""
     t, device = layers[0].shape[1], layers[0].device
     assert t >= int(count.max()), (layers[0].shape, count)
     num_frames = count.to(device)[:, None, None].clamp(min=1)

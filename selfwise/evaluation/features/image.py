@@ -44,7 +44,7 @@ def extract_features(
     workers: int = 0,
     compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n d"]:
-    """Pooled features of every image, in the order of the data set.
+    """Return pooled features of every image, in the order of the data set.
 
     The encoder runs as `compute` says, in eval mode without gradients; then its device and the mode
     of each of its modules are what they were. `layer` None is the encoder's output, a number one of
@@ -83,7 +83,7 @@ def extract_layers(
     workers: int = 0,
     compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n L d"]:
-    """Pooled features of every image from each layer of `encoder.hidden`, in one pass.
+    """Return pooled features of every image from each layer of `encoder.hidden`, in one pass.
 
     For encoders whose layers are all equally wide, such as transformers.
     `extract_layers(...)[:, k]` equals `extract_features(..., layer=k)`, which also explains the
@@ -99,10 +99,11 @@ def extract_layers(
 
 
 def extract_pixels(images: Images, *, size: int, batch: int = 512) -> Float32[np.ndarray, "n d"]:
-    """The raw input as features: evaluation views, flattened (channels, rows, columns), 0 to 1.
+    """Return the raw input as features: evaluation views, flattened (channels, rows, columns), 0 to
+    1.
 
     Views of more than 64 px are made at 32 px, of the same part of the image: 3,072 numbers a
-    colour image, where 224 px would be 150,528.
+    color image, where 224 px would be 150,528.
     """
     side = RAW_SIDE if size > MAX_WHOLE_SIZE else size
     image_views = iterate_views(
@@ -112,7 +113,8 @@ def extract_pixels(images: Images, *, size: int, batch: int = 512) -> Float32[np
 
 
 def encode_to_layer(encoder: Encoder[Input], x: Input, layer: int | None) -> Features:
-    """The encoder's output for None, or what its layer of that number says; negative from the last.
+    """Return the encoder's output for None, or what its layer of that number says; negative from
+    the last.
 
     Raises ValueError if there is no such layer.
     """
@@ -120,7 +122,7 @@ def encode_to_layer(encoder: Encoder[Input], x: Input, layer: int | None) -> Fea
 
 
 def select_layer(layers: Sequence[LayerOutput], layer: int) -> LayerOutput:
-    """The features of the layer of that number. Raises ValueError if there is none."""
+    """Return the features of the layer of that number. Raises ValueError if there is none."""
     if not -len(layers) <= layer < len(layers):
         raise ValueError(
             f"layer {layer} does not exist: the encoder has layers 0 to {len(layers) - 1}"
@@ -137,7 +139,7 @@ def iterate_views(
     device: torch.device | str = "cpu",
     workers: int = 0,
 ) -> Iterator[Float[Tensor, "b c s s"]]:
-    """The evaluation views of each group of rows, on the device; `workers` processes read."""
+    """Yield the evaluation views of each group of rows, on the device; `workers` processes read."""
     fraction = choose_crop_fraction(size) if fraction is None else fraction
     check_temporary_folder(workers)
     # a generator of its own: the loader would draw its seed from the global one
@@ -192,7 +194,7 @@ def load_or_compute(
     *,
     env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n *layers d"]:
-    """The features filed under `key`, computed and filed if they are not there.
+    """Return the features filed under `key`, computed and filed if they are not there.
 
     Of several processes the first one looks and files, and all compute.
 

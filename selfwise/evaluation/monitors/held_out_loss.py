@@ -31,7 +31,7 @@ class TextRows(Protocol):
 
 
 def sample_text_batches(source: TextRows, *, tokens: int = MAX_TOKENS) -> HeldOutBatches:
-    """Rows of text from all over a source that gives row r as `source.rows(r)`."""
+    """Return rows of text from all over a source that gives row r as `source.rows(r)`."""
     n = source.plan(0).size
     rows = np.linspace(0, n - 1, min(n, max(1, tokens // source.length))).astype(np.int64)
     groups = np.split(rows, range(BATCH_ROWS, len(rows), BATCH_ROWS))
@@ -53,12 +53,12 @@ class HeldOutLoss:
         return {f"val/{name}": value for name, value in self.measure(method).items()}
 
     def measure(self, method: Method) -> dict[str, float]:
-        """The mean of every term and metric over all examples."""
+        """Return the mean of every term and metric over all examples."""
         return {name: float(term.mean) for name, term in self.terms(method).items()}
 
     @torch.no_grad()
     def terms(self, method: Method) -> dict[str, Term]:
-        """Sums and counts of every term and metric over all examples."""
+        """Return sums and counts of every term and metric over all examples."""
         device = next(method.parameters()).device
         sums: dict[str, Term] = {}
         with evaluation_mode(method, device):

@@ -21,7 +21,7 @@ ACCURACY, CHOSEN_K = "knn_top1", "knn_k"  # as they are logged
 
 
 class OnlineKNN:
-    """Accuracy of the weighted kNN on labelled examples that are held out from it.
+    """Accuracy of the weighted kNN on labeled examples that are held out from it.
 
     At its first evaluation k is chosen on the reference examples, as `choose_k` does. Every line
     of the log has it, and a resumed run takes it from there, so that it finds the same numbers;

@@ -24,7 +24,8 @@ COLLAPSED_UNIFORMITY, COLLAPSED_RANK_SHARE, COLLAPSED_RANK = -0.05, 0.01, 2.0
 
 
 def alignment(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Mean squared distance of the pairs (a_i, b_i) on the unit sphere, 0 to 4; 0 is perfect.
+    """Return the mean squared distance of the pairs (a_i, b_i) on the unit sphere, 0 to 4; 0 is
+    perfect.
 
     Two views of each example are a pair. Wang & Isola 2020, arXiv:2005.10242, with alpha = 2.
     """
@@ -42,9 +43,9 @@ def uniformity(z: Float[Tensor, "n d"], t: float = 2.0) -> Float[Tensor, ""]:
 
 
 def rank_me(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """The effective rank: exp of the entropy of the singular values, 1 to min(n, d).
+    """Return the effective rank: exp of the entropy of the singular values, 1 to min(n, d).
 
-    The rows are neither centred nor normalised. Garrido et al. 2023, arXiv:2210.02885. 1 also
+    The rows are neither centered nor normalized. Garrido et al. 2023, arXiv:2210.02885. 1 also
     where all of `z` is zero.
     """
     values = torch.linalg.svdvals(z)
@@ -131,7 +132,7 @@ def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
 
 
 def _find_pair(view: object) -> list[Tensor]:
-    """The two views of a method that makes two, otherwise none."""
+    """Return the two views of a method that makes two, otherwise none."""
     pair = [getattr(view, name, None) for name in ("a", "b")]
     return pair if all(isinstance(one, Tensor) for one in pair) else []  # type: ignore[return-value]
 

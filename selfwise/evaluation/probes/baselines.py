@@ -34,7 +34,7 @@ def extract_untrained(
     seeds: Sequence[int] = (0, 1, 2),
     device: torch.device | str = "cpu",
 ) -> list[FeatureSplit]:
-    """Features of fresh initialisations, one for each seed, after `estimate_batch_norm`.
+    """Return features of fresh initializations, one for each seed, after `estimate_batch_norm`.
 
     `fresh(seed)` makes the encoder with random weights. `embed` computes features as for the
     trained encoder, for example `partial(extract, size=size, device=device)`.

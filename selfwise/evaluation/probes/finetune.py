@@ -62,7 +62,7 @@ def _rank_rates(
     seed: int,
     rates: Sequence[float],
 ) -> list[float]:
-    """The rates to train with, best first; without those that diverge in the search."""
+    """Return the rates to train with, best first; without those that diverge in the search."""
     if len(rates) < 2:
         return list(rates) or [options.lr]
     assert train.labels is not None
@@ -93,7 +93,7 @@ def _train_and_predict(
     size: int,
     seed: int,
 ) -> Int64[np.ndarray, "m"]:
-    """Raises FloatingPointError if the loss or the outputs are no numbers any more."""
+    """Raise FloatingPointError if the loss or the outputs are no numbers any more."""
     method = build(seed)
     options = options.replace(batch_size=min(options.batch_size or len(train), len(train)))
     source = ImageSource(train, batch=options.batch_size, seed=seed, labelled=True)

@@ -37,7 +37,7 @@ def _require_labels(examples: LabelledExamples) -> np.ndarray:
 
 
 def relabel_examples(examples: Examples, classes: list[str]) -> Examples:
-    """The examples with labels that are places in `classes`, matched by name.
+    """Return the examples with labels that are places in `classes`, matched by name.
 
     Raises ValueError for a label with a name that `classes` lacks.
     """
@@ -55,7 +55,7 @@ def relabel_examples(examples: Examples, classes: list[str]) -> Examples:
 
 
 def check_classes_trained(train: LabelledExamples, test: LabelledExamples) -> None:
-    """Raises ValueError for a class of test examples of which there is no training example."""
+    """Raise ValueError for a class of test examples of which there is no training example."""
     if missing := _list_missing_classes(train, test):
         raise ValueError(
             f"--test has classes without an example in --train: {', '.join(missing[:3])}"
@@ -71,7 +71,7 @@ def _list_missing_classes(train: LabelledExamples, test: LabelledExamples) -> li
 
 
 def write_warnings(train: LabelledExamples, test: LabelledExamples) -> list[str]:
-    """Sentences on test examples that make a score less meaningful."""
+    """Return sentences on test examples that make a score less meaningful."""
     warnings = describe_overlap(count_overlap(train, test), len(test))
     if missing := _list_missing_classes(train, test):
         count = int((~np.isin(_require_labels(test), _require_labels(train))).sum())

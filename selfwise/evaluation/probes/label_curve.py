@@ -72,7 +72,7 @@ def draw_labels(
 
 
 class KNNVotes(NamedTuple):
-    """Predictions of nearest neighbours, and how many of them voted for each kind of features."""
+    """Predictions of nearest neighbors, and how many of them voted for each kind of features."""
 
     predicted: Int64[np.ndarray, "r m"]
     ks: tuple[int, ...]
@@ -116,7 +116,8 @@ def probe_features(
     groups: Int64[np.ndarray, "n"] | None = None,
     uses_seed: bool = False,
 ) -> Competitor:
-    """A probe of each kind of features, averaged: one for an encoder, three for untrained ones.
+    """Return a probe of each kind of features, averaged: one for an encoder, three for untrained
+    ones.
 
     `probe` None is `fit_linear`, with its search. Its folds hold out whole `groups` of the training
     examples, such as speakers, if the selected rows have more than one group. `uses_seed` means
@@ -167,7 +168,7 @@ def compute_label_curve(
     kind: str = "linear",
     progress: Callable[[str], None] | None = None,
 ) -> ProbeScore:
-    """Every competitor at every budget and seed, on the same draws of labels.
+    """Return every competitor at every budget and seed, on the same draws of labels.
 
     `competitors` has "pretrained", "untrained", "raw input" (`probe_score.REQUIRED`) and any
     others. `labels` are those of the training examples, `truth` those of the test examples. With
@@ -210,14 +211,15 @@ def compute_label_curve(
 
 
 def _is_fixed(predict: Competitor) -> bool:
-    """Whether equal labels always give equal predictions, whatever the seed."""
+    """Return whether equal labels always give equal predictions, whatever the seed."""
     return isinstance(predict, FeatureCompetitor) and not predict.uses_seed
 
 
 def _predict_draws(
     predict: Competitor, draws: Sequence[np.ndarray], seeds: Sequence[int]
 ) -> tuple[list[np.ndarray], tuple[int, ...]]:
-    """Predictions of a competitor for each seed, and the numbers of neighbours of kNN probes."""
+    """Return predictions of a competitor for each seed, and the numbers of neighbors of kNN
+    probes."""
     results = [predict(rows, seed) for rows, seed in zip(draws, seeds)]
     predicted = [result.predicted if isinstance(result, KNNVotes) else result for result in results]
     return predicted, tuple(
@@ -228,7 +230,8 @@ def _predict_draws(
 def count_confusions(
     predicted: Sequence[Int64[np.ndarray, "*r m"]], truth: Int64[np.ndarray, "m"], *, n: int
 ) -> list[list[int]]:
-    """How often each of n classes (rows) was taken for each (columns), over all predictions."""
+    """Return how often each of n classes (rows) was taken for each (columns), over all
+    predictions."""
     counts = np.zeros(n * n, dtype=np.int64)
     for predictions in predicted:
         cells = n * truth + predictions.reshape(-1, len(truth))
@@ -239,5 +242,5 @@ def count_confusions(
 def _score_examples(
     predicted: Int64[np.ndarray, "*r m"], truth: Int64[np.ndarray, "m"]
 ) -> Float[np.ndarray, "m"]:
-    """How often each test example was right, over the repetitions."""
+    """Return how often each test example was right, over the repetitions."""
     return (predicted == truth).reshape(-1, len(truth)).mean(axis=0)

@@ -75,7 +75,7 @@ def leave_one_group_out(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> LeaveOneGroupOutResult:
-    """Each group in turn is tested on, with a probe that learned from all other groups.
+    """Return each group in turn is tested on, with a probe that learned from all other groups.
 
     `features` are candidates to choose among (layers, say). For every group that is left out, the
     candidate and its penalty are those of the highest accuracy over inner folds, which hold out
@@ -161,7 +161,7 @@ def choose_candidate(
     groups: Int64[np.ndarray, "n"] | None = None,
     seed: int = 0,
 ) -> CandidateChoice:
-    """A probe of every candidate, and which of them did best on held-out labels of `train`.
+    """Return a probe of every candidate, and which of them did best on held-out labels of `train`.
 
     Raises ValueError if there are no candidates, or `fit_linear` does.
     """
@@ -181,7 +181,7 @@ def choose_candidate(
 def _average_candidates(
     choices: Sequence[CandidateChoice], truths: Sequence[np.ndarray]
 ) -> dict[str, float]:
-    """Mean accuracy of every candidate over the tests."""
+    """Return the mean accuracy of every candidate over the tests."""
     return {
         name: float(np.mean([np.mean(c.predicted[name] == t) for c, t in zip(choices, truths)]))
         for name in choices[0].predicted

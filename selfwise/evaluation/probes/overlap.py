@@ -22,7 +22,7 @@ Key = Callable[[int], Hashable]  # of the example in a row
 
 
 def count_overlap(train: Sized, test: Sized) -> int:
-    """How many test examples have the content of a training example.
+    """Return how many test examples have the content of a training example.
 
     Texts are compared as they are; files byte by byte, where their lengths and a piece of the
     middle are the same; arrays pixel by pixel, recordings sample by sample. Of data sets from
@@ -51,7 +51,7 @@ def _filter_matches(rows: Iterable[int], key: Key, others: set[Hashable]) -> lis
 
 
 def _comparison_keys(one: object, other: object) -> list[Key]:
-    """Keys to compare one after the other: cheap ones first, whole examples last."""
+    """Return keys to compare one after the other: cheap ones first, whole examples last."""
     if isinstance(one, Texts):
         return [lambda row: (one.texts[row], one.pairs[row] if one.pairs is not None else "")]
     if isinstance(one, Recordings):
@@ -69,7 +69,7 @@ def _comparison_keys(one: object, other: object) -> list[Key]:
 
 
 def _item_key(images: object, row: int) -> Hashable:
-    """The row of a data set from Python."""
+    """Return the row of a data set from Python."""
     return (id(images.items), int(images.rows[row])) if isinstance(images, ItemImages) else None
 
 
@@ -96,7 +96,7 @@ def _hash_bytes(images: FileImages, row: int, piece: bool = False) -> str:
 
 
 def _hash_pixels(images: FileImages | ArrayImages, row: int) -> str:
-    """The picture without what fills up its canvas."""
+    """Return the picture without what fills up its canvas."""
     batch = images.read(np.array([row]))
     height, width = batch.x.shape[2:] if batch.extent is None else batch.extent[0].tolist()
     picture = np.ascontiguousarray(batch.x[0, :, :height, :width].numpy())

@@ -40,7 +40,8 @@ class _ClassIndex(NamedTuple):
     start: Int64[np.ndarray, "c"]  # where in `order` each class begins
 
     def of(self, rows: Int64[np.ndarray, "m"]) -> Int64[np.ndarray, "m w"]:
-        """All examples of the class of each row; smaller classes are filled up with the row."""
+        """Return all examples of the class of each row; smaller classes are filled up with the
+        row."""
         class_ids = self.class_ids[rows][:, None]
         column = np.arange(self.size[class_ids].max())
         inside = np.minimum(self.start[class_ids] + column, len(self.order) - 1)
@@ -54,7 +55,8 @@ def measure_retrieval(
     ks: Sequence[int] = KS,
     device: torch.device | str = "cpu",
 ) -> RetrievalMeasures:
-    """Each example in turn is the query, and all others are searched by their cosine with it.
+    """Return each example in turn is the query, and all others are searched by their cosine with
+    it.
 
     `recall@k`: whether one of the k nearest is of the query's class. With R others of that class,
     `R-precision` is their share among the R nearest, and `MAP@R` the sum of the precision at i
@@ -108,7 +110,7 @@ def _rank_classmates(
     *,
     min_rank: int,
 ) -> Int64[Tensor, "m w"]:
-    """The ranks at which each query finds its class `classmates`, ascending, from 1.
+    """Return the ranks at which each query finds its class `classmates`, ascending, from 1.
 
     They are right up to max(least, w); what is beyond stays beyond. `similarity` is written over.
     """
@@ -126,7 +128,7 @@ def _rank_classmates(
 
 
 def _sort_highest(values: Float[Tensor, "m n"], k: int) -> Float[Tensor, "m k"]:
-    """The k highest of each row, ascending."""
+    """Return the k highest of each row, ascending."""
     if values.device.type != "cpu":
         return values.topk(k, dim=1).values.flip(1)
     # numpy's take 0.1 s for 1,000 of 10,000 in 10,000 rows, `topk` 1.1 s and `sort` 6 s
@@ -138,7 +140,8 @@ def _sort_highest(values: Float[Tensor, "m n"], k: int) -> Float[Tensor, "m k"]:
 def _measure_queries(
     ranks: Int64[Tensor, "m w"], num_others: Int64[Tensor, "m"], ks: Sequence[int]
 ) -> dict[str, Float[Tensor, "m"]]:
-    """The measures of each query, from the ranks of its class and how many there are of it."""
+    """Return the measures of each query, from the ranks of its class and how many there are of
+    it."""
     home = float64_device(ranks.device)
     ranks, num_others = ranks.to(home), num_others.to(home)
     is_inside = ranks <= num_others[:, None]

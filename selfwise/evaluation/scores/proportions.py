@@ -8,7 +8,7 @@ Z = 1.959963984540054  # of the normal distribution, 95 %
 
 
 def wilson_interval(share: float, n: int) -> Interval:
-    """The 95 % interval of a share of n examples (Wilson 1927), 0 to 1.
+    """Return the 95 % interval of a share of n examples (Wilson 1927), 0 to 1.
 
     A mean over several fits on the same examples counts as one fit, so that its interval is too
     wide rather than too narrow. Raises ValueError without examples, or for a share outside 0 to 1.
@@ -22,7 +22,7 @@ def wilson_interval(share: float, n: int) -> Interval:
 
 
 def compare_shares(share_a: float, share_b: float, *, n: int) -> Interval:
-    """The 95 % interval of a - b, each a share of n examples (Newcombe 1998, method 10).
+    """Return the 95 % interval of a - b, each a share of n examples (Newcombe 1998, method 10).
 
     It takes the examples as independent. On shared examples, where two encoders mostly fail on
     the same ones, it is too wide rather than too narrow. Raises ValueError as `wilson_interval`.

@@ -21,7 +21,7 @@ class UnitAgreement(NamedTuple):
 def measure_agreement(
     units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]
 ) -> UnitAgreement:
-    """Phone-normalised mutual information and purities, of any labels (Hsu et al. 2021, eq. 5-7).
+    """Phone-normalized mutual information and purities, of any labels (Hsu et al. 2021, eq. 5-7).
 
     `pnmi` is I(label; unit) / H(label), natural logarithms cancelling out. It rises with the number
     of units, and so does the label purity; the unit purity falls: compare at one number of units.
@@ -50,7 +50,7 @@ def compute_pnmi(units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n
 def count_unit_pairs(
     units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]
 ) -> Int64[np.ndarray, "u l"]:
-    """How often each unit that occurs goes with each label that occurs, both ascending."""
+    """Return how often each unit that occurs goes with each label that occurs, both ascending."""
     real = units >= 0
     _, row = np.unique(units[real], return_inverse=True)
     _, column = np.unique(labels[real], return_inverse=True)
@@ -59,7 +59,7 @@ def count_unit_pairs(
 
 
 def compute_entropy(counts: Integer[np.ndarray, "k"]) -> float:
-    """The entropy of the shares of some counts, in nats."""
+    """Return the entropy of the shares of some counts, in nats."""
     shares: Float64[np.ndarray, "j"] = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 
@@ -67,7 +67,7 @@ def compute_entropy(counts: Integer[np.ndarray, "k"]) -> float:
 def flatten_units(
     units: Iterable[Integer[np.ndarray, "_"]], labels: Int64[np.ndarray, "r"]
 ) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
-    """Units of r recordings end to end, and beside each the label of its recording.
+    """Return units of r recordings end to end, and beside each the label of its recording.
 
     Raises ValueError if there are not as many recordings as labels.
     """

@@ -43,7 +43,8 @@ def from_hf(
     weights: Mapping[str, Tensor],
     preprocessor: JsonObject | None = None,
 ) -> BeitCheckpoint:
-    """A checkpoint of any Beit class, from its config.json, tensors, preprocessor_config.json.
+    """Return a checkpoint of any Beit class, from its config.json, tensors,
+    preprocessor_config.json.
 
     Raises ValueError with one sentence for a model that our encoders do not compute, and for
     weights that are missing or do not fit the config.
@@ -58,7 +59,7 @@ def from_hf(
 
 
 def from_timm(config: JsonObject, weights: Mapping[str, Tensor]) -> BeitCheckpoint:
-    """A checkpoint of timm's Beit, from its config.json and tensors, or of unilm's code.
+    """Return a checkpoint of timm's Beit, from its config.json and tensors, or of unilm's code.
 
     What the model is, its tensors say; the config is read for the statistics of its images. Raises
     ValueError with one sentence for weights that are missing or do not fit each other.
@@ -105,7 +106,7 @@ def to_hf(
 def _build_checkpoint(
     config: BeitConfig, weights: Weights, statistics: tuple[ChannelValues, ChannelValues]
 ) -> BeitCheckpoint:
-    """The tensors by our names, checked, for images of our statistics."""
+    """Return the tensors by our names, checked, for images of our statistics."""
     options, size, channels, config_notes = config
     units = len(weights["lm_head.weight"]) if "lm_head.weight" in weights else 0
     masked = options["norm"] == "tokens" and "layernorm.weight" in weights
@@ -156,7 +157,7 @@ def _fold_statistics(encoder: Weights, mean: Tensor, std: Tensor) -> None:
 
 
 def _per_channel(values: ChannelValues, channels: int) -> list[float]:
-    """A number for each channel; of three for one channel, the mean."""
+    """Return a number for each channel; of three for one channel, the mean."""
     numbers = (
         [float(v) for v in values] if isinstance(values, Sequence) else [float(values)] * channels
     )
@@ -164,7 +165,7 @@ def _per_channel(values: ChannelValues, channels: int) -> list[float]:
 
 
 def _standardize_names(weights: Mapping[str, Tensor]) -> Weights:
-    """The weights by the names of files, with the prefix of a class that has a head."""
+    """Return the weights by the names of files, with the prefix of a class that has a head."""
     bare = not any(name.startswith(PREFIX) for name in weights)
     standard = {}
     for name, weight in weights.items():

@@ -122,7 +122,8 @@ def read_timm(weights: Mapping[str, Tensor]) -> BeitConfig:
 
 
 def write_config(options: EncoderOptions, *, size: int, channels: int, masked: bool) -> JsonObject:
-    """The config.json of an encoder, of the class with a head for masked patches or without."""
+    """Return the config.json of an encoder, of the class with a head for masked patches or
+    without."""
     config = {theirs: options[ours] for ours, theirs in _FIELD_NAMES.items()}
     config |= {
         "architectures": ["BeitForMaskedImageModeling" if masked else "BeitModel"],

@@ -114,7 +114,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def read_weights(path: Path) -> Weights:
-    """The tensors of a .safetensors file, or of a .pth or .pt that holds nothing else.
+    """Return the tensors of a .safetensors file, or of a .pth or .pt that holds nothing else.
 
     Raises ValueError for other files, for broken ones, and for pickles with more than tensors.
     """

@@ -89,7 +89,8 @@ def from_hf(
     weights: Mapping[str, Tensor],
     preprocessor: JsonObject | None = None,
 ) -> HubertCheckpoint:
-    """A checkpoint of any Hubert class, from its config.json, tensors, preprocessor_config.json.
+    """Return a checkpoint of any Hubert class, from its config.json, tensors,
+    preprocessor_config.json.
 
     Raises ValueError with one sentence for a model that our encoders do not compute, and for
     weights that are missing or do not fit the config.
@@ -265,7 +266,8 @@ def _read_config(config: JsonObject) -> tuple[EncoderOptions, list[str]]:
 
 
 def _standardize_names(weights: Mapping[str, Tensor]) -> Weights:
-    """The weights by today's names, without the prefix that they have in a class with a head."""
+    """Return the weights by today's names, without the prefix that they have in a class with a
+    head."""
     standard = {}
     for name, weight in weights.items():
         name = name.removeprefix(PREFIX)

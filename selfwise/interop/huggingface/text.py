@@ -33,7 +33,7 @@ class TextCheckpoint(NamedTuple):
 
 
 def from_hf(config: JsonObject, weights: Mapping[str, Tensor]) -> TextCheckpoint:
-    """A checkpoint with or without heads, from its config.json and its tensors.
+    """Return a checkpoint with or without heads, from its config.json and its tensors.
 
     Raises ValueError with one sentence for a model that our encoders do not compute, and for
     weights that are missing or do not fit the config.
@@ -140,7 +140,8 @@ def _list_exported_heads(architecture: str, head: Mapping[str, Tensor]) -> set[s
 
 
 def _standardize_names(family: str, weights: Mapping[str, Tensor]) -> Weights:
-    """The weights by today's names: with the prefix, no gamma and beta, no constant buffers."""
+    """Return the weights by today's names: with the prefix, no gamma and beta, no constant
+    buffers."""
     table = TABLES[family]
     has_no_prefix = not any(name.startswith(table.prefix) for name in weights)
     own_modules = {part.split(".")[0] for part in [*table.top_level.values(), table.layer]}
@@ -220,7 +221,8 @@ def _is_identity(weight: Tensor, bias: Tensor) -> bool:
 def _gather_weights(
     family: str, names: Iterable[tuple[str, tuple[str, ...]]], weights: Weights, used: set[str]
 ) -> Weights:
-    """The weights by our names, of which the checkpoint has all parts; `used` gets theirs."""
+    """Return the weights by our names, of which the checkpoint has all parts; `used` gets
+    theirs."""
     gathered = {}
     for ours, theirs in names:
         if any(name not in weights for name in theirs):

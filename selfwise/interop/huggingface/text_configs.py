@@ -136,7 +136,7 @@ def _read_gpt2(fields: JsonObject) -> EncoderOptions:
 
 
 def write_config(family: str, options: EncoderOptions, vocabulary: Vocabulary) -> JsonObject:
-    """The config.json of an encoder, without `architectures`.
+    """Return the config.json of an encoder, without `architectures`.
 
     Raises ValueError with one sentence for what transformers' class of the family cannot be.
     """

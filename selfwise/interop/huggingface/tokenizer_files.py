@@ -24,7 +24,7 @@ _PAIR_PROCESSORS = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 def make_tokenizer_files(
     tokenizer: str, vocabulary: Vocabulary, *, model_type: str, length: int
 ) -> dict[str, JsonObject]:
-    """The contents of tokenizer.json, tokenizer_config.json and special_tokens_map.json.
+    """Return the contents of tokenizer.json, tokenizer_config.json and special_tokens_map.json.
 
     `model_type` is that of config.json. tokenizer.json gets the step that adds [CLS] and [SEP],
     where it has none and the family has them, and loses it for GPT-2.
@@ -112,7 +112,8 @@ def _add_special_ends(
 def _list_added_tokens(
     tokens: list[JsonObject], pieces: dict[int, str], vocabulary: Vocabulary
 ) -> list[JsonObject]:
-    """Every special token is matched as a whole where it stands in a text, as [MASK] must be."""
+    """Return every special token is matched as a whole where it stands in a text, as [MASK] must
+    be."""
     ids = {token["id"] for token in tokens}
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     new = [

@@ -53,7 +53,8 @@ class TimmConfig(NamedTuple):
 
 
 def write_config(model: TimmExport) -> JsonObject:
-    """The config.json. `crop_pct` and interpolation are those nearest to our own evaluation."""
+    """Return the config.json. `crop_pct` and interpolation are those nearest to our own
+    evaluation."""
     image_fields = {
         "input_size": [model.channels, model.size, model.size],
         "interpolation": "bicubic",
@@ -101,7 +102,7 @@ def image_statistics(config: Mapping[str, object]) -> tuple[list[float] | None, 
 
 
 def _merge_levels(config: Mapping[str, object]) -> JsonObject:
-    """All fields, those of the second level, `pretrained_cfg`, first: older files have none.
+    """Return all fields, those of the second level, `pretrained_cfg`, first: older files have none.
 
     Raises ValueError with one sentence for a second level that is none.
     """
@@ -147,7 +148,7 @@ def _image_shape(input_size: object, args: Mapping[str, object]) -> tuple[int | 
 
 
 def _are_sizes(values: object) -> TypeGuard[Sequence[int]]:
-    """Whether these are sides or channels."""
+    """Return whether these are sides or channels."""
     return (
         isinstance(values, list | tuple)  # as timm itself has them in Python
         and len(values) > 0

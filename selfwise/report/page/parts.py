@@ -15,7 +15,7 @@ Mark = Literal["", "right", "wrong"]  # of an answer
 
 
 class Picture(NamedTuple):
-    """An image, or a figure whose colours follow the page's."""
+    """An image, or a figure whose colors follow the page's."""
 
     data: bytes  # of a file in this form; of svg, markup that `figures.picture` made
     form: Literal["png", "jpeg", "svg"]
@@ -118,12 +118,12 @@ class Section(NamedTuple):
 
 
 def escape_invisible(text: str) -> str:
-    r"""The text with an escape such as \x00 for each character that no page may hold."""
+    r"""Return the text with an escape such as \x00 for each character that no page may hold."""
     return INVISIBLE.sub(_escape, text)
 
 
 def escape_all(tree: Tree) -> Tree:
-    """A part with `escape_invisible` applied to every text in it, at any depth."""
+    """Return a part with `escape_invisible` applied to every text in it, at any depth."""
     if isinstance(tree, str):
         return escape_invisible(tree)  # type: ignore[return-value]
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a NamedTuple takes them one by one

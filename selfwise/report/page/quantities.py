@@ -67,7 +67,7 @@ TITLES = {
 
 
 def is_percent(name: str) -> bool:
-    """Whether a value is a share, shown in percent."""
+    """Return whether a value is a share, shown in percent."""
     return name.endswith(PERCENT)
 
 
@@ -81,12 +81,12 @@ def plot_title(names: Sequence[str]) -> str:
 
 
 def row_title(name: str) -> str:
-    """A value in a table of values, with its unit."""
+    """Return a value in a table of values, with its unit."""
     bare = name.removeprefix(HELD_OUT)
     title = plot_title([bare]) + (", %" if is_percent(bare) else "")
     return f"{title}, held out" if bare != name else title
 
 
 def capitalize_first(text: str) -> str:
-    """The text with a capital letter at its beginning; the rest stays as it is."""
+    """Return the text with a capital letter at its beginning; the rest stays as it is."""
     return text[:1].upper() + text[1:]

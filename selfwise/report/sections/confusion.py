@@ -25,7 +25,7 @@ DARK_SHARE = 0.8  # share from which on a cell is too dark for the page's ink, l
 def build_parts(
     counts: Sequence[Sequence[int]], classes: Sequence[str], *, repeated: int = 1
 ) -> list[Picture | Table]:
-    """The matrix, where there are at most 30 classes, and the same in numbers.
+    """Return the matrix, where there are at most 30 classes, and the same in numbers.
 
     Args:
         counts: how often each class (rows) was taken for each (columns).
@@ -66,7 +66,7 @@ def _tabulate_classes(
 
 
 def _tabulate_confusions(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> list[Table]:
-    """The largest shares off the diagonal; nothing where all is right."""
+    """Return the largest shares off the diagonal; nothing where all is right."""
     wrong = shares - np.diag(np.diag(shares))
     order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
     pairs = [divmod(int(place), len(names)) for place in order]

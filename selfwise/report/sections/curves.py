@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 def build_sections(folders: Sequence[Path]) -> list[Section]:
-    """The curves of one run, or of several in the same plots.
+    """Return the curves of one run, or of several in the same plots.
 
     Args:
         folders: of the runs.
@@ -83,7 +83,8 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 
 
 def _build_health_section(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[Section]:
-    """Curves of the health of the vectors, where it was logged; settings are in the table alone."""
+    """Return curves of the health of the vectors, where it was logged; settings are in the table
+    alone."""
     plotted = [name for name in names if name in quantities.HEALTH]
     if not plotted:
         return []
@@ -95,7 +96,7 @@ def _build_health_section(runs: Sequence[LoggedRun], names: Sequence[str]) -> li
 def _group_by_plot(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[list[str]]:
     """What shares a plot: accuracies, and what is read against each other.
 
-    Where more than one run has any of it, each value has its own plot, and colours tell the runs
+    Where more than one run has any of it, each value has its own plot, and colors tell the runs
     apart.
     """
     groups: dict[str, list[str]] = {}
@@ -115,7 +116,7 @@ def _group_by_plot(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[list
 
 
 def _plot_apart(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[Picture]:
-    """A plot of the values for each group of runs whose values can be compared."""
+    """Return a plot of the values for each group of runs whose values can be compared."""
     groups = _group_runs(runs, names[0])
     if len(groups) < 2:
         return [_plot_quantities(runs, names)]
@@ -129,7 +130,7 @@ def _plot_apart(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[Picture
 
 
 def _group_runs(runs: Sequence[LoggedRun], name: str) -> list[list[str]]:
-    """The names of the runs that have a value, in groups that can be compared in it."""
+    """Return the names of the runs that have a value, in groups that can be compared in it."""
     return group_comparable(_select_records(runs, name), name)
 
 
@@ -159,7 +160,7 @@ def _plot_quantities(
     *,
     low: float | None = None,
 ) -> Picture:
-    """A plot of values of all runs that have them; held-out twins are dashed."""
+    """Return a plot of values of all runs that have them; held-out twins are dashed."""
     scale = 100 if quantities.is_percent(names[0]) else 1
     runs_with_any = select_runs_with(runs, names)
     lines = _make_lines(runs, names, log, scale)
@@ -197,11 +198,11 @@ def _make_lines(
     log: Callable[[LoggedRun], Logged],
     scale: int,
 ) -> list[Line]:
-    """A line for each value that was logged, thinned; colours are of runs, or of values."""
+    """Return a line for each value that was logged, thinned; colors are of runs, or of values."""
     lines, several = [], len(select_runs_with(runs, names)) > 1
     pairs = [(i, k, run, name) for i, run in enumerate(runs) for k, name in enumerate(names)]
     for i, k, run, name in pairs:
-        # no colour of another run stands for a second value
+        # no color of another run stands for a second value
         shade = (
             choose_line_color(i)
             if not k
@@ -227,7 +228,7 @@ def _make_lines(
 
 
 def _name_line(name: str, prefix: str, *, alone: bool) -> str:
-    """A line of a single run."""
+    """Return a line of a single run."""
     if alone:
         return "held out" if prefix else "training"
     bare = name.removesuffix("_accuracy").replace("_", " ") if name != "accuracy" else name
@@ -240,7 +241,8 @@ def _collect_rows(
     names: Sequence[str],
     log: Callable[[LoggedRun], Logged] = get_metrics,
 ) -> list[list[str]]:
-    """A line for each value of each run: what a figure shows, for those who do not see it."""
+    """Return a line for each value of each run: what a figure shows, for those who do not see
+    it."""
     rows = []
     for name in names:
         for prefix in ("", quantities.HELD_OUT):

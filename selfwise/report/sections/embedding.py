@@ -1,6 +1,6 @@
 """What the encoder finds alike: a map of some examples, and the nearest to a few of them.
 
-The map is t-SNE (van der Maaten and Hinton, 2008) of unit vectors, so that its neighbourhoods are
+The map is t-SNE (van der Maaten and Hinton, 2008) of unit vectors, so that its neighborhoods are
 those of the cosine; it starts from the principal components, which keeps what is far apart apart
 (Kobak and Berens, 2019).
 """
@@ -23,7 +23,7 @@ from selfwise.report.page.pixels import encode_pixels
 from selfwise.runs.open import Run
 
 MAX_EXAMPLES, MIN_EXAMPLES = 600, 12  # on the map; with fewer there is none
-PERPLEXITY = 30.0  # neighbours that count, as is usual
+PERPLEXITY = 30.0  # neighbors that count, as is usual
 NUM_QUERIES, NUM_NEAREST = 6, 7  # examples, and the nearest of each that fit the page
 NUM_LISTED = 4  # the nearest ones of a text or recording
 POINT_SIDE, ROW_SIDE = 64, 96  # px: the longest sides of pictures on the map and in rows
@@ -41,7 +41,7 @@ class EmbeddedExamples(NamedTuple):
     groups: list[str]  # the classes' names; empty without labels
 
     def name_within_class(self, row: int) -> str:
-        """The name below its class: without the class's folder."""
+        """Return the name below its class: without the class's folder."""
         return self.names[row].removeprefix(f"{self.groups[row]}/" if self.groups else "")
 
     def describe(self, row: int) -> str:
@@ -50,7 +50,8 @@ class EmbeddedExamples(NamedTuple):
 
 
 def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int) -> list[Section]:
-    """A map of at most 600 examples, drawn by the seed, and the nearest neighbours of six of them.
+    """Return a map of at most 600 examples, drawn by the seed, and the nearest neighbors of six of
+    them.
 
     The same run, examples and seed give the same sections; on the CPU, bit for bit.
 
@@ -74,7 +75,7 @@ def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int
 
 
 def _name_classes(examples: Images | Texts | Recordings) -> list[str]:
-    """The name of each example's class; empty without labels."""
+    """Return the name of each example's class; empty without labels."""
     if examples.labels is None:
         return []
     assert examples.classes is not None, "labels are numbers of classes"
@@ -105,7 +106,7 @@ def _shorten_text(text: str) -> str:
 
 
 def _build_map_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
-    """The map, with what share of the examples has a nearest neighbour of its own class."""
+    """Return the map, with what share of the examples has a nearest neighbor of its own class."""
     n = len(sample.names)
     points = project_tsne(sample.vectors, seed=seed)
     about = (
@@ -134,7 +135,8 @@ def _describe_purity(sample: EmbeddedExamples) -> str:
 
 
 def project_tsne(vectors: Float32[np.ndarray, "n d"], *, seed: int) -> Float64[np.ndarray, "n 2"]:
-    """Each vector as a point, 0 to 1 in both directions. One thread, so that it is repeatable."""
+    """Return each vector as a point, 0 to 1 in both directions. One thread, so that it is
+    repeatable."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -150,7 +152,8 @@ def project_tsne(vectors: Float32[np.ndarray, "n d"], *, seed: int) -> Float64[n
 def find_nearest(
     vectors: Float32[np.ndarray, "n d"], queries: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The `count` others with the highest cosine to each of the asked rows, and these cosines.
+    """Return the `count` others with the highest cosine to each of the asked rows, and these
+    cosines.
 
     Vectors are of length 1; of equal ones the first comes first.
     """
@@ -161,7 +164,7 @@ def find_nearest(
 
 
 def _build_neighbour_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
-    """Rows of the nearest neighbours of a few examples."""
+    """Return rows of the nearest neighbors of a few examples."""
     n = len(sample.names)
     queries = shuffle_indices(n, seed, "report neighbours")[:NUM_QUERIES]
     is_listed = isinstance(sample.examples, Texts | Recordings)
@@ -202,7 +205,7 @@ def _draw_neighbours(
 def _encode_pictures(
     run: Run, sample: EmbeddedExamples, rows: Sequence[int], longest: int
 ) -> list[Picture]:
-    """Images as the encoder sees them, in small; of text and sound there are none."""
+    """Return images as the encoder sees them, in small; of text and sound there are none."""
     if isinstance(sample.examples, Texts | Recordings):
         return []
     size, rows = run.size, list(rows)

@@ -28,7 +28,7 @@ GlueTable = Mapping[str, Any]  # a table, as it was left
 
 
 def build_sections(folders: Sequence[Path]) -> list[Section]:
-    """The tables of one run, or those of the newest weights of several, side by side.
+    """Return the tables of one run, or those of the newest weights of several, side by side.
 
     Raises ValueError for a file that is none of GLUE.
     """
@@ -55,7 +55,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 
 
 def read_newest_tables(folder: Path) -> list[GlueTable]:
-    """The tables of the newest weights of a run, one for each mode that was measured."""
+    """Return the tables of the newest weights of a run, one for each mode that was measured."""
     step = find_newest_step(folder)
     return [table for table in logs_and_scores.read_glue_tables(folder) if table["step"] == step]
 
@@ -67,7 +67,7 @@ def find_newest_step(folder: Path) -> int:
 
 
 def write_lead(folder: Path) -> str:
-    """The mean of the tasks beside those of the baselines."""
+    """Return the mean of the tasks beside those of the baselines."""
     sentences = []
     for table in read_newest_tables(folder):
         averages = table["averages"]
@@ -88,7 +88,7 @@ def write_lead(folder: Path) -> str:
 def _build_single_section(
     table: GlueTable, *, newest: int | None = None, name: str = ""
 ) -> Section:
-    """A table of a single run."""
+    """Return a table of a single run."""
     is_old = newest is not None and table["step"] != newest
     title = f"GLUE, {table['mode']}" + (f", {name}" if name else "")
     title += f", step {table['step']:,}" if is_old else ""
@@ -120,7 +120,7 @@ def _make_series(table: GlueTable, competitor: str, name: str, color: str) -> Se
 
 
 def _choose_first_metrics(table: GlueTable) -> list[Place]:
-    """The first metric of each task, which is the one that is compared."""
+    """Return the first metric of each task, which is the one that is compared."""
     firsts: dict[str, Place] = {}
     for row in table["rows"]:
         firsts.setdefault(row["column"], (row["column"], row["metric"]))
@@ -143,7 +143,7 @@ def _tabulate_scores(table: GlueTable) -> Table:
 
 
 def _tabulate_differences(table: GlueTable) -> Table:
-    """How much better the encoder is than what it is compared with."""
+    """Return how much better the encoder is than what it is compared with."""
     rows = [
         [
             row["column"],
@@ -160,7 +160,7 @@ def _tabulate_differences(table: GlueTable) -> Table:
 
 
 def _format_difference(difference: Mapping[str, Any]) -> tuple[str, str]:
-    """A difference and its interval."""
+    """Return a difference and its interval."""
     low, high = 100 * difference["low"], 100 * difference["high"]
     return f"{100 * difference['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}"
 
@@ -185,7 +185,7 @@ def _format_score(values: Mapping[str, Any], table: GlueTable) -> str:
 
 
 def _build_combined_section(group: Mapping[str, GlueTable], colors: Mapping[str, str]) -> Section:
-    """The tables of several runs in one mode as one, with a column for each run."""
+    """Return the tables of several runs in one mode as one, with a column for each run."""
     tables = list(group.values())
     mode = tables[0]["mode"]
     series = [_make_series(table, PRETRAINED, name, colors[name]) for name, table in group.items()]
@@ -209,7 +209,7 @@ def _index_rows(table: GlueTable) -> dict[Place, Mapping[str, Any]]:
 
 
 def _combine_scores(group: Mapping[str, GlueTable]) -> Table:
-    """The encoder of each run."""
+    """Return the encoder of each run."""
     tables = [(_index_rows(table), table) for table in group.values()]
     published = _collect_published(list(group.values()))
     rows = []
@@ -227,7 +227,7 @@ def _combine_scores(group: Mapping[str, GlueTable]) -> Table:
 
 
 def _combine_differences(group: Mapping[str, GlueTable]) -> Table:
-    """How much better each encoder is than what it was compared with."""
+    """Return how much better each encoder is than what it was compared with."""
     tables = [_index_rows(table) for table in group.values()]
     rows = []
     for place in dict.fromkeys(place for table in tables for place in table):
@@ -240,7 +240,7 @@ def _combine_differences(group: Mapping[str, GlueTable]) -> Table:
 
 
 def _format_cell(difference: Mapping[str, Any] | None) -> str:
-    """A difference with its interval and verdict; empty where it was not measured."""
+    """Return a difference with its interval and verdict; empty where it was not measured."""
     if difference is None:
         return ""
     points, interval = _format_difference(difference)
@@ -248,7 +248,7 @@ def _format_cell(difference: Mapping[str, Any] | None) -> str:
 
 
 def _combine_averages(group: Mapping[str, GlueTable]) -> list[Table]:
-    """The averages that any of the runs has."""
+    """Return the averages that any of the runs has."""
     averages = [table["averages"][PRETRAINED] for table in group.values()]
     names = dict.fromkeys(name for one in averages for name in one)
     rows = [[name, *(_format_mean(one.get(name)) for one in averages)] for name in names]

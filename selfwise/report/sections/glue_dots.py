@@ -15,7 +15,7 @@ Place = tuple[str, str]  # column and metric
 
 
 class Series(NamedTuple):
-    """What has one colour: an encoder, or bags of words."""
+    """What has one color: an encoder, or bags of words."""
 
     name: str
     color: str
@@ -26,7 +26,7 @@ class Series(NamedTuple):
 def draw_dots(
     series: Sequence[Series], places: Sequence[Place], published: Mapping[Place, float]
 ) -> Picture:
-    """All seeds of all series, at each place in its row, in percent.
+    """Return all seeds of all series, at each place in its row, in percent.
 
     Args:
         series: in their order from the top of a row.

@@ -36,7 +36,7 @@ class CurveEntry(NamedTuple):
 
 
 def choose_competitor_color(name: str, number: int) -> str:
-    """The colour of a competitor; of one that is not known, by its number."""
+    """Return the color of a competitor; of one that is not known, by its number."""
     return COMPETITOR_COLORS.get(name, choose_line_color(3 + number))
 
 
@@ -85,7 +85,8 @@ def plot_curve(entries: Sequence[CurveEntry], places: Sequence[int | str], about
 def place_budgets(
     entries: Sequence[CurveEntry], places: Sequence[int | str]
 ) -> dict[int | str, float]:
-    """Where each budget stands: its labels for each class; all labels are so many on average."""
+    """Return where each budget stands: its labels for each class; all labels are so many on
+    average."""
     numbers = [place for place in places if not isinstance(place, str)]
     budget_x: dict[int | str, float] = {place: float(place) for place in numbers}
     sizes_of_all = [entry.rows["all"]["n_train"] for entry in entries if "all" in entry.rows]
@@ -114,7 +115,8 @@ def _make_tick_labels(
 def plot_points(
     entries: Sequence[CurveEntry], places: Sequence[int | str], about: str, quantity: str
 ) -> Picture:
-    """A line for each entry (and measure), with its value as a point and its deviation as a bar."""
+    """Return a line for each entry (and measure), with its value as a point and its deviation as a
+    bar."""
     several = len(places) > 1
     lines = [(place, entry) for place in places for entry in entries if place in entry.rows]
     figure, axes = create_plot(
@@ -167,7 +169,7 @@ def _describe_last(entries: Sequence[CurveEntry], places: Sequence[int | str]) -
 
 
 def make_entries(score: ScoreGroup) -> list[CurveEntry]:
-    """The lines of a single run: the encoder and what it is compared with."""
+    """Return the lines of a single run: the encoder and what it is compared with."""
     return [
         CurveEntry(
             name,

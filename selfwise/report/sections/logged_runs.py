@@ -25,7 +25,7 @@ class LoggedRun(NamedTuple):
 
 
 def read_logs(name: str, folder: Path, record: RunRecord) -> LoggedRun:
-    """The logs of a run, as far as they can be drawn."""
+    """Return the logs of a run, as far as they can be drawn."""
     metrics = logs_and_scores.read_metrics(folder)
     timing = compute_rates(logs_and_scores.read_timing(folder), record)
     nonfinite = {
@@ -71,13 +71,13 @@ def list_quantities(logs: Iterable[Logged]) -> list[str]:
 
 
 def select_runs_with(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[LoggedRun]:
-    """The runs that have logged any of the values, in training or on what is held out."""
+    """Return the runs that have logged any of the values, in training or on what is held out."""
     keys = {prefix + name for name in names for prefix in ("", quantities.HELD_OUT)}
     return [run for run in runs if keys & {*run.metrics.names, *run.timing.names}]
 
 
 def thin_points(count: int) -> list[int]:
-    """Which of so many points are drawn: every k-th, and the last."""
+    """Return which of so many points are drawn: every k-th, and the last."""
     every = -(-count // MAX_POINTS)
     indices = list(range(0, count, every))
     return indices if not indices or indices[-1] == count - 1 else [*indices, count - 1]

@@ -27,7 +27,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 
 
 def _list_parts(steps: Sequence[NextStep], *headings: Heading) -> list[Part]:
-    """The steps with their commands; below the heading, where there are any."""
+    """Return the steps with their commands; below the heading, where there are any."""
     parts: list[Part] = list(headings) if steps else []
     for step in steps:
         parts.append(Paragraphs([step.text]))

@@ -105,12 +105,13 @@ def _compare_options(names: Sequence[str], run_records: Sequence[RunRecord]) -> 
 
 
 def _method_row(record: RunRecord, group: str) -> dict[str, str]:
-    """The method's name as a row of the options, where a reader looks for it."""
+    """Return the method's name as a row of the options, where a reader looks for it."""
     return {"method": record.method} if group == "options" else {}
 
 
 def _build_reproduce_section(folders: Sequence[Path], run_records: Sequence[RunRecord]) -> Section:
-    """The command of each run. It writes into a new folder, since no command overwrites a run."""
+    """Return the command of each run. It writes into a new folder, since no command overwrites a
+    run."""
     several = len(folders) > 1
     parts: list[Part] = []
     for name, folder, record in zip(shorten_folder_names(folders), folders, run_records):

@@ -55,7 +55,7 @@ def _list_sentences(score: ScoreGroup) -> list[str]:
 
 
 def _name_test_data(data: Mapping[str, str | None]) -> str:
-    """Where the test examples were; without any, a part of the others was taken."""
+    """Return where the test examples were; without any, a part of the others was taken."""
     test = data.get("test") or ""
     where = test or data.get("train") or ""
     if where in ("", FROM_PYTHON):
@@ -64,7 +64,7 @@ def _name_test_data(data: Mapping[str, str | None]) -> str:
 
 
 def draw_scores(entries: Sequence[CurveEntry], score: ScoreGroup, about: str = "") -> Picture:
-    """A curve where there are several label budgets, otherwise points beside their names."""
+    """Return a curve where there are several label budgets, otherwise points beside their names."""
     if score["kind"] != RETRIEVAL and len(score.places) > 1:
         return plot_curve(entries, score.places, about)
     if score["kind"] == RETRIEVAL:
@@ -75,7 +75,7 @@ def draw_scores(entries: Sequence[CurveEntry], score: ScoreGroup, about: str = "
 
 
 def format_difference(row: Row) -> list[str]:
-    """The difference to the encoder, its interval, and what that says."""
+    """Return the difference to the encoder, its interval, and what that says."""
     if "difference" not in row:
         return ["", "", ""]
     low, high = 100 * row["low"], 100 * row["high"]

@@ -24,7 +24,7 @@ from selfwise.runs.score_groups import (
 
 
 def build_sections(folders: Sequence[Path]) -> list[Section]:
-    """The scores of one run, or of several in the same figures.
+    """Return the scores of one run, or of several in the same figures.
 
     Args:
         folders: of the runs.
@@ -49,7 +49,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 
 
 def _build_single_section(score: ScoreGroup, title: str, *, step: int) -> Section:
-    """A score of a single run."""
+    """Return a score of a single run."""
     suffix = "" if score.newest else f", step {score['step']}"
     about = "" if score.newest else f"Of step {score['step']}, not the newest step, {step}. "
     parts: list[Part] = [draw_scores(make_entries(score), score), _tabulate_score(score)]
@@ -57,7 +57,7 @@ def _build_single_section(score: ScoreGroup, title: str, *, step: int) -> Sectio
 
 
 def _tabulate_score(score: ScoreGroup) -> Table:
-    """Each number with its deviation, and how much better the encoder is."""
+    """Return each number with its deviation, and how much better the encoder is."""
     retrieved = score["kind"] == RETRIEVAL
     head = ["measure" if retrieved else "labels per class", "encoder", "%"]
     rows, score_rows = [], score.rows

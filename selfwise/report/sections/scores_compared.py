@@ -28,7 +28,7 @@ STYLE_NAMES = {UNTRAINED: "dotted", RAW: "dashed", SUPERVISED: "dashed and dotte
 def build_compared_sections(
     names: Sequence[str], scores_of_runs: Sequence[Sequence[ScoreGroup]]
 ) -> list[Section]:
-    """Scores of several runs on the same test examples in the same figures."""
+    """Return scores of several runs on the same test examples in the same figures."""
     groups: dict[tuple[object, ...], dict[str, ScoreGroup]] = {}
     for name, scores in zip(names, scores_of_runs):
         for score in (score for score in scores if score.newest):
@@ -71,7 +71,7 @@ def _build_combined_section(
 
 
 def _tabulate_differences(group: Mapping[str, ScoreGroup], places: Sequence[int | str]) -> Table:
-    """How much better each encoder is than what it was compared with."""
+    """Return how much better each encoder is than what it was compared with."""
     rows = []
     for name, score in group.items():
         for other in score.competitors[1:]:
@@ -89,14 +89,15 @@ def _tabulate_differences(group: Mapping[str, ScoreGroup], places: Sequence[int 
 
 
 def _title_column(place: int | str) -> str:
-    """A label budget or measure as the head of a column."""
+    """Return a label budget or measure as the head of a column."""
     return place if isinstance(place, str) else describe_budget(place)
 
 
 def _make_curve_entries(
     group: Mapping[str, ScoreGroup], colors: Mapping[str, str]
 ) -> list[CurveEntry]:
-    """The encoder of each run, and what they are compared with: once, where it is the same."""
+    """Return the encoder of each run, and what they are compared with: once, where it is the
+    same."""
     main = [
         CurveEntry(name, colors[name], _select_rows(score, PRETRAINED))
         for name, score in group.items()

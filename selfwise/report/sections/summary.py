@@ -58,14 +58,14 @@ def write_title(folders: Sequence[Path]) -> str:
 
 
 def write_lead(folders: Sequence[Path]) -> str:
-    """The best score of a run beside its baselines; "" without one, and for several runs, whose
-    scores are in the ranking."""
+    """Return the best score of a run beside its baselines; "" without one, and for several runs,
+    whose scores are in the ranking."""
     return describe_best_score(folders[0]) if len(folders) == 1 else ""
 
 
 def describe_best_score(folder: Path) -> str:
-    """The highest accuracy that was measured, with its baselines, at the fewest and at the most
-    labels; without any, what is retrieved, or the mean on GLUE.
+    """Return the highest accuracy that was measured, with its baselines, at the fewest and at the
+    most labels; without any, what is retrieved, or the mean on GLUE.
 
     Raises ValueError for a file among the scores that is none.
     """
@@ -129,7 +129,7 @@ def shorten_data_name(where: str) -> str:
 
 
 def _format_duration(hours: float) -> str:
-    """A length of sound."""
+    """Return a length of sound."""
     return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
 
 
@@ -159,5 +159,6 @@ def _list_facts(folder: Path) -> dict[str, str]:
 
 
 def describe_batch(record: RunRecord) -> str:
-    """How many examples are in a step; where seconds of sound decide, their mean is known."""
+    """Return how many examples are in a step; where seconds of sound decide, their mean is
+    known."""
     return f"{'about ' if record.get('batch_seconds') else ''}{record.option('batch_size'):,}"

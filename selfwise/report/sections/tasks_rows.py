@@ -32,7 +32,7 @@ class TokenRows(NamedTuple):
 
 
 def make_rows(run: Run, texts: Texts, *, seed: int) -> TokenRows:
-    """Rows made of texts as the run makes them of its documents, each text a document.
+    """Return rows made of texts as the run makes them of its documents, each text a document.
 
     Texts that make no pairs, as single sentences, are rows of one text each.
 
@@ -116,7 +116,7 @@ def _encode_texts(
 
 
 def _join_pair(texts: Texts, row: int) -> str:
-    """A text, and the second one of its pair behind it."""
+    """Return a text, and the second one of its pair behind it."""
     return " ".join([texts.texts[row], *([texts.pairs[row]] if texts.pairs is not None else [])])
 
 
@@ -126,7 +126,7 @@ def _make_spans(sizes: np.ndarray) -> Spans:
 
 
 def _plan_single_texts(documents: Spans, length: int) -> EpochPlan:
-    """A row for each text, cut where it is too long."""
+    """Return a row for each text, cut where it is too long."""
     pieces = documents.copy()
     pieces[:, 1] = np.minimum(pieces[:, 1], pieces[:, 0] + length - 2)
     return EpochPlan(pieces, np.arange(len(pieces) + 1))

@@ -38,7 +38,7 @@ MELS = 80
 INK = "#757b83"  # words and lines: gray that can be read on white and on black
 WIDTH, HEIGHT = 344, 214  # CSS pixels of a picture, as wide as a phone
 DENSITY = 2  # pixels of the picture for one of the page
-PALETTE_SIZE = 96  # colours of a picture, for a small file
+PALETTE_SIZE = 96  # colors of a picture, for a small file
 RIGHT, WRONG = (0.23, 0.62, 0.42), (0.79, 0.31, 0.33)
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -58,7 +58,7 @@ class FrameUnits(NamedTuple):
 
 
 def build_sections(run: Run, recordings: Recordings, *, seed: int) -> list[Section]:
-    """Four recordings, drawn by the seed, with their units and what is guessed of them."""
+    """Return four recordings, drawn by the seed, with their units and what is guessed of them."""
     long_enough = np.flatnonzero(recordings.samples >= MIN_SAMPLES)
     if not len(long_enough):
         return [Section(TITLE, "No recording has two frames.", [])]
@@ -82,7 +82,7 @@ def build_sections(run: Run, recordings: Recordings, *, seed: int) -> list[Secti
 def _name_recordings(
     recordings: Recordings, rows: Int64[np.ndarray, "b"], samples: Int64[np.ndarray, "b"]
 ) -> list[str]:
-    """The name of each recording; of a longer one also how many seconds are drawn."""
+    """Return the name of each recording; of a longer one also how many seconds are drawn."""
     return [
         recordings.ids[row] + (f", first {n / RATE:g} s" if recordings.samples[row] > n else "")
         for row, n in zip(rows.tolist(), samples.tolist())
@@ -141,7 +141,7 @@ def compute_spectrogram(batch: AudioBatch) -> Float[Tensor, "b m c"]:
 
 
 def _select_frames(examples: MaskedAudioExamples, row: int, num_frames: int) -> FrameUnits:
-    """The first frames of a recording."""
+    """Return the first frames of a recording."""
     predictions = examples.predictions
     assert examples.batch.units is not None, "they were looked up before"
     predicted = torch.full((examples.mask.shape[1],), -1)
@@ -155,7 +155,7 @@ def _select_frames(examples: MaskedAudioExamples, row: int, num_frames: int) -> 
 
 
 def _draw_masked(mel: Float[np.ndarray, "c m"], frames: FrameUnits, name: str) -> Picture:
-    """The spectrogram of a recording with its units and the predictions."""
+    """Return the spectrogram of a recording with its units and the predictions."""
     num_correct = int((frames.predicted == frames.units)[frames.mask].sum())
     accuracy = f"{num_correct} of {int(frames.mask.sum())} masked frames predicted correctly"
     alt = f"Spectrogram of {name} with the units of its frames; {accuracy}."
@@ -164,7 +164,7 @@ def _draw_masked(mel: Float[np.ndarray, "c m"], frames: FrameUnits, name: str) -
 
 
 def _draw_spectrogram(mel: Float[np.ndarray, "c m"], frames: FrameUnits | None) -> bytes:
-    """The spectrogram above strips of units and predictions, on a transparent ground."""
+    """Return the spectrogram above strips of units and predictions, on a transparent ground."""
     seconds = mel.shape[1] // 2 * HOP / RATE
     extent = (0.0, seconds, 0.0, 1.0)
     ratios = [9] if frames is None else [9, 1, 1, 0.5]
@@ -228,13 +228,13 @@ def _draw_strips(
 
 
 def _find_spans(mask: Bool[Tensor, "t"]) -> list[tuple[int, int]]:
-    """Where masked frames begin and end, those beside each other as one."""
+    """Return where masked frames begin and end, those beside each other as one."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.numpy().astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2])]
 
 
 def _encode_png(figure: Figure) -> bytes:
-    """The figure as a PNG of few colours."""
+    """Return the figure as a PNG of few colors."""
     canvas = FigureCanvasAgg(figure)
     figure.patch.set_alpha(0.0)
     canvas.draw()

@@ -30,7 +30,8 @@ Examples = TypeVar("Examples", MaskedTextExamples, NextTokenExamples)
 
 
 def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
-    """A few rows with what the model makes of them, and the loss by position over more rows."""
+    """Return a few rows with what the model makes of them, and the loss by position over more
+    rows."""
     try:
         rows = make_rows(run, texts, seed=seed)
         with evaluation_mode(run.method, resolve_device("auto")):
@@ -83,13 +84,14 @@ def _draw_rows(
     draw_row: Callable[[Tokenizer, Examples, int], list[Token]],
     count: int,
 ) -> list[list[Token]]:
-    """The first rows of the batches."""
+    """Return the first rows of the batches."""
     rows = ((batch, row) for batch in batches for row in range(len(batch.batch.ids)))
     return [draw_row(tokenizer, batch, row) for batch, row in islice(rows, count)]
 
 
 def _describe_accuracy(batches: Sequence[Examples], what: str, right: str) -> str:
-    """How many predictions are right, of all rows that were looked at, and their mean loss."""
+    """Return how many predictions are right, of all rows that were looked at, and their mean
+    loss."""
     predictions = [batch.predictions for batch in batches]
     count = sum(int(p.valid.sum()) for p in predictions)
     if not count:
@@ -101,7 +103,7 @@ def _describe_accuracy(batches: Sequence[Examples], what: str, right: str) -> st
 
 
 def _describe_pairs(batches: Iterable[MaskedTextExamples]) -> str:
-    """How many questions about rows are answered right, of all that were looked at."""
+    """Return how many questions about rows are answered right, of all that were looked at."""
     pairs = [batch.pairs for batch in batches if batch.pairs is not None]
     if not pairs:
         return ""
@@ -117,7 +119,7 @@ def _describe_pairs(batches: Iterable[MaskedTextExamples]) -> str:
 
 
 def _plot_losses(batches: Sequence[Examples]) -> list[Picture]:
-    """The loss by position, where there are enough predictions."""
+    """Return the loss by position, where there are enough predictions."""
     valid = [batch.predictions.valid for batch in batches]
     positions = torch.cat(
         [compute_text_positions(batch)[own] for batch, own in zip(batches, valid)]

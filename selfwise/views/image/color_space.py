@@ -1,8 +1,8 @@
-"""CIE Lab: lightness L in 0 to 100 and the two colour axes a (green to red), b (blue to yellow).
+"""CIE Lab: lightness L in 0 to 100 and the two color axes a (green to red), b (blue to yellow).
 
 sRGB (IEC 61966-2-1) under D65 for the 2 degree observer, with the constants of scikit-image, so
 that the numbers agree with its `rgb2lab` and `lab2rgb`. Sums of products are written out, because
-a matrix product in half precision would keep eight bits of a colour.
+a matrix product in half precision would keep eight bits of a color.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def lightness(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
 
 
 def lab_to_rgb(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """sRGB of Lab; colours that a screen cannot show are cut off at 0 and 1."""
+    """sRGB of Lab; colors that a screen cannot show are cut off at 0 and 1."""
     lightness, a, b = x.unbind(1)
     fy = (lightness + 16) / 116
     parts = (fy + a / 500, fy, (fy - b / 200).clamp_min(0))

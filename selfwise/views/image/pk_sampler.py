@@ -46,7 +46,7 @@ class PKSampler:
         self._shuffled: dict[int, tuple[tuple[int, int], np.ndarray]] = {}
 
     def __call__(self, n: int, batch: int, step: int, seed: int) -> Int64[np.ndarray, "batch"]:
-        """The rows of a step, counted from 0 over all epochs."""
+        """Return the rows of a step, counted from 0 over all epochs."""
         assert n == len(self.order), "these are the labels of other data"
         assert batch == self.identities * self.images_per_identity, "the batch is another"
         round_, step_of_round = divmod(step, len(self.label) // self.identities)

@@ -53,7 +53,7 @@ def collate_pairs(
 def collate_windows(
     tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:
-    """Rows of `length` + 1 tokens: inputs and, one further, targets (GPT).
+    """Return rows of `length` + 1 tokens: inputs and, one further, targets (GPT).
 
     The first token of the vocabulary stands where a document begins, the last one where it ends,
     for vocabularies that have them. Each piece is a document of its own to attention.
@@ -86,7 +86,7 @@ def _layout_with_separators(
 def _pieces_of_rows(
     plan: EpochPlan, rows: np.ndarray
 ) -> tuple[Int64[np.ndarray, "m"], Int64[np.ndarray, "m"]]:
-    """The numbers of all pieces of these rows, and which of the rows each belongs to."""
+    """Return the numbers of all pieces of these rows, and which of the rows each belongs to."""
     first, stop = plan.rows[rows], plan.rows[np.asarray(rows) + 1]
     row, offset = _enumerate_runs(stop - first)
     return first[row] + offset, row
@@ -109,7 +109,8 @@ def _layout_pieces(
     vocabulary: Vocabulary,
     offset: int = 0,
 ) -> RowLayout:
-    """The pieces one after the other, each with its special tokens `before` and `after` it."""
+    """Return the pieces one after the other, each with its special tokens `before` and `after`
+    it."""
     size = spans[:, 1] - spans[:, 0]
     whole = before + size + after
     ahead = whole.cumsum() - whole

@@ -20,7 +20,8 @@ def plan_windows(
     vocabulary: Vocabulary,
     random: np.random.Generator,
 ) -> EpochPlan:
-    """Rows of `length` inputs and as many targets; every token of a document is a target once.
+    """Return rows of `length` inputs and as many targets; every token of a document is a target
+    once.
 
     A document, with the special tokens that begin and end it, is cut into windows of length + 1
     tokens that overlap by one. The first window ends at a random place of its own in every epoch,
@@ -54,7 +55,7 @@ def plan_best_fit(
     vocabulary: Vocabulary,
     random: np.random.Generator,
 ) -> EpochPlan:
-    """Rows `[CLS] piece [SEP] piece [SEP]`, filled by best fit with pieces of documents.
+    """Return rows `[CLS] piece [SEP] piece [SEP]`, filled by best fit with pieces of documents.
 
     A document that is longer than a row is cut at a random place of its own and then every row.
     The longest pieces go first, each into the row where the least is left over (best-fit
@@ -106,7 +107,7 @@ def plan_full_sentences(
 
 
 def tile_sentences(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "_"], Spans]:
-    """The document of each sentence that has tokens, and its span up to the next sentence.
+    """Return the document of each sentence that has tokens, and its span up to the next sentence.
 
     So that following sentences of a document are one span, whatever lies between them.
     """
@@ -125,8 +126,8 @@ def _check_not_empty(spans: Spans) -> None:
 def _split_spans(
     spans: Spans, width: int, random: np.random.Generator | None
 ) -> tuple[Int64[np.ndarray, "_"], Spans]:
-    """Parts of at most `width`, and of which span each is; the first part of a longer span is
-    of random size, or as wide as the others without `random`."""
+    """Return parts of at most `width`, and of which span each is; the first part of a longer span
+    is of random size, or as wide as the others without `random`."""
     size = spans[:, 1] - spans[:, 0]
     first = np.full_like(size, width)
     if random is not None:

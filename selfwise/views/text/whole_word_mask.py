@@ -134,7 +134,7 @@ def _decide_round(
 def _overlaps_covered(
     covered: Bool[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
 ) -> Bool[Tensor, "b n"]:
-    """Whether a word of the n-gram that begins here is covered."""
+    """Return whether a word of the n-gram that begins here is covered."""
     overlaps = covered
     for i in range(1, longest):
         overlaps = overlaps | (_shift_left(covered, i) & (grams > i))
@@ -144,7 +144,7 @@ def _overlaps_covered(
 def _cover_words(
     accepted: Bool[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
 ) -> Bool[Tensor, "b n"]:
-    """The words of the n-grams that begin where `accepted`."""
+    """Return the words of the n-grams that begin where `accepted`."""
     covered = accepted
     for i in range(1, longest):
         covered = covered | _shift_right(accepted & (grams > i), i)
@@ -154,7 +154,7 @@ def _cover_words(
 def _lowest_overlapping_rank(
     rank: Int64[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
 ) -> Int64[Tensor, "b n"]:
-    """The lowest rank among the n-grams that share a word with the one that begins here."""
+    """Return the lowest rank among the n-grams that share a word with the one that begins here."""
     n = rank.shape[1]
     over = rank
     for i in range(1, longest):

@@ -29,7 +29,7 @@ METHOD = "simclr"  # used if the user names no method
 
 
 def check_vision_method(kind: type[Method], name: str) -> None:
-    """Raises ValueError for a method that cannot be built without images."""
+    """Raise ValueError for a method that cannot be built without images."""
     if kind.modality != "image":
         raise ValueError(f"--method {name} is for {kind.modality}, and these weights see images")
     needs = [part for part, need in kind.needs.items() if need is not IMAGE_SIZE]

@@ -67,7 +67,7 @@ def _write_title(run: Run) -> str:
 
 
 def _is_trained(run: Run) -> bool:
-    """Whether the method of the run has trained the weights."""
+    """Return whether the method of the run has trained the weights."""
     return not (run.step == 0 and run.record.imported)
 
 

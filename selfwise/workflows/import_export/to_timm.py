@@ -109,7 +109,7 @@ def model_options(run: Run) -> dict[str, object]:
 
 
 def _has_fixed_size(published: Mapping[str, object]) -> bool:
-    """Whether the model takes images of one size only."""
+    """Return whether the model takes images of one size only."""
     return bool(published.get("fixed_input_size"))
 
 
@@ -121,7 +121,7 @@ def format_shortest_decimals(values: Tensor | None) -> list[float] | None:
 
 
 def _check_export(run: Run, folder: Path, export: TimmExport) -> None:
-    """Raises ValueError unless timm computes equal features from the folder alone."""
+    """Raise ValueError unless timm computes equal features from the folder alone."""
     name, where = export.architecture, f"timm {timm.__version__}"
     try:
         model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
