@@ -1,4 +1,4 @@
-"""The words of a command line become options; the config classes read their values."""
+"""Parsing the words of a command line into options; the config classes read the values."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -18,14 +18,14 @@ from selfwise.core.config_class import (
 from selfwise.core.option_types import ENCODER_PREFIX
 
 HELP = ("--help", "-h")
-LENGTHS = ("steps", "epochs", "minutes")  # of which a run has one
+LENGTHS = ("steps", "epochs", "minutes")  # a run has one of them
 
 
-Word = tuple[str, str | None]  # an option and its text; None where it has no value
+Word = tuple[str, str | None]  # an option and its text; None without a value
 
 
 def split_words(argv: Sequence[str]) -> list[Word]:
-    """The options of a command line; `--help` is left out.
+    """Return the options of a command line without `--help`.
 
     Raises ValueError for a word that is neither an option nor its value.
     """
@@ -33,7 +33,7 @@ def split_words(argv: Sequence[str]) -> list[Word]:
     while words:
         word = words.pop(0)
         if not word.startswith("--"):
-            raise ValueError(f"{word!r} stands where an option such as --out was expected")
+            raise ValueError(f"unexpected {word!r}: an option such as --out was expected there")
         name, equals, text = word[2:].partition("=")
         has_value = equals or (words and not words[0].startswith("--"))
         value = (text if equals else words.pop(0)) if has_value else None
@@ -42,7 +42,7 @@ def split_words(argv: Sequence[str]) -> list[Word]:
 
 
 class OptionTable:
-    """The options of one command, from the config classes that it makes."""
+    """The options of one command, from its config classes."""
 
     def __init__(self, *kinds: type[Config]):
         self.options: dict[str, FieldInfo] = {}
@@ -52,14 +52,15 @@ class OptionTable:
             self.takes_any_encoder |= ENCODER_PREFIX in open_prefixes(kind)
 
     def read_values(self, argv: Sequence[str]) -> dict[str, object]:
-        """The options of a command line, by name; only those of encoders are read as YAML."""
+        """Read the options of a command line by name; only options of encoders are read as YAML."""
         return self.convert(split_words(argv))
 
     def convert(self, words: Iterable[Word]) -> dict[str, object]:
-        """The values of the options; a switch without a value is `yes`.
+        """Return the values of the options; a switch without a value is `yes`.
 
-        The last of several values counts, so that a script can append to its own. Raises ValueError
-        for an unknown option, with the nearest one, and for a missing value.
+        The last of several values counts, so that a script can append options. Raises ValueError
+        for an
+        unknown option, with the nearest one, and for a missing value.
         """
         values: dict[str, object] = {}
         for name, text in words:
@@ -74,11 +75,11 @@ class OptionTable:
         return values
 
     def _is_of_encoder(self, name: str) -> bool:
-        """Whether it is an option of an encoder that takes any name."""
+        """Return whether it is an option of an encoder that takes any name."""
         return self.takes_any_encoder and name.startswith(ENCODER_PREFIX)
 
     def _read_encoder_value(self, name: str, text: str) -> object:
-        """An option of an encoder: as YAML if it is a list or in quotes, or has no type."""
+        """Read an option of an encoder: as YAML if it is a list or in quotes, or has no type."""
         if not text:
             raise ValueError(f"{format_flag(name)} needs a value")
         has_type = name in self.options and self.options[name].annotation is not Any
@@ -91,15 +92,15 @@ class OptionTable:
             raise ValueError(
                 f"{format_flag(name)} is not a YAML value: {text!r} ({reason})"
             ) from error
-        # 1e-3 is a number to everybody but YAML 1.1
+        # 1e-3 is a number everywhere except in YAML 1.1
         exponent = value == text and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text)
         return float(value) if exponent else value
 
 
 def take_option(name: str, words: list[Word]) -> list[str]:
-    """Remove an option that may be repeated from the words, and return its texts.
+    """Remove a repeatable option from the words, and return its texts.
 
-    Raises ValueError if one is missing.
+    Raises ValueError if a value is missing.
     """
     texts = [text for option, text in words if option == name]
     words[:] = [word for word in words if word[0] != name]
@@ -111,13 +112,13 @@ def take_option(name: str, words: list[Word]) -> list[str]:
 def split_positional(
     words: str, argv: Sequence[str], *, usage: str
 ) -> tuple[dict[str, object], list[str]]:
-    """What stands before the options, by the name of the parameter, and the rest.
+    """Return the words before the options, by parameter name, and the rest.
 
     Args:
-        words: what a command takes: "RUN", "RUN..." for one or more, "[NAME]" for none or one, or
-            several words.
-        argv: after the command.
-        usage: what to say where something is missing.
+        words: the words that a command takes: "RUN", "RUN..." for one or more, "[NAME]" for none or
+            one, or several words.
+        argv: the arguments after the command.
+        usage: text of the error if a word is missing.
     """
     names = words.strip("[]").lower().split()
     first = next((i for i, word in enumerate(argv) if word.startswith("--")), len(argv))
@@ -132,29 +133,29 @@ def split_positional(
 
 
 def typed_values(kind: type[Config], values: Mapping[str, Any]) -> dict[str, object]:
-    """Those of the values that a config class has, with their types."""
+    """Return the values that a config class has, with their types."""
     config = make_config(kind, {n: v for n, v in values.items() if n in kind.model_fields})
     return {name: getattr(config, name) for name in config.model_fields_set}
 
 
 def check_required(names: Collection[str], values: Mapping[str, Any]) -> None:
-    """Raises ValueError for options that must be given, though Python does without them."""
+    """Raise ValueError for options that the command line requires and Python does not."""
     if missing := [format_flag(name) for name in names if name not in values]:
         raise ValueError(f"{', '.join(missing)} must be given")
 
 
 def wants_help(argv: Sequence[str]) -> bool:
-    """Whether `--help` is among the arguments."""
+    """Return whether `--help` is among the arguments."""
     return bool({*HELP} & {*argv})
 
 
 def drop_lengths(values: dict[str, object], flags: Collection[str]) -> dict[str, object]:
-    """The options of a file, without its length if the command line gives one."""
+    """Return the options of a file, without its length if the command line gives one."""
     if not any(name in flags for name in LENGTHS):
         return values
     return {name: value for name, value in values.items() if name not in LENGTHS}
 
 
 def first_paragraph(function: Callable[..., object]) -> str:
-    """What a docstring says before its arguments."""
+    """Return the text of a docstring before its arguments."""
     return " ".join((function.__doc__ or "").partition("Args:")[0].split())

@@ -1,4 +1,4 @@
-"""What `--help` prints: options in groups, with their ranges and defaults."""
+"""Text of `--help`: options in groups, with their ranges and defaults."""
 
 import types
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ TITLES = {
     "reading": "data",
     "encoder_options": "encoder",
 }
-# options of training that are about the machine, files and logs
+# options of training that concern the machine, files and logs
 RUN_OPTIONS = frozenset(
     [
         "precision",
@@ -58,7 +58,7 @@ def format_help(
     more: str = "",
     examples: Sequence[str] = (),
 ) -> str:
-    """The help of a command: usage, what it does, its options in groups, and examples.
+    """Return the help of a command: usage, description, its options in groups, and examples.
 
     `more` are lines on options that no config class has, at the end of the group `run`.
     """
@@ -83,14 +83,14 @@ def format_help(
 
 
 def _find_group(name: str, section: str) -> str:
-    """The heading under which an option is listed."""
+    """Return the heading under which an option is listed."""
     if name in RUN_OPTIONS:
         return "run"
     return "data" if name in DATA_OPTIONS else TITLES.get(section, "run")
 
 
 def _option(name: str, field: FieldInfo) -> str:
-    """One option in two columns."""
+    """Return one option in two columns."""
     head = f"  {format_flag(name)} {describe_value(field)}".rstrip()
     text = " ".join((field.description or "").split())
     if field.is_required():
@@ -105,7 +105,7 @@ def _option(name: str, field: FieldInfo) -> str:
 
 
 def describe_value(field: FieldInfo) -> str:
-    """What stands for a value: INT>=1, FLOAT, {auto,bf16}, TEXT."""
+    """Return the placeholder of a value: INT>=1, FLOAT, {auto,bf16}, TEXT."""
     hint = get_hint(field)
     if choices := list_choices(hint):
         return "{" + ",".join(str(choice) for choice in choices) + "}"
@@ -114,7 +114,7 @@ def describe_value(field: FieldInfo) -> str:
 
 
 def _types(hint: object) -> Iterator[object]:
-    """The plain types that a hint is made of."""
+    """Yield the plain types in a hint."""
     if get_origin(hint) in (Union, types.UnionType) or hasattr(hint, "__metadata__"):
         for part in get_args(hint):
             yield from _types(part)

@@ -1,4 +1,4 @@
-"""The command line: a word, the command of that name, its options."""
+"""Entry point of the command line: a command's name and its options."""
 
 import json
 import os
@@ -15,15 +15,15 @@ from selfwise.core.errors import did_you_mean
 Argv = Sequence[str]
 
 JSON = "--json"
-STOPPED = "stopped by Ctrl-C, before it was done"
+STOPPED = "stopped by Ctrl-C before the end"
 # torchrun and SLURM set these
 LAUNCHER_VARIABLES = {"TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"}
 
 
 def main(argv: Argv | None = None) -> int:
-    """Run one command; a user's mistake is one line on stderr and exit code 2.
+    """Run one command; a user's mistake prints one line on stderr and exits with code 2.
 
-    Where nobody reads the output to its end, as in `selfwise --help | head -1`, it ends quietly.
+    If nobody reads the output to its end, as in `selfwise --help | head -1`, it ends quietly.
     """
     try:
         code = _run_command_line(list(sys.argv[1:] if argv is None else argv))
@@ -77,7 +77,7 @@ def _find_command(word: str) -> ModuleType:
 
 
 def _check_single_process(word: str) -> None:
-    """Raises ValueError if several processes were started for what one of them does."""
+    """Raise ValueError if several processes were started for a command that one process runs."""
     if LAUNCHER_VARIABLES & os.environ.keys():
         from selfwise.distributed.process_group import check_multiprocess_command
 
@@ -87,17 +87,17 @@ def _check_single_process(word: str) -> None:
 
 
 def format_overview() -> str:
-    """What `selfwise --help` prints."""
+    """Return the text of `selfwise --help`."""
     lines = [
         f"  {word:<11}{(command.__doc__ or '').splitlines()[0]}"
         for word, command in commands.import_commands().items()
     ]
     return "\n".join(
         [
-            "usage: selfwise COMMAND ... (selfwise COMMAND --help says more)",
+            "usage: selfwise COMMAND ... (see selfwise COMMAND --help)",
             "",
-            "Self-supervised learning: an encoder from your unlabelled files, and the proof",
-            "that it is worth having.",
+            "Self-supervised learning: train an encoder on your unlabeled files, and measure",
+            "what it has learned.",
             "",
             *lines,
             "",
@@ -111,7 +111,7 @@ def format_overview() -> str:
 
 
 def _call_command(command: ModuleType, word: str, argv: Argv) -> None:
-    """Call the function of a command with the options of a command line, and print what it says."""
+    """Call the function of a command with its command-line options, and print the result."""
     from selfwise.cli import parse
 
     if command.WORDS == "RECIPE":
@@ -125,7 +125,7 @@ def _call_command(command: ModuleType, word: str, argv: Argv) -> None:
         options = parse.parse_method_line(word, command, function, argv)
     else:
         options = parse.parse_line(word, command, function, argv)
-    if options is None:  # only the help was printed
+    if options is None:  # only printed the help
         return
     if as_json:
         _print_json(command, function, options)
@@ -147,12 +147,12 @@ def _print_json(
 
 
 def _to_plain(value: object) -> object:
-    """A number of numpy or torch as Python's, a path as text."""
+    """Return a number of numpy or torch as Python's, a path as text."""
     return value.item() if hasattr(value, "item") else str(value)
 
 
 def _print_result(result: object, *, shared: bool) -> None:
-    """Print it once, where torchrun has started several processes that all come by here."""
+    """Print the result once, even if torchrun started several processes that all get here."""
     if shared and LAUNCHER_VARIABLES & os.environ.keys():
         from selfwise.distributed.process_group import detect_env
 

@@ -1,13 +1,13 @@
-"""Output whose reader is gone, as in `selfwise --help | head -1`."""
+"""Output whose reader has closed the pipe, as in `selfwise --help | head -1`."""
 
 import os
 import select
 
-ENDED = 141  # as the shell reports a program that a closed pipe has ended
+ENDED = 141  # the shell's code for a program that a closed pipe ended
 
 
 def find_closed_pipes() -> list[int]:
-    """Those of stdout and stderr that are pipes whose reader is gone."""
+    """Return which of stdout and stderr are pipes whose reader is gone."""
     if not hasattr(select, "poll"):  # Windows
         return []
     poll = select.poll()
@@ -17,7 +17,7 @@ def find_closed_pipes() -> list[int]:
 
 
 def redirect_to_devnull(descriptors: list[int]) -> None:
-    """Let what Python still writes when it ends go nowhere."""
+    """Discard Python's remaining output at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in descriptors:
         os.dup2(nowhere, descriptor)

@@ -1,4 +1,4 @@
-"""From a command line to the arguments of a command's function."""
+"""Parsing a command line into the arguments of a command's function."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,20 +29,20 @@ from selfwise.runs.run_yaml import read_config_file, read_record
 Function = Callable[..., object]
 
 CONFIG_HELP = """\
-  --config FILE         options from a file: a run.yaml, or names and values; flags win
+  --config FILE         options from a file: a run.yaml, or names and values; flags take precedence
 """
 JSON_HELP = """\
-  --json                print the result as JSON on stdout, and nothing else there
+  --json                print only the result, as JSON, on stdout
 """
 PLUGIN_HELP = """\
-  --plugin MODULE|FILE  code outside of selfwise that a run may import; may be repeated
+  --plugin MODULE|FILE  code outside selfwise that a run may import; may be repeated
 """
 
 
 def parse_line(
     word: str, command: ModuleType, function: Function, argv: Sequence[str]
 ) -> dict[str, object] | None:
-    """The arguments of a command whose options are fixed, or None after printing the help."""
+    """Return the arguments of a command with fixed options, or None after printing the help."""
     usage = f"{word} {command.WORDS}".strip()
     kind = make_option_class(command)
     if wants_help(argv):
@@ -63,11 +63,10 @@ def parse_line(
 def parse_method_line(
     word: str, command: ModuleType, function: Function, argv: Sequence[str]
 ) -> dict[str, object] | None:
-    """The arguments of a command that trains a method, or None after printing the help.
+    """Return the arguments of a command that trains a method, or None after printing the help.
 
-    Which options there are depends on the method and on the encoder. The method may stand in a
-    config file instead of on the command line. Raises ValueError with one sentence for what is
-    missing or unknown.
+    The set of options depends on the method and on the encoder. A config file may name the method
+    instead of the command line. Raises ValueError with one sentence for missing or unknown options.
     """
     named = bool(argv) and not argv[0].startswith("-")
     words = split_words(argv[1:] if named else argv)
@@ -97,7 +96,7 @@ def parse_method_line(
 
 
 def call_recipe(word: str, argv: Sequence[str]) -> None:
-    """Each recipe has options of its own."""
+    """Run a recipe; each recipe has its own options."""
     if not argv or argv[0].startswith("-"):
         names = ", ".join(recipes.recipe_names())
         if not wants_help(argv):
@@ -131,10 +130,10 @@ def _print_method_help(
 
 
 def _read_files(files: Sequence[str], typed: str) -> tuple[str, dict[str, object]]:
-    """The method, and the options in files, of which later ones win.
+    """Return the method and the options in files; later files take precedence.
 
     `typed` is the method on the command line, or "". Raises ValueError for a file that is for
-    another method, for files without a method where none is typed, and for code in a file.
+    another method, for files without a method if none is typed, and for code in a file.
     """
     method, values = typed, dict[str, object]()
     for file in files:
@@ -147,24 +146,24 @@ def _read_files(files: Sequence[str], typed: str) -> tuple[str, dict[str, object
         values |= options
     if not method:
         raise ValueError(
-            f"--config {files[-1]} has no method: add a line such as 'method: simclr', or name "
+            f"--config {files[-1]} has no method: add a line such as 'method: simclr', or put "
             "the method first on the command line"
         )
     if is_import_path(method) and not typed:
         raise ValueError(
-            f"--config {files[-1]} names code outside of selfwise, {method}: name the method on "
-            "the command line, since a file does not cause an import"
+            f"--config {files[-1]} names code outside selfwise, {method}: put the method on "
+            "the command line, because a file does not cause an import"
         )
     if is_import_path(str(values.get("encoder", ""))):
         raise ValueError(
-            f"--config {files[-1]} names code outside of selfwise, {values['encoder']}: give it as "
-            "--encoder, since a file does not cause an import"
+            f"--config {files[-1]} names code outside selfwise, {values['encoder']}: give it as "
+            "--encoder, because a file does not cause an import"
         )
     return method, values
 
 
 def _find_encoder(line: Mapping[str, str | None], file_values: Mapping[str, Any]) -> str:
-    """The encoder that the command line, a file or an earlier run names: it decides on options."""
+    """Return the encoder in the command line, a file or an earlier run: it determines options."""
     encoder = line.get("encoder") or str(file_values.get("encoder") or "")
     start = line.get("init_from") or str(file_values.get("init_from") or "")
     if encoder or not start:
@@ -175,7 +174,7 @@ def _find_encoder(line: Mapping[str, str | None], file_values: Mapping[str, Any]
 def _check_file(
     file: Path, values: Mapping[str, Any], table: OptionTable, kind: type[Config]
 ) -> None:
-    """Raises ValueError with the nearest option for a name in a file that is not an option."""
+    """Raise ValueError with the nearest option for a name in a file that is not an option."""
     ours = {n: v for n, v in values.items() if n not in table.options}
     try:
         nest_values(kind, ours, spell=str)
@@ -184,7 +183,7 @@ def _check_file(
 
 
 def _as_paths(placed: Mapping[str, Any]) -> dict[str, object]:
-    """Folders as paths; other words as they are."""
+    """Return folders as paths, and other words unchanged."""
     values: dict[str, object] = {}
     for name, value in placed.items():
         if name == "runs":

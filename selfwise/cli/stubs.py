@@ -1,4 +1,4 @@
-"""Writes `selfwise/__init__.pyi`, so that editors and mypy know the options of every command.
+"""Write `selfwise/__init__.pyi`, from which editors and mypy read the options of every command.
 
 Commands whose options depend on the method have an overload for each method of the package.
 `python -m selfwise.cli.stubs` writes the file; a test compares it.
@@ -41,7 +41,7 @@ class StubWriter:
         self.functions: list[str] = []
 
     def add_command(self, name: str) -> None:
-        """A command with its options, or an overload of it for each method."""
+        """Add a command with its options, or an overload of it for each method."""
         command = commands.import_command(name)
         function = command.load_function()
         if command.WORDS != "METHOD":
@@ -53,7 +53,8 @@ class StubWriter:
             self.functions.append("@overload\n" + self._for_any(name, function, method))
 
     def _for_any(self, name: str, function: Callable[..., object], method: str) -> str:
-        """For a name that is not written out: the options of training alone; for a class: any."""
+        """Return the overload for other names, with training options; for a class, with any
+        options."""
         parameters = self._parameters(function, method)
         listed = {p.partition(":")[0] for p in parameters}
         kinds: list[type[Config]] = [make_options_class(pretrain, skip=NOT_OPTIONS), TrainingConfig]
@@ -84,7 +85,7 @@ class StubWriter:
         return self._define(name, parameters, function)
 
     def _options(self, kinds: list[type[Config]], listed: set[str]) -> Iterator[str]:
-        """The options of config classes that are not listed yet."""
+        """Yield the options of config classes that are not listed yet."""
         for kind in kinds:
             for option, path in list_option_paths(kind).items():
                 if option in listed or option.startswith("encoder.") or option == "out":
@@ -95,7 +96,7 @@ class StubWriter:
                 yield f"{option}: {self.spell(field.annotation)}{default}"
 
     def _parameters(self, function: Callable[..., object], method: str) -> list[str]:
-        """The parameters that the function itself has, the method first."""
+        """Return the function's own parameters, the method first."""
         parameters = [f"method: {method}", "*"]
         for p in signature(function).parameters.values():
             if p.kind is Parameter.KEYWORD_ONLY:
@@ -111,7 +112,7 @@ class StubWriter:
         return f"def {name}(\n{lines}) -> {returns}: ..."
 
     def spell(self, hint: object) -> str:
-        """A type as a person writes it; what it names is imported."""
+        """Return a type as a person writes it, and add its imports."""
         return " | ".join(dict.fromkeys(self._alternatives(hint)))
 
     def _alternatives(self, hint: object) -> Iterator[str]:
@@ -148,7 +149,7 @@ class StubWriter:
 
 
 def write_stub() -> str:
-    """The text of `__init__.pyi`."""
+    """Return the text of `__init__.pyi`."""
     writer = StubWriter()
     for name in commands.command_names():
         writer.add_command(name)

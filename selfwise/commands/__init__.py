@@ -1,17 +1,17 @@
-"""One file is one command, found by its name; a command is also a function of `selfwise`.
+"""Commands: every file is one, found by its name; a command is also a function of `selfwise`.
 
-A file says, beside its first line, which is the help:
+The first line of a file is its help. A file also defines:
 
-WORDS      what stands before the options: "RUN", "METHOD", "RUN...", "[NAME]" for one that may be
-           left out, or nothing
-EXAMPLES   two command lines, for the help and for the page of the documentation
-COMMAND    the word on the command line, where it is not the name of the file
-REQUIRED   options that must be given here, though Python does without them
-PYTHON_ONLY  parameters that are no options
-SHARED     True if several processes may do it together
+WORDS      the words before the options: "RUN", "METHOD", "RUN...", "[NAME]" for an optional word,
+           or nothing
+EXAMPLES   two command lines, for the help and for the documentation page
+COMMAND    the word on the command line, if it differs from the file's name
+REQUIRED   options that the command line requires and Python does not
+PYTHON_ONLY  parameters that are not options
+SHARED     True if several processes may run it together
 load_function  imports the function that is called with the options
-format_result  what is printed at the end, given the result and the options
-to_json    the result as plain data, for `--json`, where the command has that
+format_result  the text to print at the end, given the result and the options
+to_json    the result as plain data, for `--json`, if the command has that option
 """
 
 from collections.abc import Callable
@@ -32,22 +32,22 @@ class HasTable(Protocol):
     def table(self) -> object: ...
 
 
-NOT_OPTIONS = ("options", "encoder_options", "plugins", "callbacks")  # of Python alone
+NOT_OPTIONS = ("options", "encoder_options", "plugins", "callbacks")  # only in Python
 
 
 def command_names() -> list[str]:
-    """The commands as functions of Python, by file name."""
+    """Return the commands as Python function names, by file name."""
     return sorted(f.stem for f in Path(__file__).parent.glob("*.py") if f.stem != "__init__")
 
 
 def import_command(name: str) -> ModuleType:
-    """The file of a function of Python."""
+    """Import the file of a Python function."""
     return import_module(f"selfwise.commands.{name}")
 
 
 @cache
 def make_api_function(name: str) -> Callable[..., Any]:
-    """A command as a function of Python, whose keyword arguments are checked."""
+    """Return a command as a Python function whose keyword arguments are checked."""
     from selfwise.core.check_arguments import check_arguments
 
     command = import_command(name)
@@ -60,7 +60,7 @@ def make_api_function(name: str) -> Callable[..., Any]:
 
 
 def make_option_class(command: ModuleType) -> type["Config"]:
-    """The config class of the options of a command whose options are fixed."""
+    """Return the config class of a command whose options are fixed."""
     from selfwise.core.config_class import make_options_class
 
     words = {word.strip("[].") for word in command.WORDS.lower().split()}
@@ -71,7 +71,7 @@ def make_option_class(command: ModuleType) -> type["Config"]:
 def make_method_classes(
     function: Callable[..., Any], method: str, encoder: str = ""
 ) -> list[type["Config"]]:
-    """The config classes of a command that trains a method, the command's own options first."""
+    """Return the config classes of a command that trains a method, its own options first."""
     from selfwise.core.config_class import make_options_class
     from selfwise.runs.create import pretrain
     from selfwise.runs.pretrain_config import config_class
@@ -84,7 +84,7 @@ def make_method_classes(
 
 
 def import_commands() -> dict[str, ModuleType]:
-    """The files by the words of the command line, in their order."""
+    """Return the files by their words on the command line, in order."""
     files = [import_command(name) for name in command_names()]
     words = {getattr(f, "COMMAND", f.__name__.rpartition(".")[2]): f for f in files}
     return dict(sorted(words.items()))

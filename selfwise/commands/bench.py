@@ -1,4 +1,4 @@
-"""How fast a method trains here, how near the limit, and what to change: METHOD --data PATH."""
+"""Measure how fast a method trains here, its limits, and what to change: METHOD --data PATH."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,12 +21,12 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: "selfwise.workflows.bench.Report", options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     return str(result.text())
 
 
 def to_json(
     result: "selfwise.workflows.bench.Report", options: Mapping[str, object]
 ) -> dict[str, object]:
-    """The result for `--json`: the numbers and the advice."""
+    """Return the result for `--json`: the numbers and the advice."""
     return dict(result.to_dict())

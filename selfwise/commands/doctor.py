@@ -1,4 +1,4 @@
-"""Versions, devices, threads, and what is missing."""
+"""Show versions, devices, threads, and missing packages."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,12 +18,12 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: str, options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     return result
 
 
 def to_json(result: str, options: Mapping[str, object]) -> dict[str, object]:
-    """The result for `--json`: what was found on the machine, by name."""
+    """Return the result for `--json`: the facts about the machine, by name."""
     from selfwise.workflows.doctor import collect_machine
 
     return collect_machine()

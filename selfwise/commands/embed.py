@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     import selfwise.workflows.embed
 
 WORDS = "RUN"
-REQUIRED = ("out",)  # in Python the vectors may be all that is wanted
+REQUIRED = ("out",)  # Python callers may want only the vectors
 SHARED = True  # several processes may do it together
 EXAMPLES = (
     "selfwise embed runs/photos --data photos/ --out photos.parquet",
@@ -23,7 +23,7 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: "selfwise.workflows.embed.Table", options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     n, d = result.vectors.shape
     precision = options.get("precision", "float32")
     return f"Wrote {n:,} vectors of width {d}, computed in {precision}, to {options['out']}"

@@ -1,4 +1,4 @@
-"""Write a run for other tools: RUN --to hf|timm|onnx|safetensors --out FOLDER."""
+"""Export a run for other tools: RUN --to hf|timm|onnx|safetensors --out FOLDER."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,5 +18,5 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: None, options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
-    return f"{options['out']} holds {options['run']} as {options.get('to', 'hf')}"
+    """Return the text to print at the end."""
+    return f"Wrote {options['run']} as {options.get('to', 'hf')} to {options['out']}"

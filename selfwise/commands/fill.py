@@ -1,4 +1,4 @@
-"""Fill in what is masked: RUN "the [MASK] sat"."""
+"""Fill in masked words: RUN "the [MASK] sat"."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: "selfwise.workflows.fill.Filling", options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     lines = []
     for title, one in result.list_candidates():
         lines += [title] if title else []

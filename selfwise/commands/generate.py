@@ -1,4 +1,4 @@
-"""Go on with a text: RUN --prompt TEXT."""
+"""Continue a text: RUN --prompt TEXT."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,5 +18,5 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: str, options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     return result

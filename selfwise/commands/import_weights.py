@@ -1,4 +1,4 @@
-"""Make a run of published weights: FAMILY FOLDER|FILE --out RUN."""
+"""Create a run from published weights: FAMILY FOLDER|FILE --out RUN."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,5 +22,6 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
-    return f"{result.folder} is a run; selfwise embed, probe and pretrain --init-from take it"
+    """Return the text to print at the end."""
+    run = result.folder
+    return f"Imported {run}. Next: selfwise probe {run}, selfwise embed {run} or --init-from {run}"

@@ -1,4 +1,4 @@
-"""Train on clusters of the run before, again and again: METHOD --data PATH --out FOLDER."""
+"""Train repeatedly, each time on clusters of the previous run: METHOD --data PATH --out FOLDER."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,10 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     if options.get("quiet"):
         return ""
-    return f"{result.folder} is done; selfwise show, embed and probe go on from there"
+    run = result.folder
+    return (
+        f"Finished {run}. Next: selfwise probe {run}, selfwise embed {run} or selfwise report {run}"
+    )

@@ -19,12 +19,12 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: str, options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     return result
 
 
 def to_json(result: str, options: Mapping[str, object]) -> list[dict[str, str]]:
-    """The result for `--json`: a list of methods."""
+    """Return the result for `--json`: a list of methods."""
     from selfwise.workflows.list_names import summarize_methods
 
     return summarize_methods()

@@ -1,4 +1,4 @@
-"""List the recipes, with what each should reach."""
+"""List the recipes, with the result that each should reach."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,12 +19,12 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: str, options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     return result
 
 
 def to_json(result: str, options: Mapping[str, object]) -> list[dict[str, str]]:
-    """The result for `--json`: a list of recipes."""
+    """Return the result for `--json`: a list of recipes."""
     from selfwise.recipes import describe_recipes
 
     return describe_recipes()

@@ -1,4 +1,4 @@
-"""The JSON schema of the options of a method or a command, for editors: [NAME]."""
+"""Print the JSON schema of the options of a method or a command, for editors: [NAME]."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,16 +15,16 @@ EXAMPLES = (
 
 
 def make_schema(name: str = "", *, encoder: str = "") -> dict[str, object]:
-    """Describe options as a JSON schema: names, types, ranges, defaults and what they mean.
+    """Describe options as a JSON schema: names, types, ranges, defaults and descriptions.
 
-    An editor that reads JSON schemas completes and checks a file for --config with it.
+    An editor that reads JSON schemas uses it to complete and check a file for --config.
 
     Args:
-        name: a method, for the options of `pretrain` with it; or a command. By default the options
-            of any method of this package.
+        name: a method, for the options of `pretrain` with that method; or a command. By default the
+            options common to all methods of this package.
         encoder: the encoder whose options are listed; by default the method's own.
 
-    Raises ValueError with the nearest name for one that is neither a method nor a command.
+    Raises ValueError with the nearest name if `name` is neither a method nor a command.
     """
     from selfwise import methods
     from selfwise.core.errors import did_you_mean
@@ -61,5 +61,5 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: dict[str, object], options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     return json.dumps(result, indent=2)

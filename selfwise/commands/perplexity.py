@@ -1,4 +1,4 @@
-"""The loss of a language model on held-out text: RUN --data PATH."""
+"""Measure the loss of a language model on held-out text: RUN --data PATH."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,12 +18,12 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: dict[str, float], options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     from selfwise.workflows.perplexity import describe_perplexity
 
     return describe_perplexity(result)
 
 
 def to_json(result: dict[str, float], options: Mapping[str, object]) -> dict[str, float]:
-    """The result for `--json`: the values by name."""
+    """Return the result for `--json`: the values by name."""
     return result

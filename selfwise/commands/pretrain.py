@@ -22,7 +22,7 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     if options.get("quiet"):
         return ""
     run = result.folder

@@ -1,4 +1,4 @@
-"""Measure an encoder beside its baselines: RUN --train PATH --test PATH."""
+"""Measure an encoder against its baselines: RUN --train PATH --test PATH."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ def load_function() -> Callable[..., Any]:
 def format_result(
     result: "ProbeScore | RetrievalScore", options: Mapping[str, object]
 ) -> list[object]:
-    """Format what is printed at the end: the table, and the verdict in one line."""
+    """Return the text to print at the end: the table, and the verdict in one line."""
     from selfwise.runs.run_yaml import read_record
     from selfwise.workflows.verdict import judge_result
 
@@ -40,7 +40,7 @@ def format_result(
 def to_json(
     result: "ProbeScore | RetrievalScore", options: Mapping[str, object]
 ) -> dict[str, object]:
-    """The result for `--json`: the score and the verdict."""
+    """Return the result for `--json`: the score and the verdict."""
     from selfwise.runs.run_yaml import read_record
     from selfwise.workflows.verdict import judge_result
 

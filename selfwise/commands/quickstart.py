@@ -1,4 +1,4 @@
-"""The whole path on an embedded data set, in about two minutes."""
+"""Pretrain and probe on an embedded data set, in about two minutes."""
 
 from collections.abc import Callable
 from typing import Any

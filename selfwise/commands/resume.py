@@ -1,4 +1,4 @@
-"""Go on with a run that was stopped, exactly: RUN."""
+"""Resume a stopped run exactly: RUN."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     import selfwise.runs.open
 
 WORDS = "RUN"
-PYTHON_ONLY = ("method", "encoder")  # of a run that was given them in Python
+PYTHON_ONLY = ("method", "encoder")  # for a run that got them in Python
 SHARED = True  # several processes may do it together
 EXAMPLES = (
     "selfwise resume runs/photos",
@@ -23,7 +23,10 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     if options.get("quiet"):
         return ""
-    return f"{result.folder} is done"
+    run = result.folder
+    return (
+        f"Finished {run}. Next: selfwise probe {run}, selfwise embed {run} or selfwise report {run}"
+    )

@@ -1,4 +1,5 @@
-"""All tasks of GLUE beside baselines, and the submission: RUN --data PATH --out FOLDER."""
+"""Measure all GLUE tasks against baselines, and write a submission: RUN --data PATH --out
+FOLDER."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,10 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: HasTable, options: Mapping[str, object]) -> object:
-    """Format what is printed at the end."""
-    return [result.table(), f"all of it is in {options['out']}"]
+    """Return the text to print at the end."""
+    return [result.table(), f"Wrote all results to {options['out']}"]
 
 
 def to_json(result: "GlueScores", options: Mapping[str, object]) -> dict[str, object]:
-    """The result for `--json`: all scores."""
+    """Return the result for `--json`: all scores."""
     return result.to_dict()

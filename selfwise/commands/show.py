@@ -1,4 +1,4 @@
-"""Options, state, metrics and scores of runs: RUN [RUN ...]."""
+"""Show options, state, metrics and scores of runs: RUN [RUN ...]."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,12 +19,12 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: str, options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
+    """Return the text to print at the end."""
     return result
 
 
 def to_json(result: str, options: Mapping[str, object]) -> list[dict[str, object]]:
-    """The result for `--json`: facts on each run."""
+    """Return the result for `--json`: facts about each run."""
     from selfwise.workflows.run_facts import collect_runs
 
     runs = options["runs"]

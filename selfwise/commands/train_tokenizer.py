@@ -24,5 +24,5 @@ def load_function() -> Callable[..., Any]:
 def format_result(
     result: "selfwise.tokenizers.tokenizer.Tokenizer", options: Mapping[str, object]
 ) -> str:
-    """Format what is printed at the end."""
-    return f"a tokenizer with {result.vocabulary.size} tokens is in {options['out']}"
+    """Return the text to print at the end."""
+    return f"Wrote a tokenizer with {result.vocabulary.size} tokens to {options['out']}"

@@ -1,4 +1,4 @@
-"""Write a page that shows what runs have learned: RUN [RUN ...]."""
+"""Write a page that shows what encoders have learned: RUN [RUN ...]."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,5 +20,5 @@ def load_function() -> Callable[..., Any]:
 
 
 def format_result(result: Path, options: Mapping[str, object]) -> str:
-    """Format what is printed at the end."""
-    return f"the report is in {result}"
+    """Return the text to print at the end."""
+    return f"Wrote the report to {result}"

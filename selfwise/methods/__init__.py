@@ -1,6 +1,6 @@
-"""One file is one method; the file system is the registry, and installed packages add to it.
+"""Every file is one method: the file system is the registry, and installed packages add to it.
 
-Installing a package is consent to its entry points. A place in a run folder is not: see runs.
+Installing a package is consent to its entry points. A name in a run folder is not: see runs.
 """
 
 from importlib import import_module
@@ -18,21 +18,21 @@ NOT_METHODS = ("__init__", "method", "inspection", "needs")
 
 
 def own_names() -> list[str]:
-    """The methods of this package, by file name."""
+    """Return the methods of this package, by file name."""
     files = Path(__file__).parent.glob("*.py")
     return sorted(f.stem for f in files if f.stem not in NOT_METHODS)
 
 
 def method_names() -> list[str]:
-    """The methods there are: by file name, and by the entry points of installed packages."""
+    """Return all methods: the files of this package and the entry points of installed packages."""
     return sorted({*own_names(), *_installed()})
 
 
 def find_method(name: str) -> type[Method]:
-    """The class of a method by the name of its file or of its entry point.
+    """Return the class of a method by the name of its file or of its entry point.
 
-    Raises ValueError with the nearest name if there is no such method, and for an installed one
-    that cannot be imported.
+    Raises ValueError with the nearest name for an unknown method, and for an installed method that
+    cannot be imported.
     """
     if name in own_names():
         return _own_class(name)
@@ -45,7 +45,7 @@ def find_method(name: str) -> type[Method]:
 
 
 def name_of(kind: type[Method]) -> str:
-    """The name of a method of this package or of an entry point; empty for any other."""
+    """Return the name of a method of this package or of an entry point; empty for other classes."""
     package, _, name = kind.__module__.rpartition(".")
     if package == __name__ and name in own_names():
         return name
@@ -58,7 +58,7 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 def _own_class(name: str) -> type[Method]:
-    """The one Method class that `methods/<name>.py` defines."""
+    """Return the Method class that `methods/<name>.py` defines."""
     module = import_module(f"selfwise.methods.{name}")
     own = [
         c

@@ -1,4 +1,4 @@
-"""ALBERT (Lan et al. 2019, arXiv:1909.11942): guess hidden n-grams, and which text comes first."""
+"""ALBERT (Lan et al. 2019, arXiv:1909.11942): predict masked n-grams, and which text is first."""
 
 from types import MappingProxyType
 from typing import Annotated
@@ -32,16 +32,17 @@ from selfwise.views.text.whole_word_mask import choose_ngrams, group_words
 
 
 class ALBERT(Method):
-    """Masked-LM plus sentence-order loss, each a mean of its own over the whole batch.
+    """Masked-LM plus sentence-order loss; each loss is averaged over the whole batch.
 
-    N-grams of whole words are chosen, longer ones less often (section 3.1), up to 15 % of the
-    tokens; each token for itself becomes the mask (80 %) or a random one (10 %) or stays.
+    N-grams of whole words are chosen, longer n-grams less often (section 3.1), up to 15 % of the
+    tokens. Each chosen token becomes the mask (80 %), becomes a random token (10 %) or stays,
+    independently of its neighbors.
 
     Args:
         encoder: a text encoder that sees both sides, with a pooler and two segments.
-        vocab: of the tokenizer.
-        mask_prob: share of a row's tokens, special ones counted, that is chosen at most.
-        max_ngram: words of the longest n-gram; 1 for single words.
+        vocab: the tokenizer's vocabulary.
+        mask_prob: largest fraction of a row's tokens, counting special tokens, that is chosen.
+        max_ngram: words in the longest n-gram; 1 masks single words.
     """
 
     modality = "text"
@@ -55,7 +56,7 @@ class ALBERT(Method):
     default_encoder = "albert-mini"
     default_tokenizer = "unigram"
     # Section 4.1 and the authors' code: LAMB, 0.00176 at 4,096 rows, 3,125 of 125,000 steps of
-    # warm-up. The paper's LAMB scales the rate with the root of the batch.
+    # warm-up. The paper's LAMB scales the rate with the square root of the batch.
     paper = PaperDefaults(
         "lamb",
         lr=0.00176,
@@ -135,18 +136,19 @@ class ALBERT(Method):
         return Step(words.terms | texts.terms, words.metrics | texts.metrics)
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
-        """What is filled in, and the answer for each pair; rows may also be single texts."""
+        """Return the predictions at masked tokens and for each pair; rows may be single texts."""
         logits, answer = self._scores(view)
         about = (
-            "Words in a row are hidden and filled in, and of two texts that follow each other the "
-            "encoder tells whether they are in their order."
+            "Some n-grams are masked and the encoder predicts them. For two consecutive texts it "
+            "also predicts whether they are in their original order."
         )
-        answers = predict_pairs(("in their order", "swapped"), view.batch.pair, answer)
+        answers = predict_pairs(("in order", "swapped"), view.batch.pair, answer)
         predictions = rank_predictions(logits, view.where, view.chosen, view.target)
         return MaskedTextExamples(about, view.batch, predictions, answers)
 
     def _scores(self, view: MaskedTokens) -> tuple[Float[Tensor, "m v"], Float[Tensor, "b 2"]]:
-        """Of each token at each place of each row, and of the two answers."""
+        """Return token scores at each masked position of each row, and scores of the pair
+        classes."""
         read = self.encoder.forward_at(view.batch, F.pad(view.where, (1, 0)))
         pooled = torch.tanh(self.encoder.pooler(read[:, 0]))
         logits = self.head(read[:, 1:].flatten(0, 1), self.encoder.token.weight)

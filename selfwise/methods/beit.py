@@ -1,4 +1,4 @@
-"""BEiT (Bao et al. 2021, arXiv:2106.08254): guess the discrete units of hidden patches."""
+"""BEiT (Bao et al. 2021, arXiv:2106.08254): predict the discrete targets of masked patches."""
 
 from types import MappingProxyType
 from typing import NamedTuple
@@ -19,31 +19,32 @@ from selfwise.views.image.crop import Crop
 
 
 class MaskedImages(NamedTuple):
-    """Crops, and which of their patches are hidden."""
+    """Crops, and which of their patches are masked."""
 
     x: Float[Tensor, "b c s s"]
     covered: Bool[Tensor, "b n"]
     where: Int64[Tensor, "b k"]  # k different patches
-    chosen: Bool[Tensor, "b k"]  # True where the patch is hidden and its unit is to be guessed
-    target: Int64[Tensor, "b k"]  # units at `where`
+    chosen: Bool[Tensor, "b k"]  # True where the patch is masked and its target is predicted
+    target: Int64[Tensor, "b k"]  # targets at `where`
 
 
 class BEiT(Method):
-    """Blocks of patches are hidden; cross-entropy over the units of these patches alone.
+    """Mask blocks of patches; cross-entropy over the discrete targets of the masked patches.
 
-    All patches go through the encoder, with one trained vector in place of each hidden one. The
-    units are those of the very crop that the encoder sees, colour jitter included, as in the
-    authors' code. They are not part of the method's weights.
+    All patches go through the encoder, with one trained vector in place of each masked patch. The
+    targets are computed from the crop that the encoder sees, including color jitter, as in the
+    authors' code. The target model is not part of the method's weights.
 
     Args:
-        encoder: an image encoder that can be masked between its patches and its layers.
+        encoder: an image encoder with a step between its patches and its layers, where masking
+            happens.
         size: side of the views in pixels.
-        targets: kinds of patches, such as k-means found; not trained.
-        mask_ratio: share of the patches that is hidden (75 of 196 in the authors' code).
-        min_crop_scale: smallest share of the image's area that a crop may show.
+        targets: maps patches to discrete targets, such as k-means clusters; not trained.
+        mask_ratio: fraction of the patches that is masked (75 of 196 in the authors' code).
+        min_crop_scale: smallest fraction of the image's area that a crop may show.
         flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
-        jitter_strength: of brightness, contrast and saturation, whose factors are 1 - jitter to 1 +
-            jitter.
+        jitter_strength: strength j of the jitter of brightness, contrast and saturation: factors
+            are 1 - j to 1 + j.
     """
 
     modality = "image"
@@ -55,9 +56,9 @@ class BEiT(Method):
     )
     needs = MappingProxyType({"size": IMAGE_SIZE, "targets": PatchTargetNeed()})
     default_encoder = "beit-mini"
-    carried = ("mask_embedding",)  # which takes part in the encoder, and goes on with it
-    # Appendix G and the authors' README: 1.5e-3 at 2048, warm-up for 10 of 800 epochs; longer
-    # here, for runs that are shorter. The rate falls to 0 and not to 1e-5.
+    carried = ("mask_embedding",)  # part of the encoder's input, so it moves with the encoder
+    # Appendix G and the authors' README: 1.5e-3 at 2048, warm-up for 10 of 800 epochs. Warm-up is
+    # longer here because runs are shorter. The rate falls to 0, not to 1e-5.
     paper = PaperDefaults(
         lr=1.5e-3,
         base_batch=2048,
@@ -83,18 +84,16 @@ class BEiT(Method):
         check_block_grid(encoder.grid)
         _check_units(targets, encoder.grid, size)
         self.encoder, self.mask_ratio = encoder, mask_ratio
-        self._targets = (
-            targets,
-        )  # in a tuple, which hides it from torch: neither trained nor saved
+        self._targets = (targets,)  # the tuple hides it from torch: neither trained nor saved
         self.mask_embedding = nn.Parameter(torch.empty(encoder.dim))
         self.head = nn.Linear(encoder.dim, targets.size)
         for weight in (self.mask_embedding, self.head.weight):
-            nn.init.trunc_normal_(weight, std=0.02, a=-0.02, b=0.02)  # cut off there: their code
+            nn.init.trunc_normal_(weight, std=0.02, a=-0.02, b=0.02)  # cutoff as in their code
         nn.init.zeros_(self.head.bias)
 
     @property
     def targets(self) -> Units:
-        """What says which unit a patch is."""
+        """The model that maps patches to discrete targets."""
         return self._targets[0]
 
     def view(self, batch: ImageBatch, rng: Rng) -> MaskedImages:
@@ -114,25 +113,25 @@ class BEiT(Method):
         )
 
     def inspect(self, view: MaskedImages) -> ImageGrid:
-        """What is hidden, and the units that are guessed there, beside the true ones."""
+        """Return the masked patches, and their predicted targets next to the true targets."""
         best = self.head(self._hidden(view)).argmax(dim=2)
         true = self._units_of(view.x, view.covered.shape[1])
         guess = true.scatter(1, view.where, torch.where(view.chosen, best, view.target))
         right = (view.chosen & (best == view.target)).sum(dim=1).tolist()
-        captions = [f"{r} of {n} right" for r, n in zip(right, view.chosen.sum(dim=1).tolist())]
+        captions = [f"{r} of {n} correct" for r, n in zip(right, view.chosen.sum(dim=1).tolist())]
         cover = self._spread(view.covered[:, None].float(), view.x)
         seen = view.x * (1 - cover) + 0.5 * cover
         decode = getattr(self.targets, "decode", None)
         if decode is None:
             pictures = [draw_codes(units, self.encoder.grid) for units in (guess, true)]
-            how = "shown as colours that mean nothing by themselves"
+            how = "shown in arbitrary colors"
         else:
             pictures = [decode(units, view.x) for units in (guess, true)]
             pictures[0] = view.x * (1 - cover) + pictures[0] * cover
-            how = "shown as what they look like"
+            how = "shown as decoded images"
         about = (
-            "Blocks of patches are hidden, gray here, and the encoder has to tell the unit of "
-            f"each hidden patch, one of {self.targets.size}. Units are {how}."
+            "Blocks of patches are masked (gray), and the encoder predicts the target of each "
+            f"masked patch, one of {self.targets.size} units. Units are {how}."
         )
         return ImageGrid(
             about,
@@ -145,13 +144,13 @@ class BEiT(Method):
         )
 
     def _spread(self, x: Float[Tensor, "b 1 n"], like: Float[Tensor, "b c s s"]) -> Tensor:
-        """A value for each patch at each of its pixels."""
+        """Return the value of each patch at each of its pixels."""
         return F.interpolate(x.unflatten(2, self.encoder.grid), like.shape[2:], mode="nearest")
 
     def _hidden(self, view: MaskedImages) -> Float[Tensor, "b k d"]:
         tokens = self.encoder.embed(view.x)
         hide = view.covered[..., None].to(tokens.dtype)
-        # products, since torch.where is slow on a CPU; nothing of a hidden patch is left
+        # products, since torch.where is slow on a CPU; nothing of a masked patch remains
         tokens = tokens * (1 - hide) + self.mask_embedding.to(tokens.dtype) * hide
         hidden: Tensor = self.encoder.forward_at(tokens, view.where)
         return hidden
@@ -160,21 +159,21 @@ class BEiT(Method):
     def _units_of(self, x: Float[Tensor, "b c s s"], n: int) -> Int64[Tensor, "b n"]:
         units = self.targets
         if isinstance(units, nn.Module):
-            units.to(x.device)  # nothing happens if it is there
+            units.to(x.device)  # does nothing if it is there already
         targets: Tensor = units(x)
         if targets.shape[1] != n:
             raise ValueError(
-                f"the units are {targets.shape[1]} an image of {x.shape[2]} px and the encoder has "
-                f"{n} patches; units of patches of its size would be right"
+                f"the targets are {targets.shape[1]} for an image of {x.shape[2]} px and the "
+                f"encoder has {n} patches; targets for patches of the encoder's size would be right"
             )
         return targets
 
 
 def _check_units(units: Units, grid: tuple[int, int], size: int) -> None:
-    """Raises ValueError if it is known that the units' patches are not the encoder's."""
+    """Raise ValueError if the targets' patch size is known and differs from the encoder's."""
     patch = getattr(units, "patch", None)
     if patch is not None and (size // patch, size // patch) != grid:
         raise ValueError(
-            f"the units are those of patches of {patch} px and the encoder's patches have "
-            f"{size // grid[0]} px; the same for both would be right"
+            f"the targets are for patches of {patch} px and the encoder's patches have "
+            f"{size // grid[0]} px; one patch size for both would be right"
         )

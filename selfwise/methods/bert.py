@@ -1,4 +1,4 @@
-"""BERT (Devlin et al. 2018, arXiv:1810.04805): guess hidden words, and whether B follows A."""
+"""BERT (Devlin et al. 2018, arXiv:1810.04805): predict masked words, and whether B follows A."""
 
 from types import MappingProxyType
 
@@ -30,16 +30,16 @@ from selfwise.views.text.whole_word_mask import choose_ngrams, group_words
 
 
 class BERT(Method):
-    """Masked-LM plus next-sentence loss, each a mean of its own over the whole batch.
+    """Masked-LM plus next-sentence loss; each loss is averaged over the whole batch.
 
-    15 % of the tokens are chosen, special ones never; of these 80 % become the mask, 10 % a random
-    token and 10 % stay. The loss reads the chosen ones alone, and so only they and [CLS] go
-    through the last layer and the head.
+    15 % of the tokens are chosen, special tokens never. 80 % of the chosen tokens become the mask,
+    10 % become a random token and 10 % stay. The loss covers only the chosen tokens, so only they
+    and [CLS] go through the last layer and the head.
 
     Args:
         encoder: a text encoder that sees both sides, with a pooler and two segments.
-        vocab: of the tokenizer.
-        mask_prob: share of a row's tokens, special ones counted, that is chosen.
+        vocab: the tokenizer's vocabulary.
+        mask_prob: fraction of a row's tokens, counting special tokens, that is chosen.
         whole_word_mask: choose all tokens of a word or none, as the authors' later models do.
     """
 
@@ -53,10 +53,10 @@ class BERT(Method):
     needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "bert-mini"
     default_tokenizer = "wordpiece"
-    least_documents = 2  # a random next sentence is one of another document
+    least_documents = 2  # a random next sentence comes from another document
     # Appendix A.2: 256 rows, 1e-4, 10,000 of a million steps of warm-up. The authors' Adam
     # (`optimization.py`) does not correct the bias of its averages, which makes the first steps up
-    # to three times as large; the paper says plain Adam, and we follow that, as others do.
+    # to three times as large. The paper names plain Adam; we use plain Adam, as others do.
     paper = PaperDefaults(
         lr=1e-4,
         base_batch=256,
@@ -132,18 +132,19 @@ class BERT(Method):
         return Step(words.terms | texts.terms, words.metrics | texts.metrics)
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
-        """What is filled in, and the answer for each pair; rows may also be single texts."""
+        """Return the predictions at masked tokens and for each pair; rows may be single texts."""
         logits, answer = self._scores(view)
         about = (
-            "Words are hidden and filled in, and of two texts, A and B, the encoder tells whether "
-            "B follows A or is of another document."
+            "Some words are masked and the encoder predicts them. For two texts A and B it also "
+            "predicts whether B follows A or comes from another document."
         )
-        answers = predict_pairs(("B follows A", "B is of another text"), view.batch.pair, answer)
+        answers = predict_pairs(("B follows A", "B is from another text"), view.batch.pair, answer)
         predictions = rank_predictions(logits, view.where, view.chosen, view.target)
         return MaskedTextExamples(about, view.batch, predictions, answers)
 
     def _scores(self, view: MaskedTokens) -> tuple[Float[Tensor, "m v"], Float[Tensor, "b 2"]]:
-        """Of each token at each place of each row, and of the two answers."""
+        """Return token scores at each masked position of each row, and scores of the pair
+        classes."""
         read = self.encoder.forward_at(view.batch, F.pad(view.where, (1, 0)))
         pooled = torch.tanh(self.encoder.pooler(read[:, 0]))
         logits = self.head(read[:, 1:].flatten(0, 1), self.encoder.token.weight)

@@ -1,4 +1,4 @@
-"""Colorization (Zhang, Isola, Efros 2016, arXiv:1603.08511): guess the colours of a gray image."""
+"""Colorization (Zhang, Isola, Efros 2016, arXiv:1603.08511): predict colors from lightness."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,38 +35,37 @@ from selfwise.views.image.color_space import lab_to_rgb, lightness, rgb_to_lab
 from selfwise.views.image.crop import Crop
 
 FROM_IMAGES = "images"
-SAMPLE = 2_000  # images that are counted: 128,000 pixels of CIFAR, 6 million of photos of 224 px
-MIN_COUNT = 1e-6  # count of a batch without colours: its loss is 0 and not 0 / 0
+SAMPLE = 2_000  # images counted: 128,000 pixels of CIFAR, 6 million of photos of 224 px
+MIN_COUNT = 1e-6  # count of a batch without colors, so that its loss is 0 and not 0 / 0
 
 
 class ColorizationView(NamedTuple):
-    """Crops, and which colours are to be guessed at one of 4 x 4 pixels."""
+    """Crops, and the colors to predict at one of 4 x 4 pixels."""
 
-    x: Float[Tensor, "b 3 s s"]  # of which the encoder sees the lightness
-    bins: Int64[Tensor, "b h w k"]  # the nearest ones, nearest first
-    share: Float[Tensor, "b h w k"]  # of each, in all 1
+    x: Float[Tensor, "b 3 s s"]  # the encoder sees only its lightness
+    bins: Int64[Tensor, "b h w k"]  # the nearest bins, nearest first
+    share: Float[Tensor, "b h w k"]  # weight of each bin; they add up to 1
     weight: Float[Tensor, "b h w"]  # of each pixel: how rare its nearest bin is
-    chosen: Bool[Tensor, "b"]  # True where the image has colours
+    chosen: Bool[Tensor, "b"]  # True where the image has colors
 
 
 class PriorOptions(Config):
-    """Where the frequencies of colours are from."""
+    """Where the color frequencies come from."""
 
     prior: Annotated[str, AbsolutePath(FROM_IMAGES)] = FROM_IMAGES
-    """How often each of the 313 colours occurs: images, counted on a sample of them; or an npy
-    file with 313 numbers in the order of the authors' prior_probs.npy: ascending by a, then by
-    b."""
+    """Frequencies of the 313 colors: images counts them on a sample of the images; or an npy file
+    with 313 numbers in the order of the authors' prior_probs.npy, ascending by a, then by b."""
 
 
 def color_prior(data: ImageSampler, options: PriorOptions) -> Computed:
-    """The frequencies of the 313 bins, smoothed as in the paper if they are counted here.
+    """Return the frequencies of the 313 bins, smoothed as in the paper if counted on the images.
 
     Raises ValueError for gray images, or if the file does not hold 313 frequencies.
     """
     if data.info.channels != 3:
         raise ValueError(
-            f"colorization learns from the colours of images, and these have {data.info.channels} "
-            "channel: give it colour images, without --channels 1"
+            f"colorization learns from the colors of images, and these have {data.info.channels} "
+            "channel: give it color images, without --channels 1"
         )
     if options.prior != FROM_IMAGES:
         file = Path(options.prior)
@@ -74,33 +73,33 @@ def color_prior(data: ImageSampler, options: PriorOptions) -> Computed:
     counted = count_colors(data.sample(SAMPLE, purpose="colors"))
     if not counted.colored:
         raise ValueError(
-            f"none of {counted.read} images has a colour (an |a| or |b| above 5 in Lab), so that "
-            "there is nothing to learn from; give colour images"
+            f"all {counted.read} images are gray (every |a| and |b| in Lab is at most 5), so "
+            "there are no colors to learn from; give color images"
         )
     about = {"of": FROM_IMAGES, "read": counted.read, "gray": counted.read - counted.colored}
     return Computed(smooth_prior(counted.counts).float(), about)
 
 
 class Colorization(Method):
-    """Cross-entropy over 313 bins of colour, from the lightness alone; rare colours count more.
+    """Cross-entropy over 313 bins of color, from the lightness alone; rare colors count more.
 
-    The representation is what the encoder makes of the lightness: it sees no colours later either,
-    when it is probed. Gray images are left out of the loss.
+    The representation is the encoder's output for the lightness; probes do not show the encoder
+    colors either. The loss leaves out gray images.
 
-    Coarse maps make coarse guesses. `--stages` reads finer maps of a network too, and ResNets take
-    `--encoder.output_stride 8`, the dilation of the paper.
+    Coarse feature maps give coarse predictions. `--stages` makes the head read finer maps of a
+    network too, and ResNets take `--encoder.output_stride 8`, the dilation of the paper.
 
     Args:
-        encoder: any image encoder with a map of positions, that sees lightness.
+        encoder: any image encoder that sees lightness and has a map of positions.
         size: side of the views in pixels.
-        prior: how often each bin occurs, 313 numbers; not trained.
-        num_neighbors: bins that a colour is shared out to; 5 in the paper, 10 in the authors' code.
-        uniform_weight: share of the uniform distribution in the prior that rarity is measured by; 1
-            for no rebalancing.
-        stages: how many of the encoder's last maps the head reads.
+        prior: frequency of each bin, 313 numbers; not trained.
+        num_neighbors: bins among which a color is divided; 5 in the paper, 10 in the authors' code.
+        uniform_weight: weight of the uniform distribution in the prior that defines rarity; 1 turns
+            rebalancing off.
+        stages: number of the encoder's last feature maps that the head reads.
         head_dim: channels of the head.
-        min_crop_scale: smallest share of the image's area that a crop may show; the authors' crops
-            have 0.47, 176 of 256 px.
+        min_crop_scale: smallest fraction of the image's area that a crop may show; 0.47 (176 of 256
+            px) in the authors' code.
         flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
     """
 
@@ -113,9 +112,9 @@ class Colorization(Method):
     )
     needs = MappingProxyType({"size": IMAGE_SIZE, "prior": FromData(color_prior, PriorOptions)})
     encoder_options = MappingProxyType({"color_space": "lightness"})
-    # The authors' solver: Adam with 0.9 and 0.99, weight decay 1e-3 (there a part of the gradient),
-    # 3e-5 at 40 images for half a million steps, of a network without residuals. The rate is ours:
-    # 1e-3 at 256 images, as AdamW is used on small ResNets, for runs of thousands of steps.
+    # The authors' solver: Adam with 0.9 and 0.99, weight decay 1e-3 (in the gradient), 3e-5 at 40
+    # images for half a million steps of a network without residuals. Our rate is 1e-3 at 256
+    # images, which is usual for AdamW on small ResNets in runs of thousands of steps.
     paper = PaperDefaults(lr=1e-3, base_batch=256, weight_decay=1e-3, betas=(0.9, 0.99))
 
     @check_ranges
@@ -147,7 +146,7 @@ class Colorization(Method):
     def view(self, batch: ImageBatch, rng: Rng) -> ColorizationView:
         if batch.x.shape[1] != 3:
             raise ValueError(
-                f"colorization needs colour images, of 3 channels, not {batch.x.shape[1]}"
+                f"colorization needs color images with 3 channels, not {batch.x.shape[1]}"
             )
         x = self.crop(batch, rng)
         ab = rgb_to_lab(subsample_pixels(x))[:, 1:]
@@ -164,8 +163,9 @@ class Colorization(Method):
         chosen = view.chosen[:, None, None].expand(view.weight.shape).flatten()
         nats = torch.where(chosen, soft_cross_entropy(logits, bins, share), 0.0)
         count = self._count(view)
-        # The authors' layer multiplies the gradient and reports the loss without weights, which is
-        # the metric here. Their gradient is that of this loss.
+        # The authors' layer multiplies the gradient and reports the loss without weights; that loss
+        # is
+        # the metric here. Their gradient is the gradient of this loss.
         loss = (nats * view.weight.flatten()).sum()
         hits = count_correct(logits, bins[:, 0], chosen)
         metrics = {
@@ -175,28 +175,28 @@ class Colorization(Method):
         return Step({"colorization_loss": Term(loss, count)}, metrics)
 
     def colors(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-        """The images of that lightness in the colours that are guessed (section 2.3)."""
+        """Return the images with their lightness and the predicted colors (section 2.3)."""
         ab = annealed_mean(self.head(self._maps(x)), TEMPERATURE).permute(0, 3, 1, 2)
         ab = F.interpolate(ab, x.shape[2:], mode="bilinear", align_corners=False)
         return lab_to_rgb(torch.cat([lightness(x), ab], dim=1))
 
     def inspect(self, view: ColorizationView) -> ImageGrid:
-        """The lightness that is seen, the colours that are guessed, and the true ones."""
+        """Return the lightness, the predicted colors, and the true colors."""
         light = lightness(view.x)
         gray = lab_to_rgb(torch.cat([light, torch.zeros_like(view.x[:, 1:])], dim=1))
-        about = "The encoder sees how light each pixel is, and has to tell its colour."
+        about = "The encoder sees the lightness of each pixel and predicts its color."
         guess = self.colors(view.x)
         return ImageGrid(
             about,
             [
                 ImageColumn("seen", gray),
-                ImageColumn("colours guessed", guess),
-                ImageColumn("true colours", view.x),
+                ImageColumn("predicted colors", guess),
+                ImageColumn("true colors", view.x),
             ],
         )
 
     def _count(self, view: ColorizationView) -> Float[Tensor, ""]:
-        """Pixels whose colour is guessed."""
+        """Return the number of pixels whose color is predicted."""
         pixels = view.weight.shape[1] * view.weight.shape[2]
         return (view.chosen.sum() * pixels).float().clamp_min(MIN_COUNT)
 
@@ -205,11 +205,11 @@ class Colorization(Method):
 
     @torch.no_grad()
     def _check_maps(self, blank: Float[Tensor, "1 3 h w"]) -> Sequence[Features]:
-        """The maps of an image. Raises ValueError for an encoder that will not do."""
+        """Return the maps of an image. Raises ValueError for an unsuitable encoder."""
         if getattr(self.encoder, "color_space", "color") != "lightness":
             raise ValueError(
-                "colorization needs an encoder that sees lightness alone, and this one sees the "
-                "colours that it should guess: --encoder.color-space lightness"
+                "colorization needs an encoder that sees only lightness, and this encoder sees the "
+                "colors that it should predict: --encoder.color-space lightness"
             )
         modes = [(part, part.training) for part in self.encoder.modules()]
         self.encoder.eval()
@@ -222,7 +222,7 @@ class Colorization(Method):
             )
         if any(part.tokens is None or part.grid is None for part in maps):
             raise ValueError(
-                "colorization needs an encoder with a map of positions, and this one has none; "
+                "colorization needs an encoder with a map of positions, and this encoder has none; "
                 "resnet18, a ConvNeXt or a ViT would be right"
             )
         return maps

@@ -1,4 +1,4 @@
-"""dVAE (Ramesh et al. 2021, arXiv:2102.12092): an autoencoder with one of many codes a patch."""
+"""dVAE (Ramesh et al. 2021, arXiv:2102.12092): an autoencoder with one discrete code per patch."""
 
 from math import log, pi, prod, sqrt
 from types import MappingProxyType
@@ -29,36 +29,35 @@ from selfwise.views.image.crop import Crop
 
 class NoisyImages(NamedTuple):
     x: Float[Tensor, "b c s s"]
-    noise: Float[Tensor, "b n k"]  # uniform, one for every patch and code
+    noise: Float[Tensor, "b n k"]  # uniform, one number for every patch and code
 
 
 class DVAE(Method):
-    """The discrete VAE of DALL-E, by which BEiT got its units, here on squared errors.
+    """The discrete VAE of DALL-E, which gave BEiT its targets, here with squared errors.
 
-    The encoder scores every code for every patch. In training the decoder sees a mixture of code
-    vectors, drawn by Gumbel-softmax; the temperature falls along a cosine until nearly one code
-    is left (appendix A.2). Afterwards the code of the highest score is the patch's. A second term
-    pulls the scores of each patch towards all codes being equally likely. It trains a tokenizer
-    for `beit`: `codes` are the units.
+    The encoder scores every code for every patch. In training, the decoder sees a mixture of code
+    vectors drawn by Gumbel-softmax; the temperature falls along a cosine until the mixture is
+    nearly a single code (appendix A.2). After training, a patch has the code with the highest
+    score. A second loss term pulls the scores of each patch towards equal probabilities of all
+    codes. The trained model is an image tokenizer for `beit`: its codes are the targets.
 
-    DALL-E's pixels have a logit-Laplace likelihood and its KL a weight of 6.6; BEiT's own dVAE
-    (appendix C, `modeling_discrete_vae.py`) has squared errors, as here.
+    DALL-E uses a logit-Laplace likelihood of the pixels and a KL weight of 6.6. BEiT's own dVAE
+    (appendix C, `modeling_discrete_vae.py`) uses squared errors, as this method does.
 
     The noise is part of the view: 4 bytes for each code of each patch, 17 MB for 128 images of 64
     patches and 512 codes.
 
     Args:
-        encoder: one that is made for it, such as codec-small.
+        encoder: an encoder built for image tokenizers, such as codec-small.
         size: side of the views in pixels.
-        codebook_size: how many codes there are; 8192 suit a million images, 512 some 50,000 small
-            ones.
+        codebook_size: number of codes; 8192 suits a million images, 512 about 50,000 small images.
         code_dim: width of the code vectors.
-        anneal_steps: steps in which the temperature falls from 1, and the weight of the KL term
+        anneal_steps: steps in which the temperature falls from 1 and the weight of the KL term
             rises.
-        temperature: the last.
-        kl_weight: weight of the KL term, in nats a patch, against the mean squared error of the
-            pixels.
-        min_crop_scale: smallest share of the image's area that a crop may show.
+        temperature: final temperature.
+        kl_weight: weight of the KL term, in nats per patch, relative to the mean squared error of
+            the pixels.
+        min_crop_scale: smallest fraction of the image's area that a crop may show.
         flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
     """
 
@@ -100,17 +99,17 @@ class DVAE(Method):
             temperature,
             kl_weight,
         )
-        # how many steps were made: part of what is saved, so that a resumed run goes on with it
+        # number of steps so far; saved with the weights, so that a resumed run continues from it
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     @property
     def units(self) -> int:
-        """How many codes there are."""
+        """The number of codes."""
         return self.table.num_embeddings
 
     @property
     def temperature(self) -> Float[Tensor, ""]:
-        """Of the next step; a tensor, so that no device is waited for."""
+        """The temperature of the next step, as a tensor, to avoid waiting for the device."""
         falling = 0.5 * (1 + (pi * self._annealed).cos())
         return self.last_temperature + (1 - self.last_temperature) * falling
 
@@ -142,19 +141,19 @@ class DVAE(Method):
         )
 
     def codes(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
-        """The code of each patch, in raster order; `x` is in 0 to 1."""
+        """Return the code of each patch, in raster order; `x` is in 0 to 1."""
         return self._scores_of(x).argmax(dim=2)
 
     def decode(self, codes: Int64[Tensor, "b n"]) -> Float[Tensor, "b c h w"]:
-        """The images that codes stand for, in 0 to 1."""
+        """Return the images that codes represent, in 0 to 1."""
         return self._image(F.embedding(codes, self.table.weight)).clamp(0, 1)
 
     def reconstruct(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """What the codes keep of each image, in 0 to 1."""
+        """Return each image as decoded from its codes, in 0 to 1."""
         return self.decode(self.codes(x))
 
     def inspect(self, view: NoisyImages) -> ImageGrid:
-        """The codes of each view, and what they keep of it."""
+        """Return the codes of each view, and the image decoded from them."""
         codes = self.codes(view.x)
         return show_reconstructions(view.x, codes, self.decode(codes), tuple(self.encoder.grid))
 
@@ -175,9 +174,9 @@ class DVAE(Method):
 
 
 def _scores(dim: int, codebook: int) -> nn.Sequential:
-    """Scores that tell patches apart from the beginning: their deviation is 2, beside 1.3 of the
-    noise. From small ones a few codes win all patches, and the error at the end was twice as large
-    (CIFAR-10, 300 steps)."""
+    """Build a layer whose initial scores tell patches apart: their deviation is 2, and that of the
+    noise 1.3. With small initial scores a few codes win all patches, and the final error was twice
+    as large (CIFAR-10, 300 steps)."""
     linear = nn.Linear(dim, codebook)
     nn.init.normal_(linear.weight, std=2 / sqrt(dim))
     nn.init.zeros_(linear.bias)

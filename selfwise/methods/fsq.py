@@ -25,17 +25,17 @@ class CroppedImages(NamedTuple):
 class FSQ(Method):
     """Finite scalar quantization: every patch becomes one of a fixed set of codes.
 
-    The encoder's vector of a patch is brought to a few numbers, each of which is rounded to one of
-    its levels; a decoder makes the image of them. There is no codebook that could fall out of
-    use, and one loss: the squared error of the pixels (section 3). It trains a tokenizer for
-    `beit`: `codes` are the units.
+    The encoder's vector of a patch is projected to a few numbers, and each number is rounded to one
+    of its levels. A decoder reconstructs the image from them. There is no codebook whose entries
+    could fall out of use, and the only loss is the squared error of the pixels (section 3). The
+    trained model is an image tokenizer for `beit`: its codes are the targets.
 
     Args:
-        encoder: one that is made for it, such as codec-small.
+        encoder: an encoder built for image tokenizers, such as codec-small.
         size: side of the views in pixels.
-        levels: of each number, with commas between; their product is the number of codes. The
-            paper has 8,6,5 for 240 and 8,5,5,5 for 1000 codes.
-        min_crop_scale: smallest share of the image's area that a crop may show.
+        levels: levels of each number, separated by commas; their product is the number of codes.
+            The paper has 8,6,5 for 240 and 8,5,5,5 for 1000 codes.
+        min_crop_scale: smallest fraction of the image's area that a crop may show.
         flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
     """
 
@@ -69,7 +69,7 @@ class FSQ(Method):
 
     @property
     def units(self) -> int:
-        """How many codes there are."""
+        """The number of codes."""
         return self.levels.size
 
     def view(self, batch: ImageBatch, rng: Rng) -> CroppedImages:
@@ -86,19 +86,19 @@ class FSQ(Method):
         return Step({"mse": Term(error.sum(), count)}, {"codes_an_image": kinds})
 
     def codes(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
-        """The code of each patch, in raster order; `x` is in 0 to 1."""
+        """Return the code of each patch, in raster order; `x` is in 0 to 1."""
         return self.levels.codes(self._numbers_of(x))
 
     def decode(self, codes: Int64[Tensor, "b n"]) -> Float[Tensor, "b c h w"]:
-        """The images that codes stand for, in 0 to 1."""
+        """Return the images that codes represent, in 0 to 1."""
         return self._image(self.levels.vectors(codes)).clamp(0, 1)
 
     def reconstruct(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """What the codes keep of each image, in 0 to 1."""
+        """Return each image as decoded from its codes, in 0 to 1."""
         return self.decode(self.codes(x))
 
     def inspect(self, view: CroppedImages) -> ImageGrid:
-        """The codes of each view, and what they keep of it."""
+        """Return the codes of each view, and the image decoded from them."""
         codes = self.codes(view.x)
         return show_reconstructions(view.x, codes, self.decode(codes), tuple(self.encoder.grid))
 
@@ -114,11 +114,11 @@ class FSQ(Method):
 
 
 def _parse_levels(levels: str | Sequence[int]) -> list[int]:
-    """The levels as whole numbers; text is 8,8,8 or [8, 8, 8]."""
+    """Return the levels as whole numbers; text has the form 8,8,8 or [8, 8, 8]."""
     parts = levels.strip(" []()").split(",") if isinstance(levels, str) else list(levels)
     try:
         return [int(part) for part in parts]
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"levels must be whole numbers with commas between, such as 8,8,8; got {levels!r}"
+            f"levels must be whole numbers separated by commas, such as 8,8,8; got {levels!r}"
         ) from error

@@ -1,4 +1,4 @@
-"""GPT (Radford et al. 2018 and 2019): predict each token of a text from those before it."""
+"""GPT (Radford et al. 2018 and 2019): predict each token of a text from the tokens before it."""
 
 from types import MappingProxyType
 from typing import NamedTuple
@@ -18,24 +18,25 @@ from selfwise.views.text.packing import plan_windows
 
 
 class NextTokens(NamedTuple):
-    """Inputs, and at each position the token that follows."""
+    """Inputs, and the token that follows each position."""
 
     batch: TextBatch
     where: Int64[Tensor, "b n"]  # every position
     target: Int64[Tensor, "b n"]
-    chosen: Bool[Tensor, "b n"]  # False where what follows is padding or another document
+    chosen: Bool[Tensor, "b n"]  # False where the next token is padding or of another document
 
 
 class GPT(Method):
-    """The mean cross-entropy of the next token, over all tokens of all documents.
+    """The mean cross-entropy of the next token over all tokens of all documents.
 
-    A document begins with the tokenizer's first special token and ends with its last one, both
-    <|endoftext|> in GPT-2's own vocabulary: so the first token is a target too, and the model
-    learns where to stop. Short documents share a row, and none sees another one.
+    A document begins with the tokenizer's first special token and ends with its last special token
+    (both <|endoftext|> in GPT-2's own vocabulary). So the first token is a target too, and the
+    model learns where to stop. Short documents share a row but do not attend to each other.
 
     Args:
-        encoder: a causal text encoder; the output layer is its token table (GPT-1, section 3.1).
-        vocab: of the tokenizer.
+        encoder: a causal text encoder; its token table is also the output layer (GPT-1, section
+            3.1).
+        vocab: the tokenizer's vocabulary.
     """
 
     modality = "text"
@@ -48,8 +49,8 @@ class GPT(Method):
     needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "gpt-mini"
     default_tokenizer = "bpe"
-    # GPT-2's paper has no recipe. This is nanoGPT's for GPT-2 small: 480 rows, 6e-4, decay 0.1;
-    # it stops at a tenth of the rate and we at 0, and its warm-up is 2,000 of 600,000 steps.
+    # GPT-2's paper gives no recipe. This is nanoGPT's for GPT-2 small: 480 rows, 6e-4, decay 0.1.
+    # nanoGPT ends at a tenth of the rate and we end at 0; its warm-up is 2,000 of 600,000 steps.
     # GPT-1 had 64 rows, 2.5e-4, betas 0.9 and 0.999, decay 0.01, 2,000 steps of warm-up.
     paper = PaperDefaults(
         lr=6e-4,
@@ -67,25 +68,25 @@ class GPT(Method):
         check_text("gpt", encoder, vocab)
         if not encoder.causal:
             raise ValueError(
-                "gpt needs a causal encoder, and this one sees the token that it has to predict; "
-                "gpt-mini would be right"
+                "gpt needs a causal encoder, and this encoder sees the token that it has to "
+                "predict; gpt-mini would be right"
             )
         self.encoder, self.draw = encoder, RowSampler(plan_windows, collate_windows)
 
     def view(self, batch: TextBatch, rng: Rng) -> NextTokens:
-        """Nothing is drawn: where windows begin is the plan's choice."""
+        """Return the next-token targets. Draws nothing: the plan decides where windows begin."""
         b, n = batch.ids.shape[0], batch.ids.shape[1] - 1
         target = batch.ids[:, 1:]
         chosen = torch.ones_like(target, dtype=torch.bool)
         if batch.valid is not None:
             chosen = batch.valid[:, 1:]
-        if batch.starts is not None:  # the first token of a document follows none
+        if batch.starts is not None:  # the first token of a document has no predecessor
             first = torch.zeros_like(batch.ids, dtype=torch.bool)
             first = F.pad(first, (0, 1)).scatter(1, batch.starts, True)
             chosen = chosen & ~first[:, 1 : n + 1]
         inputs = batch._replace(
             ids=batch.ids[:, :-1],
-            # no real position of a causal encoder sees the padding, which is at the end
+            # padding is at the end, so no real position of a causal encoder sees it
             valid=None,
             starts=None if batch.starts is None else batch.starts.clamp_max(n),
         )
@@ -100,13 +101,13 @@ class GPT(Method):
         return cross_entropy_step("lm", logits, view.target.flatten(), view.chosen.flatten())
 
     def inspect(self, view: NextTokens) -> NextTokenExamples:
-        """Every token with what was expected in its place."""
+        """Return every token with the model's predictions for its place."""
         predictions = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
         return NextTokenExamples(
-            "Each token is guessed from those before it.", view.batch, predictions
+            "The encoder predicts each token from the tokens before it.", view.batch, predictions
         )
 
     def _scores(self, view: NextTokens) -> Float[Tensor, "m v"]:
-        """Of each token at each place of each row."""
+        """Return token scores at each position of each row."""
         tokens = self.encoder(view.batch).tokens.flatten(0, 1)
         return F.linear(tokens, self.encoder.token.weight)

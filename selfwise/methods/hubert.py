@@ -1,4 +1,4 @@
-"""HuBERT (Hsu et al. 2021, arXiv:2106.07447): guess the cluster of frames that are hidden."""
+"""HuBERT (Hsu et al. 2021, arXiv:2106.07447): predict the cluster of masked frames."""
 
 from types import MappingProxyType
 from typing import Annotated
@@ -33,30 +33,31 @@ from selfwise.views.audio.span_mask import MaskedFrames, SpanMask, count_valid_f
 
 
 class HuBERT(Method):
-    """Spans of frames are hidden behind the stem; the encoder names the units that were there.
+    """Mask spans of frames after the stem; the encoder predicts their discrete targets.
 
-    The units are clusters of MFCC first, then of a layer of the encoder that was trained on
-    these. A frame's scores are the cosines between its projection and a learned code of each
-    unit, divided by a temperature (section II-C, equation 3).
+    The targets are clusters of MFCC first, then of a layer of the encoder that was trained on the
+    first targets. A frame's scores are the cosines between its projection and a learned code of
+    each
+    cluster, divided by a temperature (section II-C, equation 3).
 
     Args:
         encoder: a speech encoder.
-        num_clusters: kinds of units.
-        mask_prob: spans times their length as a share of the frames; 0.8 hides about 0.57 of
-            them, because spans overlap.
+        num_clusters: number of clusters.
+        mask_prob: number of spans times their length, as a fraction of the frames; 0.8 masks about
+            0.57 of the frames, because spans overlap.
         mask_length: frames of 20 ms in a span. 10 suits speech; less may suit clips under a second.
-        temperature: of the cosines.
-        unmasked_weight: weight of the mean loss on frames that are not hidden; 0 (paper: best)
-            leaves it out.
-        feature_penalty: weight of the mean square of the stem's output; 0 leaves it out, which
-            changes nothing but the number where the stem is not trained, as the log-mel one.
-        proj_dim: width of the codes; by default 256, and the encoder's if that is less.
+        temperature: divides the cosines.
+        unmasked_weight: weight of the mean loss on unmasked frames; 0 (best in the paper) leaves it
+            out.
+        feature_penalty: weight of the mean square of the stem's output; 0 leaves it out. It only
+            shifts the loss if the stem is not trained, as the log-mel stem.
+        proj_dim: width of the codes; by default 256 or the encoder's width, whichever is less.
     """
 
     modality = "audio"
     summary = Summary(
         predicts="the cluster of each masked frame",
-        source="the other frames of a recording",
+        source="the unmasked frames of a recording",
         loss="cross-entropy at masked frames",
         reference="Hsu et al. 2021, arXiv:2106.07447",
     )
@@ -64,8 +65,8 @@ class HuBERT(Method):
     carried = ("mask_embedding",)
     default_encoder = "hubert-mini"
     # Section IV-C and fairseq's hubert_base_librispeech.yaml: 32,000 of 400,000 steps of warm-up,
-    # then linear to 0; 2,800 s of audio in a batch. How many rows that is the recordings decide,
-    # and no rule for other batches is given.
+    # then linear to 0; 2,800 s of audio in a batch. The number of rows depends on the recordings,
+    # and the paper gives no rule for other batches.
     paper = PaperDefaults(
         lr=5e-4,
         weight_decay=0.01,
@@ -95,7 +96,8 @@ class HuBERT(Method):
         self.encoder, self.num_clusters, self.temperature = encoder, num_clusters, temperature
         self.unmasked_weight, self.feature_penalty = unmasked_weight, feature_penalty
         width = min(256, encoder.dim) if proj_dim is None else proj_dim
-        # both uniform in 0..1, as in fairseq (models/hubert/hubert.py); the paper does not say
+        # both uniform in 0..1, as in fairseq (models/hubert/hubert.py); the paper does not specify
+        # it
         self.mask_embedding = nn.Parameter(torch.rand(encoder.dim))
         self.code_embeddings = nn.Parameter(torch.rand(num_clusters, width))
         self.final_projection = nn.Linear(encoder.dim, width)
@@ -121,20 +123,20 @@ class HuBERT(Method):
         return step
 
     def inspect(self, view: MaskedFrames) -> MaskedAudioExamples:
-        """The units that are guessed where frames are hidden."""
+        """Return the predicted targets of the masked frames."""
         tokens, valid, _ = self._seen(view)
         scores = self._scores(self.encoder.forward_at(tokens, valid, view.where))
         about = (
-            f"Frames of 20 ms have one of {self.num_clusters} units each; spans of frames are "
-            "hidden, and the encoder names the units that were there."
+            f"Each frame of 20 ms has one of {self.num_clusters} units. Spans of frames are "
+            "masked, and the encoder predicts their units."
         )
         predictions = rank_predictions(scores, view.where, view.chosen, view.target)
         return MaskedAudioExamples(about, view.batch, view.mask, predictions)
 
     def _seen(self, view: MaskedFrames) -> Frames:
-        """The frames with the mask in place of those that are hidden."""
+        """Return the frames with the mask embedding in place of the masked frames."""
         tokens, valid, power = self.encoder.embed(view.batch)
-        # behind the projection, where frames have the width of the trunk (section II-C)
+        # after the projection, where frames have the width of the trunk (section II-C)
         tokens = torch.where(view.mask[..., None], self.mask_embedding.to(tokens.dtype), tokens)
         return Frames(tokens, valid, power)
 
@@ -145,10 +147,11 @@ class HuBERT(Method):
         )
 
     def _all(self, view: MaskedFrames, tokens: Tensor, valid: Tensor) -> Step:
-        """The same, and the frames that are seen.
+        """Return the loss on masked frames and on unmasked frames.
 
-        The paper (equation 2) weighs sums over frames; here each kind of frame has its own mean,
-        so that alpha does not change its meaning with the share of hidden frames.
+        The paper (equation 2) weights sums over frames. Here the masked and the unmasked frames
+        each
+        have their own mean, so that the weight keeps its meaning for any fraction of masked frames.
         """
         assert view.batch.units is not None
         scores = self._scores(self.encoder.trunk(tokens, valid).tokens)
@@ -167,10 +170,10 @@ class HuBERT(Method):
 
 
 def _check_encoder(encoder: Encoder[AudioBatch]) -> None:
-    """Raises ValueError unless frames can be hidden inside of the encoder."""
-    # others have functions of the same names, which take other things
+    """Raise ValueError unless frames can be masked inside the encoder."""
+    # other encoders have functions of these names with other arguments
     if not isinstance(encoder, SpeechEncoder) or isinstance(encoder, PatchEncoder | TextEncoder):
         raise ValueError(
-            f"hubert needs a speech encoder, and {type(encoder).__name__} is none: it hides frames "
-            "between `embed` and `trunk`; hubert-mini would be right"
+            f"hubert needs a speech encoder, and {type(encoder).__name__} is not one: hubert masks "
+            "frames between `embed` and `trunk`; hubert-mini would be right"
         )

@@ -1,7 +1,7 @@
-"""What a report draws of a method's view: plain tensors and a few words, for people to look at.
+"""What a report shows of a method's view: plain tensors and a few words.
 
-`Method.inspect` returns one of the classes of `Inspection`; the report that draws them does not
-know the method.
+`Method.inspect` returns one of the classes of `Inspection`; the report draws these classes and does
+not need to know the method.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ TOP_K = 3  # the most likely predictions that a report lists
 
 
 class Predictions(NamedTuple):
-    """What a model predicts at k positions of each row, and the targets there."""
+    """A model's predictions at k positions of each row, and the targets there."""
 
     positions: Int64[Tensor, "b k"]
     valid: Bool[Tensor, "b k"]  # False at positions without a prediction, which only fill a row
     target: Int64[Tensor, "b k"]
     nats: Float[Tensor, "b k"]  # the loss there: -log of the target's probability
-    top_ids: Int64[Tensor, "b k m"]  # the m most likely, most likely first
+    top_ids: Int64[Tensor, "b k m"]  # the m most likely ids, most likely first
     top_probs: Float[Tensor, "b k m"]  # their probabilities
 
     @property
     def correct(self) -> Bool[Tensor, "b k"]:
-        """Where there is a prediction, and the most likely one is the target."""
+        """Where a prediction is valid and its most likely id is the target."""
         return self.valid & (self.top_ids[..., 0] == self.target)
 
 
@@ -40,7 +40,7 @@ def rank_predictions(
     valid: Bool[Tensor, "b k"],
     target: Int64[Tensor, "b k"],
 ) -> Predictions:
-    """Predictions from the logits of a loss, one row of logits for each position (m = b k)."""
+    """Return predictions from the logits of a loss, one row of logits per position (m = b k)."""
     log_probs = logits.float().log_softmax(dim=1)
     nats = -log_probs.gather(1, target.reshape(-1, 1)).view(target.shape)
     top_log_probs, top_ids = log_probs.topk(min(TOP_K, log_probs.shape[1]), dim=1)
@@ -60,7 +60,7 @@ class PairPredictions(NamedTuple):
 def predict_pairs(
     class_names: Sequence[str], target: Int64[Tensor, "b"] | None, logits: Float[Tensor, "b o"]
 ) -> PairPredictions | None:
-    """Predictions from these logits, or None for single texts, which have no target."""
+    """Return predictions from these logits, or None for single texts, which have no target."""
     if target is None:
         return None
     return PairPredictions(class_names, target, logits.float().softmax(dim=1))
@@ -72,16 +72,16 @@ class ImageColumn(NamedTuple):
     name: str
     images: Float[Tensor, "b c h w"]  # in 0 to 1; a report clips values outside
     captions: Sequence[str] = ()  # one for each example
-    correct: Bool[Tensor, "b"] | None = None  # of predictions: whether they are right
+    correct: Bool[Tensor, "b"] | None = None  # of predictions: whether they are correct
     labels: Int64[Tensor, "b"] | None = None  # classes whose names begin the captions; -1 for none
 
 
 class ImageGrid(NamedTuple):
-    """Images of examples: next to each original what the method makes of it."""
+    """Images of examples: each original next to the images that the method makes of it."""
 
-    about: str  # what is to be seen, in a sentence or two
+    about: str  # what the images show, in a sentence or two
     columns: Sequence[ImageColumn]
-    rows: Int64[Tensor, "b"] | None = None  # which example of the batch each is; None: in order
+    rows: Int64[Tensor, "b"] | None = None  # each example's row in the batch; None: in order
 
 
 class MaskedTextExamples(NamedTuple):
@@ -114,10 +114,11 @@ Inspection = ImageGrid | MaskedTextExamples | NextTokenExamples | MaskedAudioExa
 
 
 def color_units(units: Int64[Tensor, "*n"]) -> Float[Tensor, "*n 3"]:
-    """A colour for each number, always the same, and unlike those of its neighbours.
+    """Return a color for each number, which never changes and differs from its neighbors' colors.
 
-    Hues go round by the golden ratio, which keeps any few numbers in a row apart; lightness takes
-    three turns, so that numbers of like hues differ.
+    Hues advance by the golden ratio, which keeps consecutive numbers apart; lightness cycles
+    through
+    three values, so that numbers with similar hues differ.
     """
     units = units.to(float64_device(units.device))
     turn = (units.double() * 0.6180339887498949) % 1
@@ -128,7 +129,7 @@ def color_units(units: Int64[Tensor, "*n"]) -> Float[Tensor, "*n 3"]:
 
 
 def collect_images(view: object) -> ImageGrid:
-    """The images in a view whose method has no `inspect`, by the names of the view's parts."""
+    """Return the images in a view whose method has no `inspect`, named by the view's fields."""
     columns = []
     for name, part in getattr(view, "_asdict", dict)().items():
         if not isinstance(part, Tensor) or not part.is_floating_point():
@@ -138,8 +139,8 @@ def collect_images(view: object) -> ImageGrid:
         elif part.ndim == 5 and part.shape[2] in (1, 3):
             views = part[:, :MAX_COLUMNS].unbind(dim=1)
             columns += [ImageColumn(f"{name} {i}", images) for i, images in enumerate(views, 1)]
-    about = "What the method makes of each image, without its answers."
-    return ImageGrid(about if columns else "The views of this method are no pictures.", columns)
+    about = "The views that the method makes of each image, without predictions."
+    return ImageGrid(about if columns else "The views of this method are not images.", columns)
 
 
 def show_reconstructions(
@@ -148,13 +149,12 @@ def show_reconstructions(
     reconstructions: Float[Tensor, "b c s s"],
     grid: tuple[int, ...],
 ) -> ImageGrid:
-    """Images, the codes that an image tokenizer gives them, and the images that it decodes."""
+    """Return images, the codes that an image tokenizer gives them, and the decoded images."""
     errors = (reconstructions - x).square().mean(dim=(1, 2, 3)).tolist()
     num_codes = [len(row.unique()) for row in codes]
     about = (
-        "Each patch becomes one of a fixed set of codes, shown as colours that mean nothing by "
-        "themselves; from the codes alone the image is made again. Errors are mean squares "
-        "of pixels in 0 to 1."
+        "Each patch becomes one of a fixed set of codes, shown in arbitrary colors. The image is "
+        "reconstructed from the codes alone. Errors are mean squares of pixels in 0 to 1."
     )
     return ImageGrid(
         about,
@@ -163,13 +163,15 @@ def show_reconstructions(
             ImageColumn(
                 "codes", draw_codes(codes, grid), [f"{count} kinds" for count in num_codes]
             ),
-            ImageColumn("made again", reconstructions, [f"error {error:.4f}" for error in errors]),
+            ImageColumn(
+                "reconstructed", reconstructions, [f"error {error:.4f}" for error in errors]
+            ),
         ],
     )
 
 
 def draw_codes(units: Int64[Tensor, "b n"], grid: tuple[int, ...]) -> Float[Tensor, "b 3 h w"]:
-    """One pixel for each patch in raster order, in the colour of its unit."""
+    """Return one pixel for each patch in raster order, in the color of its unit."""
     colors: Tensor = color_units(units).mT.unflatten(2, grid)
     return colors
 
@@ -182,9 +184,9 @@ def show_triplets(
     negative: Int64[Tensor, "t"],
     valid: Bool[Tensor, "t"],
 ) -> list[ImageColumn]:
-    """Anchors, their positives and, where `valid`, their negatives, with the distances.
+    """Return anchors, their positives and, where `valid`, their negatives, with the distances.
 
-    `distance` is of all rows of `x`; anchor, positive and negative are rows of it.
+    `distance` covers all rows of `x`; anchor, positive and negative are row numbers.
     """
     near, far = distance[anchor, positive], distance[anchor, negative]
     blank = torch.full_like(x[negative], 0.5)

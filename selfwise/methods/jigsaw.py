@@ -1,4 +1,4 @@
-"""Jigsaw (Noroozi & Favaro 2016, arXiv:1603.09246): in which order do the tiles lie?"""
+"""Jigsaw (Noroozi & Favaro 2016, arXiv:1603.09246): predict the order of shuffled tiles."""
 
 from math import ceil, factorial, floor
 from textwrap import shorten
@@ -30,7 +30,7 @@ from selfwise.views.image.tiles import assemble_tiles, cut_tiles, draw_corners, 
 from selfwise.views.image.window import Window
 
 MIN_TILE = 4  # pixels of a tile's side
-# the paper: tiles of 64 pixels in cells of 75, channels moved by up to 2 pixels
+# the paper: tiles of 64 pixels in cells of 75, channels shifted by up to 2 pixels
 TILE_SHARE, SHIFT_SHARE = 64 / 75, 2 / 75
 
 
@@ -38,47 +38,50 @@ class PuzzleTiles(NamedTuple):
     """The tiles of each image in raster order, and the orders in which the head reads them."""
 
     x: Float[Tensor, "b t c h w"]
-    order: Int64[Tensor, "b k t"]  # which tile lies in each place
+    order: Int64[Tensor, "b k t"]  # which tile is in each place
     label: Int64[Tensor, "b k"]  # the number of the order among the permutations
 
 
 class Jigsaw(Method):
-    """One encoder for each tile by itself, a head that reads the tiles in a permuted order.
+    """Encode each tile separately; a head reads the tiles in a permuted order.
 
-    All tiles of the batch go through the encoder once. As it sees each by itself, its features can
-    be read in several orders, at next to no cost: `repeats`. The head is VISSL's: a layer for each
-    tile, their outputs side by side, a linear layer with an output for each permutation.
+    All tiles of the batch go through the encoder once. Because the encoder sees each tile alone,
+    the
+    head can read its features in several orders at almost no cost (`repeats`). The head is VISSL's:
+    a
+    layer for each tile, their outputs concatenated, a linear layer with an output per permutation.
 
     Args:
-        encoder: an image encoder that takes images of the tiles' size too.
+        encoder: an image encoder that also takes images of the tiles' size.
         size: side of the views in pixels.
         grid: tiles in a row and in a column, 2 or 3.
-        tile_size: side of a tile in pixels; by default 64/75 of its cell, which is `size` / `grid`.
-        num_permutations: how many there are to tell apart; by default 100, and 24 for 2 x 2.
-        permutation_rule: permutations are chosen for the largest distance on average (`mean`), or
-            from the nearest one chosen already (`min`).
-        repeats: in how many orders each image is read in a step.
-        embed_dim: outputs of the layer that each tile goes through by itself.
-        min_crop_side: least side of the random square that the tiles are cut from, as a share of
-            the image's shorter side; by default 0.88 (225 of 256), and 0.6 up to 64 px.
+        tile_size: side of a tile in pixels; by default 64/75 of its cell, whose side is `size` /
+            `grid`.
+        num_permutations: number of permutations to tell apart; by default 100, and 24 for 2 x 2.
+        permutation_rule: choose permutations for the largest mean distance (`mean`), or the largest
+            distance from the nearest permutation chosen already (`min`).
+        repeats: number of orders in which the head reads each image in a step.
+        embed_dim: outputs of the layer that each tile goes through separately.
+        min_crop_side: smallest side of the random square that the tiles are cut from, as a fraction
+            of the image's shorter side; by default 0.88 (225 of 256), and 0.6 up to 64 px.
         flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
-        grayscale_prob: probability that an image loses its colours, against shortcuts by chromatic
+        grayscale_prob: probability that an image loses its colors, against shortcuts by chromatic
             aberration.
-        max_channel_shift: most pixels by which the colour channels of a tile are moved against each
-            other; by default 2 in cells of 75 px, and less in smaller ones.
+        max_channel_shift: largest shift in pixels between the color channels of a tile; by default
+            2 in cells of 75 px, and less in smaller cells.
     """
 
     modality = "image"
     summary = Summary(
         predicts="the order of shuffled tiles",
-        source="the tiles of an image, each by itself",
+        source="the tiles of an image, each encoded separately",
         loss="cross-entropy over permutations",
         reference="Noroozi and Favaro 2016, arXiv:1603.09246",
     )
     needs = MappingProxyType({"size": IMAGE_SIZE})
-    rounded_view = True  # the first layer rounds what it reads all the same
+    rounded_view = True  # the first layer rounds its input in any case
     # VISSL's configuration: 0.1 at 256, warm-up for 5 of 105 epochs. Its rate falls in steps; here
-    # along a cosine. Momentum is Nesterov's here.
+    # it falls along a cosine, and momentum is Nesterov's.
     paper = PaperDefaults(
         "sgd", lr=0.1, base_batch=256, scaling="linear", weight_decay=1e-4, warmup=0.05
     )
@@ -121,7 +124,7 @@ class Jigsaw(Method):
             num_permutations = min(100, factorial(grid**2))
         chosen = permutation_set(grid**2, num_permutations, rule=permutation_rule)
         self._distances = hamming_distances(chosen)
-        # saved with the weights: the head's outputs mean these
+        # saved with the weights: they define the meaning of the head's outputs
         self.register_buffer("table", torch.from_numpy(chosen.astype(np.uint8)))
         self.encoder = encoder
         self.embed = nn.Sequential(
@@ -146,9 +149,9 @@ class Jigsaw(Method):
             gray_rows = gray.nonzero()[:, 0].to(x.device, non_blocking=True)
             x.index_copy_(0, gray_rows, to_grayscale(x.index_select(0, gray_rows)))
         corner = draw_corners(n, channels, rng, grid=self.grid, room=self.room, shift=self.shift)
-        # gray channels that are moved against each other would have coloured edges
+        # shifting the channels of a gray image would give it colored edges
         corner = torch.where(gray.view(n, 1, 1, 1), corner[:, :, :1], corner)
-        # with replacement: of 100 permutations hardly two of eight are the same
+        # with replacement: of 100 permutations, two of eight are rarely equal
         label = rng.integers(len(self.table), n, self.repeats).to(x.device, non_blocking=True)
         cut = cut_tiles(x, corner, grid=self.grid, tile=self.tile)
         return PuzzleTiles(standardize_tiles(cut), self.table[label].long(), label)
@@ -160,7 +163,7 @@ class Jigsaw(Method):
         return cross_entropy_step("jigsaw", self._scores(view.x, view.order), view.label.flatten())
 
     def inspect(self, view: PuzzleTiles) -> ImageGrid:
-        """The first order of each image, as it lies and as it is put back."""
+        """Return the first order of each image, as shuffled and as put back."""
         order, label = view.order[:, 0], view.label[:, 0]
         scores = self._scores(view.x, view.order[:, :1]).float()
         chance, answer = scores.softmax(dim=1).max(dim=1)
@@ -169,12 +172,12 @@ class Jigsaw(Method):
         solved = torch.zeros_like(puzzle).scatter(1, _expand_order(guess, puzzle), puzzle)
         placed, count = (guess == order).sum(dim=1).tolist(), order.shape[1]
         captions = [
-            f"{p} of {count} right, {100 * c:.0f} %" for p, c in zip(placed, chance.tolist())
+            f"{p} of {count} correct, {100 * c:.0f} %" for p, c in zip(placed, chance.tolist())
         ]
         about = (
-            f"Tiles lie in one of {len(self.table)} orders, and the encoder, which sees each tile "
-            "by itself, has to tell in which. Tiles have gaps between them and all the same "
-            "contrast, so that their edges and brightness give nothing away."
+            f"Tiles are in one of {len(self.table)} orders. The encoder sees each tile separately, "
+            "and the head predicts the order. Gaps between the tiles and one contrast for all "
+            "tiles keep edges and brightness from giving the order away."
         )
         return ImageGrid(
             about,
@@ -190,11 +193,11 @@ class Jigsaw(Method):
     def _scores(
         self, x: Float[Tensor, "b t c h w"], order: Int64[Tensor, "b k t"]
     ) -> Float[Tensor, "b*k p"]:
-        """Of each permutation, for each order in which the tiles of each image are read."""
+        """Score each permutation for each order in which the head reads the tiles of an image."""
         n, count = x.shape[:2]
         h = self.embed(self.encoder(x.flatten(0, 1)).pooled)
         first = count * torch.arange(n, device=h.device)[:, None, None]
-        # F.embedding, whose backward pass is deterministic; each tile is read several times
+        # F.embedding has a deterministic backward pass; each tile is read several times
         read = F.embedding((first + order).flatten(0, 1), h).flatten(1)
         logits: Tensor = self.head(read)
         return logits
@@ -207,23 +210,23 @@ def _expand_order(
 
 
 def _find_patch_size(encoder: nn.Module) -> int | None:
-    """Side of a patch, where the encoder says that it has patches."""
+    """Return the side of a patch, where the encoder has patches."""
     sizes = (getattr(module, "patch_size", None) for module in encoder.modules())
     return next((int(size[0]) for size in sizes if isinstance(size, tuple)), None)
 
 
 def _choose_tile_side(size: int, grid: int, tile: int | None, patch: int | None) -> int:
-    """A tile's side in pixels: `tile`, or 64/75 of a cell, in whole patches and even.
+    """Return a tile's side in pixels: `tile`, or 64/75 of a cell, in whole patches and even.
 
-    Even, because encoders halve their images: 9 pixels would cost half as much again as 8.
+    An even side, because encoders halve their images: 9 pixels would cost half as much again as 8.
     """
     cell, step = size // grid, patch or 2
     side = min(ceil(TILE_SHARE * cell), cell - 1) // step * step if tile is None else tile
     min_tile = ceil(MIN_TILE / step) * step
     if tile is not None and not min_tile <= tile <= cell:
         raise ValueError(
-            f"tile must be {min_tile} to {cell} pixels, the side of a cell of {grid} x {grid} in "
-            f"{size} px, got {tile}"
+            f"tile_size must be {min_tile} to {cell} pixels, the side of a cell of {grid} x {grid} "
+            f"in {size} px, got {tile}"
         )
     if side < min_tile:
         need = grid * max(min_tile + 1, floor((min_tile - 1) / TILE_SHARE) + 1)
@@ -237,7 +240,7 @@ def _choose_tile_side(size: int, grid: int, tile: int | None, patch: int | None)
 
 @torch.no_grad()
 def _check_encoder_takes(encoder: nn.Module, side: int) -> None:
-    """Raises ValueError if the encoder does not take tiles of that side; it is left as it was."""
+    """Raise ValueError if the encoder rejects tiles of that side; the encoder stays unchanged."""
     weights = list(encoder.parameters())
     channels = next((w.shape[1] for w in weights if w.ndim == 4), 3)
     modes = [(part, part.training) for part in encoder.modules()]

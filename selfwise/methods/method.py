@@ -1,4 +1,4 @@
-"""The contract that every method keeps."""
+"""The contract of every method."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -28,7 +28,7 @@ class PaperDefaults(NamedTuple):
     scaling: str = "none"  # how lr grows with the batch: "none", "linear" or "sqrt"
     batch_size: int = 256
     weight_decay: float = 0.0
-    warmup: float = 0.1  # share of all steps in which lr rises from 0
+    warmup: float = 0.1  # fraction of all steps in which lr rises from 0
     schedule: ScheduleName = "cosine"  # a function of training/schedules.py
     betas: tuple[float, float] = (0.9, 0.999)  # of adamw and lamb
     eps: float = 1e-8  # of adamw and lamb
@@ -36,81 +36,82 @@ class PaperDefaults(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A method in one row of a table: it predicts something from something, with a loss."""
+    """One row of the table of methods: what a method predicts, from what, and with which loss."""
 
     predicts: str
-    source: str  # from what
+    source: str  # what it predicts from
     loss: str
     reference: str  # authors, year and arXiv id; "-" for a baseline
 
 
 class Method(nn.Module):
-    """A pretext task: how to make a view of a batch, and the loss of undoing or ignoring it.
+    """A pretext task: how to make a view of a batch, and the loss on that view.
 
-    A subclass takes the encoder and keyword-only options, and is found by its file's name.
+    A subclass takes the encoder and keyword-only options. Its file name is its name.
     """
 
     modality: ClassVar[str]
     summary: ClassVar[Summary | None] = None  # a row of `selfwise methods`
-    labelled: ClassVar[bool] = False  # True: `view` receives Labelled batches
-    needs: ClassVar[Mapping[str, Need]] = MappingProxyType({})  # keyword arguments made of the data
+    labelled: ClassVar[bool] = False  # True: `view` receives batches with labels
+    needs: ClassVar[Mapping[str, Need]] = MappingProxyType({})  # keyword arguments from the data
     couples_batch: ClassVar[str] = ""  # why micro-batches cannot replace a batch; empty if they can
     paper: ClassVar[PaperDefaults] = PaperDefaults()
     default_encoder: ClassVar[str] = "resnet18"
-    # options of the encoder that go with the method, unless the user says otherwise
+    # options of the encoder that the method sets, unless the user sets them
     encoder_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     rounded_view: ClassVar[bool] = False  # True: in half precision the view itself is rounded
-    carried: ClassVar[tuple[str, ...]] = ()  # parameters that `start` takes over with the encoder
+    carried: ClassVar[tuple[str, ...]] = ()  # parameters that `init_from` copies with the encoder
     least_documents: ClassVar[int] = 1  # text only
-    default_tokenizer: ClassVar[str] = ""  # a kind that tokenizers can be trained as; text only
+    default_tokenizer: ClassVar[str] = ""  # a kind of tokenizer that can be trained; text only
 
     encoder: Any  # an Encoder that is a module
-    # how a row is drawn from the data, such as from documents or from the images of a class; a
-    # method sets its own, from views/, and the data source of a run calls it. None: each example is
-    # a row by itself, as most images are
+    # how to draw a row from the data, such as from documents or from the images of a class. A
+    # method sets its own sampler, from views/, and the data source of a run calls it. None: each
+    # example is a row, as with most images
     draw: RowSampler | LabelSampler | None = None
 
     def view(self, batch: Any, rng: Rng) -> Any:
-        """Make the task out of the batch, on its device; all randomness comes from `rng`."""
-        raise NotImplementedError  # the contract: every method has its own
+        """Return the task made from the batch, on its device; all randomness comes from `rng`."""
+        raise NotImplementedError  # the contract: every method defines it
 
     def counts(self, view: Any) -> dict[str, Tensor]:
-        """The count of each loss term, known before the forward pass.
+        """Return the count of each loss term, which is available before the forward pass.
 
-        The loop adds these over micro-batches first, so that each backward pass is already
-        divided by the count of the whole batch.
+        The loop first adds these counts over micro-batches, so that each backward pass already
+        divides
+        by the count of the whole batch.
         """
-        raise NotImplementedError  # the contract: every method has its own
+        raise NotImplementedError  # the contract: every method defines it
 
     def forward(self, view: Any) -> Step:
-        """The loss terms and metrics of a view."""
-        raise NotImplementedError  # the contract: every method has its own
+        """Return the loss terms and metrics of a view."""
+        raise NotImplementedError  # the contract: every method defines it
 
     @property
     def about(self) -> dict[str, float]:
-        """What a user should know of how the task was made; it is shown once, and kept."""
+        """Numbers on how the task was made; the run prints them once and records them."""
         return {}
 
     def inspect(self, view: Any) -> Inspection | None:
-        """What there is to look at in a view, with the answers that are given now; for reports.
+        """Return what a report shows of a view, with the current predictions.
 
-        It runs in eval mode without gradients. None: the pictures of the view are all there is.
+        Called in eval mode without gradients. None: the report shows only the pictures of the view.
         """
         return None
 
     def after_step(self) -> None:
-        """Called once after each optimiser step: averages, queues. Most methods need nothing."""
+        """Update averages or queues after each optimizer step. Most methods need nothing."""
 
 
 def mean_over(value: Tensor, n: int) -> Term:
-    """A term whose mean over `n` examples is `value`."""
+    """Return a term whose mean over `n` examples is `value`."""
     return Term(value * n, value.new_full((), n))
 
 
 def scale_by_world_size(step: Step) -> Step:
-    """A process's share of a step that every process has computed whole, of the rows of all.
+    """Return this process's fraction of a step that every process computed on the rows of all.
 
-    Added over the processes it is the step again, and so are its gradients.
+    The sum over the processes is the step again, and so is the sum of the gradients.
     """
     n = world_size()
     if n == 1:
@@ -127,8 +128,8 @@ def cross_entropy_step(
     target: Int64[Tensor, "m"],
     chosen: Bool[Tensor, "m"] | None = None,
 ) -> Step:
-    """Cross-entropy as the term NAME_loss and the share of right answers as the metric
-    NAME_accuracy, over the chosen rows; without `chosen`, over all rows."""
+    """Return cross-entropy as the term NAME_loss and the fraction of correct predictions as the
+    metric NAME_accuracy, over the chosen rows; without `chosen`, over all rows."""
     if chosen is None:
         chosen = torch.ones_like(target, dtype=torch.bool)
     count = chosen.sum().float()
@@ -139,18 +140,18 @@ def cross_entropy_step(
 def check_text(
     name: str, encoder: TextEncoder, vocab: Vocabulary, *, roles: tuple[str, ...] = ()
 ) -> None:
-    """Raises ValueError if the tokenizer lacks a special token that method `name` needs, or has
-    ids that the encoder has not."""
+    """Raise ValueError if the tokenizer lacks a special token that method `name` needs, or has more
+    tokens than the encoder."""
     for role in roles:
         if getattr(vocab, role) is None:
             raise ValueError(
-                f"{name} needs a tokenizer with {_ROLES[role]}, which this one has not; "
-                "one that selfwise trains has it: --tokenizer wordpiece"
+                f"{name} needs a tokenizer with {_ROLES[role]}, and this one has none. Tokenizers "
+                "that selfwise trains have one: --tokenizer wordpiece"
             )
     if vocab.size > encoder.vocab:
         raise ValueError(
             f"the tokenizer has {vocab.size} tokens, but the encoder only {encoder.vocab}: "
-            "give the encoder a vocabulary of that size, or the tokenizer that it was made for"
+            "give the encoder a vocabulary of that size, or use the encoder's own tokenizer"
         )
 
 
@@ -162,19 +163,19 @@ _ROLES = {
 
 
 def check_sees_all(name: str, encoder: TextEncoder) -> None:
-    """Raises ValueError if the encoder sees only what comes before, so that masks make no task."""
+    """Raise ValueError for a causal encoder, which cannot see both sides of a mask."""
     if encoder.causal:
         raise ValueError(
-            f"{name} needs an encoder that sees both sides of a mask, and this one is causal; "
+            f"{name} needs an encoder that sees both sides of a mask, and this encoder is causal; "
             "bert-mini would be right"
         )
 
 
 def check_pairs(name: str, encoder: TextEncoder) -> None:
-    """Raises ValueError if the encoder cannot judge a pair of texts."""
+    """Raise ValueError if the encoder cannot classify a pair of texts."""
     if encoder.pooler is None or encoder.segments < 2:
         lacks = "no pooler" if encoder.pooler is None else f"{encoder.segments} segments"
         raise ValueError(
             f"{name} needs an encoder with a pooler and two segments for its pairs of texts, and "
-            f"this one has {lacks}; bert-mini would be right"
+            f"this encoder has {lacks}; bert-mini would be right"
         )

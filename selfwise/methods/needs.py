@@ -1,7 +1,7 @@
-"""What a method may ask of its data: each need makes one keyword argument of its constructor.
+"""What a method may request from its data: each need is one keyword argument of its constructor.
 
-A method lists them in `needs`. All other keyword arguments are options of the user. What is
-expensive is made once, kept in the run folder and read back when the run is resumed or loaded.
+A method lists them in `needs`. All other keyword arguments are options of the user. An expensive
+need is computed once and stored in the run folder; a resumed or loaded run reads it from there.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,7 @@ F_contra = TypeVar("F_contra", contravariant=True)
 
 @runtime_checkable
 class HasImageInfo(Protocol):
-    """What is known of the images of a run, also when it is loaded without them."""
+    """Facts about the images of a run, available without the images."""
 
     @property
     def info(self) -> ImageInfo: ...
@@ -29,7 +29,7 @@ class HasImageInfo(Protocol):
 
 @runtime_checkable
 class HasVocabulary(Protocol):
-    """What is known of the documents of a run, also when it is loaded without them."""
+    """Facts about the documents of a run, available without the documents."""
 
     @property
     def info(self) -> TextInfo: ...
@@ -46,9 +46,9 @@ class ImageSampler(Protocol):
     def info(self) -> ImageInfo: ...
 
     def sample(self, most: int, *, purpose: str) -> Iterator[Float[Tensor, "b c s s"]]:
-        """At most that many images at the size of the views, in batches; the same ones each time.
+        """Yield batches of at most `most` images at the size of the views.
 
-        Which ones is a function of the images and of `purpose`.
+        The choice of images is a function of the images and of `purpose`.
         """
         ...
 
@@ -71,9 +71,9 @@ class Computed:
 
 @dataclass(frozen=True)
 class FromData:
-    """A tensor that a function computes from the opened data; the run folder keeps it.
+    """A tensor that a function computes from the opened data; the run folder stores it.
 
-    `function(data)`, or `function(data, options)` where the need has a config class of its own.
+    The call is `function(data)`, or `function(data, options)` if the need has a config class.
     """
 
     function: Callable[..., Computed | Tensor]
@@ -89,26 +89,26 @@ class PatchTargetOptions(Config):
     """Discrete targets of images."""
 
     targets: Annotated[str, AbsolutePath("patches")] = "patches"
-    """What is predicted: patches, clusters of normalised patches; or the folder of an earlier run:
-    the codes of an image tokenizer, or clusters of what another encoder has learned."""
+    """What the method predicts: patches for clusters of normalized patches; or the folder of an
+    earlier run, for the codes of an image tokenizer or clusters of an encoder's features."""
     num_clusters: Annotated[int, Ge(1)] = 512
-    """How many units there are; a tokenizer has its own number."""
+    """Number of clusters; an image tokenizer has its own number of codes."""
     target_layer: int = -1
-    """Of the earlier run, whose layer is clustered, counted from 0; negative counts from the
-    last."""
+    """Layer of the earlier run whose features are clustered, counted from 0; negative counts from
+    the last."""
 
 
 class FrameTargetOptions(Config):
     """Discrete targets of the frames of speech."""
 
     targets: Annotated[str, AbsolutePath("mfcc")] = "mfcc"
-    """What is predicted: mfcc, clusters of MFCC; or the folder of an earlier run, clusters of what
-    it has learned."""
+    """What the method predicts: mfcc for clusters of MFCC; or the folder of an earlier run, for
+    clusters of its features."""
     num_clusters: Annotated[int, Ge(1)] = 100
-    """How many units there are."""
+    """Number of clusters."""
     target_layer: int = -1
-    """Of the earlier run, whose layer is clustered, counted from 0; negative counts from the
-    last."""
+    """Layer of the earlier run whose features are clustered, counted from 0; negative counts from
+    the last."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class PatchTargetNeed:
 
 @dataclass(frozen=True)
 class FrameTargetNeed:
-    """Discrete targets in each AudioBatch; the method gets how many kinds there are."""
+    """Discrete targets in each AudioBatch; the method receives the number of clusters."""
 
     options: type[Config] = FrameTargetOptions
 

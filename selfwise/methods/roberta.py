@@ -1,4 +1,5 @@
-"""RoBERTa (Liu et al. 2019, arXiv:1907.11692): guess hidden tokens, hidden anew at every visit."""
+"""RoBERTa (Liu et al. 2019, arXiv:1907.11692): predict masked tokens, with new masks every
+epoch."""
 
 from types import MappingProxyType
 
@@ -36,17 +37,18 @@ PACKINGS = {
 class RoBERTa(Method):
     """Masked-LM loss on full rows, without pairs.
 
-    The masks of an example are a function of the seed, of the epoch and of the example: never the
-    same twice, and the same in every repetition of the run. As in the authors' code the number of
-    chosen tokens is rounded up or down at random, and random tokens are no special ones. Special
-    tokens are never chosen; there (fairseq, `mask_tokens_dataset.py`) <s> and </s> may be.
+    The masks of an example are a function of the seed, the epoch and the example: they differ in
+    every epoch and repeat when the run is repeated. As in the authors' code, the number of chosen
+    tokens is rounded up or down at random, and a random token is never a special token. Special
+    tokens are never chosen, unlike in fairseq (`mask_tokens_dataset.py`), which may choose <s>
+    and </s>.
 
     Args:
         encoder: a text encoder that sees both sides.
-        vocab: of the tokenizer.
-        mask_prob: share of a row's tokens, special ones counted, that is chosen.
-        packing: full_sentences (paper), or best_fit: documents are cut and packed so that hardly
-            any place stays empty; no sentences are looked for.
+        vocab: the tokenizer's vocabulary.
+        mask_prob: fraction of a row's tokens, counting special tokens, that is chosen.
+        packing: full_sentences (paper) fills rows with whole sentences; best_fit cuts and packs
+            documents so that rows have almost no padding, without looking for sentences.
     """
 
     modality = "text"
@@ -60,7 +62,7 @@ class RoBERTa(Method):
     default_encoder = "roberta-mini"
     default_tokenizer = "bpe"
     # The base model had 8,192 rows and 6e-4, with 24,000 of 500,000 steps of warm-up and no
-    # clipping; the authors' table for other batches has 1e-4 at 256, which is the square root.
+    # clipping. The authors' table for other batches has 1e-4 at 256: square-root scaling.
     paper = PaperDefaults(
         lr=1e-4,
         base_batch=256,
@@ -106,7 +108,7 @@ class RoBERTa(Method):
         k = min(n, int(n * self.mask_prob) + 1)
         epoch = torch.zeros_like(batch.index) if batch.epoch is None else batch.epoch
         keys = torch.stack([epoch, batch.index], dim=1)
-        # the first number of a row for the count, then three for each position
+        # the first number of a row sets the count; then three numbers for each position
         drawn = rng.keyed(keys, 1 + 3 * n)
         score, kind, other = drawn[:, 1:].unflatten(1, (n, 3)).unbind(dim=2)
         length = to_float64(mask.count_valid_tokens(batch))
@@ -127,14 +129,14 @@ class RoBERTa(Method):
         )
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
-        """What is filled in."""
+        """Return the predictions at masked tokens."""
         predictions = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
         return MaskedTextExamples(
-            "Tokens are hidden, and the encoder fills them in.", view.batch, predictions
+            "Some tokens are masked, and the encoder predicts them.", view.batch, predictions
         )
 
     def _scores(self, view: MaskedTokens) -> Float[Tensor, "m v"]:
-        """Of each token at each place of each row."""
+        """Return token scores at each masked position of each row."""
         hidden = self.encoder.forward_at(view.batch, view.where).flatten(0, 1)
         logits: Tensor = self.head(hidden, self.encoder.token.weight)
         return logits

@@ -1,4 +1,4 @@
-"""RotNet (Gidaris et al. 2018, arXiv:1803.07728): by how much is the image turned?"""
+"""RotNet (Gidaris et al. 2018, arXiv:1803.07728): predict the rotation of an image."""
 
 from types import MappingProxyType
 from typing import NamedTuple
@@ -17,42 +17,43 @@ from selfwise.views.image.crop import Crop
 from selfwise.views.image.tiles import TURNS, rotate_four_ways
 from selfwise.views.image.window import Shift
 
-MAX_SHIFTED_SIZE = 64  # pixels: up to here images are shifted and not cropped
+MAX_SHIFTED_SIZE = 64  # pixels: images up to this size are shifted, not cropped
 
 
 class RotatedImages(NamedTuple):
-    """All four turns of each image, and which one each is."""
+    """All four rotations of each image, and the label of each rotation."""
 
     x: Float[Tensor, "b 4 c s s"]
     label: Int64[Tensor, "b 4"]
 
 
 class Rotation(Method):
-    """All four exact rotations of each image in one batch, and a linear layer that tells them.
+    """All four exact rotations of each image in one batch, and a linear layer that predicts them.
 
-    A batch of 128 images is 512 for the encoder.
+    A batch of 128 images is a batch of 512 for the encoder.
 
     Args:
         encoder: any image encoder.
         size: side of the views in pixels.
-        min_crop_scale: smallest share of the image's area that a random crop may show. By default
-            0.08, and up to 64 px no crop: a shift by up to an eighth of the side, as in the
-            authors' code for CIFAR.
-        flip_prob: probability of a horizontal flip, before the rotation.
+        min_crop_scale: smallest fraction of the image's area that a random crop may show. By
+            default 0.08; images up to 64 px are not cropped but shifted by up to an eighth of the
+            side, as in the authors' code for CIFAR.
+        flip_prob: probability of a horizontal flip before the rotation.
     """
 
     modality = "image"
     summary = Summary(
-        predicts="by how much an image is turned",
-        source="the turned image",
-        loss="cross-entropy over four turns",
+        predicts="the rotation of an image",
+        source="the rotated image",
+        loss="cross-entropy over four rotations",
         reference="Gidaris et al. 2018, arXiv:1803.07728",
     )
     needs = MappingProxyType({"size": IMAGE_SIZE})
     rounded_view = True  # pixels have eight bits
-    # The authors' code for CIFAR-10: 0.1 at 128 images (512 with their turns). It lowers the rate
-    # in four steps and has no warm-up; here it falls along a cosine, after the warm-up that later
-    # code has (VISSL, google/revisiting-self-supervised: 5 epochs of 105, of 35).
+    # The authors' code for CIFAR-10: 0.1 at 128 images (512 with rotations). It lowers the rate in
+    # four steps without warm-up. Here it falls along a cosine, after the warm-up that later code
+    # has
+    # (VISSL, google/revisiting-self-supervised: 5 epochs of 105, of 35).
     paper = PaperDefaults(
         "sgd",
         lr=0.1,
@@ -85,7 +86,7 @@ class Rotation(Method):
         self.encoder, self.head = encoder, nn.Linear(encoder.dim, TURNS)
 
     def view(self, batch: ImageBatch, rng: Rng) -> RotatedImages:
-        # turned last, at its own square size: no black corners, and no resampling after it
+        # rotated last, at the final square size: no black corners, and no resampling afterwards
         return RotatedImages(*rotate_four_ways(self.upright(batch, rng)))
 
     def counts(self, view: RotatedImages) -> dict[str, Tensor]:
@@ -96,20 +97,21 @@ class Rotation(Method):
         return cross_entropy_step("rotation", logits, view.label.flatten())
 
     def inspect(self, view: RotatedImages) -> ImageGrid:
-        """One turn of each image: the four come one after the other."""
+        """Return one rotation of each image, cycling through the four rotations."""
         row = torch.arange(len(view.x), device=view.x.device)
         turn = row % TURNS
         x = view.x[row, turn]
         chance, answer = self.head(self.encoder(x).pooled).float().softmax(dim=1).max(dim=1)
         back = torch.stack([torch.rot90(x[i], -int(a), (1, 2)) for i, a in enumerate(answer)])
         captions = [
-            f"answer {90 * a}°, {100 * c:.0f} %" for a, c in zip(answer.tolist(), chance.tolist())
+            f"predicted {90 * a}°, {100 * c:.0f} %"
+            for a, c in zip(answer.tolist(), chance.tolist())
         ]
-        about = "Each image is turned, and the encoder has to tell by how much."
+        about = "Each image is rotated, and the encoder predicts by how much."
         return ImageGrid(
             about,
             [
-                ImageColumn("turned", x, [f"by {90 * quarters}°" for quarters in turn.tolist()]),
-                ImageColumn("turned back", back, captions, answer == turn),
+                ImageColumn("rotated", x, [f"by {90 * quarters}°" for quarters in turn.tolist()]),
+                ImageColumn("rotated back", back, captions, answer == turn),
             ],
         )

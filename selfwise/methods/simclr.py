@@ -1,4 +1,4 @@
-"""SimCLR (Chen et al. 2020, arXiv:2002.05709): two views of an image agree, all others disagree."""
+"""SimCLR (Chen et al. 2020, arXiv:2002.05709): views of one image attract, other images repel."""
 
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
@@ -40,18 +40,20 @@ class TwoViews(NamedTuple):
 class SimCLR(Method):
     """Two augmentations of each image, one encoder, a projection head, NT-Xent.
 
-    The representation is h, what the encoder returns; z, behind the head, is thrown away
-    (section 4.2: h is more than 10 points better).
+    The representation is h, the encoder's output. z, the output of the projection head, is
+    discarded after training (section 4.2: h is more than 10 points better).
 
     Args:
         encoder: any image encoder.
         size: side of the views in pixels.
-        proj_dim: width of z, where the loss is taken.
-        proj_layers: layers of the projection head, 2 (paper) or 3 (later code of the authors).
-        temperature: of NT-Xent. 0.5 suits small batches and CIFAR (appendix B.9), 0.1 ImageNet.
-        min_crop_scale: smallest share of the image's area that a crop may show.
+        proj_dim: width of z, on which the loss is computed.
+        proj_layers: layers of the projection head, 2 (paper) or 3 (the authors' later code).
+        temperature: temperature of NT-Xent. 0.5 suits small batches and CIFAR (appendix B.9), 0.1
+            ImageNet.
+        min_crop_scale: smallest fraction of the image's area that a crop may show.
         flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
-        jitter_strength: of the colour jitter; by default 1, and 0.5 up to 64 px (appendix B.9).
+        jitter_strength: strength of the color jitter; by default 1, and 0.5 up to 64 px (appendix
+            B.9).
         blur_prob: probability of Gaussian blur; by default 0.5, and 0 up to 64 px (appendix B.9).
     """
 
@@ -63,10 +65,10 @@ class SimCLR(Method):
         reference="Chen et al. 2020, arXiv:2002.05709",
     )
     needs = MappingProxyType({"size": IMAGE_SIZE})
-    rounded_view = True  # pixels have eight bits; as measured in docs/results.md
-    couples_batch = "NT-Xent compares each image with all others of the batch"
+    rounded_view = True  # pixels have eight bits; measured in docs/results.md
+    couples_batch = "NT-Xent compares each image with all other images of the batch"
     # Section 2.2 and appendix B.1: LARS, 0.075 * sqrt(batch), 10 of 100 epochs of warm-up.
-    # Decay 1e-6 is the paper's; the README of the authors' code says 1e-4.
+    # Decay 1e-6 is the paper's; the README of the authors' code has 1e-4.
     paper = PaperDefaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
 
     @check_ranges
@@ -101,7 +103,7 @@ class SimCLR(Method):
         return {"nt_xent": view.a.new_full((), 2 * len(view.a))}
 
     def forward(self, view: TwoViews) -> Step:
-        # one pass over both views, as in the authors' code: batch norm sees them together
+        # one pass over both views, as in the authors' code: batch norm sees both together
         z = self.projection(self.encoder(torch.cat(view)).pooled)
         a, b = z.chunk(2)
         loss = nt_xent_over_ranks(a, b, self.temperature)
@@ -111,12 +113,13 @@ class SimCLR(Method):
         return Step(terms, {"contrastive_top1": mean_over(first, len(a))})
 
     def inspect(self, view: TwoViews) -> ImageGrid:
-        """Both views, and whether they find each other among those of all images."""
+        """Return both views, and whether each is closest to its partner among all images."""
         own, other = _cosines(*self.projection(self.encoder(torch.cat(view)).pooled).chunk(2))
         about = (
-            "Two views of each image should be alike, and unlike those of all others. Of the "
-            f"{len(view.a)} images looked at, {int((own > other).sum())} are nearer to their own "
-            "other view than to a view of another image; the caption gives both cosines."
+            "Two views of each image should be similar, and unlike the views of all other images. "
+            f"Of {len(view.a)} images, {int((own > other).sum())} have their own other view as "
+            "nearest neighbor. The caption gives the cosines with the other view and with another "
+            "image."
         )
         captions = [f"cosine {o:.2f}, other {n:.2f}" for o, n in zip(own.tolist(), other.tolist())]
         return ImageGrid(
@@ -128,9 +131,9 @@ class SimCLR(Method):
 def nt_xent_over_ranks(
     a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], temperature: float
 ) -> Float[Tensor, ""]:
-    """NT-Xent of this process's examples among the examples of all processes.
+    """Return NT-Xent of this process's examples among the examples of all processes.
 
-    Each process has equally many. Gradients reach all of them.
+    Every process has the same number of examples. Gradients reach all processes.
     """
     if world_size() == 1:
         return nt_xent(a, b, temperature)
@@ -142,7 +145,7 @@ def nt_xent_over_ranks(
 def _cosines(
     a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]
 ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
-    """Of each first view with its partner, and with the nearest view of another image."""
+    """Return the cosine of each first view with its partner, and with the nearest other image."""
     a, b = (torch.nn.functional.normalize(z.float(), dim=1) for z in (a, b))
     own = (a * b).sum(dim=1)
     eye = torch.eye(len(a), dtype=torch.bool, device=a.device)

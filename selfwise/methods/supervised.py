@@ -1,4 +1,4 @@
-"""The baseline with labels: minimise the mean cross-entropy over labelled examples."""
+"""The supervised baseline: minimize the mean cross-entropy over labeled examples."""
 
 from types import MappingProxyType
 from typing import NamedTuple
@@ -24,16 +24,16 @@ class LabelledImages(NamedTuple):
 class Supervised(Method):
     """One augmentation of each image, the encoder and a linear layer, cross-entropy.
 
-    The views are those of SimCLR with the same names, so that a comparison differs in the
-    objective alone.
+    The views are SimCLR's, with the same option names, so that a comparison differs only in the
+    objective.
 
     Args:
         encoder: any image encoder.
         size: side of the views in pixels.
         classes: number of classes.
-        min_crop_scale: smallest share of the image's area that a crop may show.
+        min_crop_scale: smallest fraction of the image's area that a crop may show.
         flip_prob: probability of a horizontal flip.
-        jitter_strength: of the colour jitter, 0 for none; the grayscale that goes with it too.
+        jitter_strength: strength of the color jitter and its grayscale; 0 for none.
         blur_prob: probability of Gaussian blur.
     """
 
@@ -45,7 +45,7 @@ class Supervised(Method):
         reference="-",
     )
     needs = MappingProxyType({"size": IMAGE_SIZE, "classes": NUM_CLASSES})
-    rounded_view = True  # pixels have eight bits; as measured in docs/results.md
+    rounded_view = True  # pixels have eight bits; measured in docs/results.md
     labelled = True
     # the ImageNet recipe of ResNet (He et al. 2015) with linear scaling (Goyal et al. 2017)
     paper = PaperDefaults(
@@ -67,8 +67,8 @@ class Supervised(Method):
         super().__init__()
         if classes < 2:
             raise ValueError(
-                f"supervised needs two classes or more, got {classes}: with one the loss is 0 and "
-                "the accuracy 100 %, whatever the encoder does"
+                f"supervised needs two classes or more, got {classes}: with one class the loss is "
+                "0 and the accuracy 100 % for any encoder"
             )
         self.augment = build_supervised_augment(
             size,
@@ -83,7 +83,7 @@ class Supervised(Method):
         return LabelledImages(self.augment(batch.batch, rng), batch.label)
 
     def predict(self, x: Float[Tensor, "b c s s"]) -> Float[Tensor, "b classes"]:
-        """Logits of each class."""
+        """Return the logits of each class."""
         logits: Tensor = self.head(self.encoder(x).pooled).float()
         return logits
 
@@ -98,8 +98,8 @@ class Supervised(Method):
         return Step({"cross_entropy": Term(loss, count)}, {"accuracy": Term(right, count)})
 
     def inspect(self, view: LabelledImages) -> ImageGrid:
-        """The view of each image, and the class that it is taken for."""
+        """Return the view of each image, and its predicted class."""
         chance, answer = self.predict(view.x).softmax(dim=1).max(dim=1)
         captions = [f"{100 * share:.0f} %" for share in chance.tolist()]
         column = ImageColumn("view", view.x, captions, answer == view.label, answer)
-        return ImageGrid("The method guesses the class of each image from a view of it.", [column])
+        return ImageGrid("The method predicts the class of each image from one view.", [column])

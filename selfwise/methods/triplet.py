@@ -1,5 +1,5 @@
 """Triplet loss without labels (FaceNet, Schroff et al. 2015, arXiv:1503.03832): two views of an
-image are nearer to each other than to any view of another image, by a margin."""
+image are nearer to each other than to views of other images, by a margin."""
 
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
@@ -29,34 +29,34 @@ from selfwise.views.image.augment import build_simclr_augment
 
 
 class ImagePairs(NamedTuple):
-    """Rows i of `a` and `b` are alike, all others are not.
+    """Row i of `a` is similar to row i of `b`; all other pairs are not.
 
-    Here they are two views of an image; whatever else gives pairs needs only another `view`.
+    Here a pair is two views of an image. Another source of pairs needs only another `view`.
     """
 
     a: Float[Tensor, "b c s s"]
     b: Float[Tensor, "b c s s"]
-    draw: Float32[Tensor, "b 2"] | None = None  # for random negatives, of each side
+    draw: Float32[Tensor, "b 2"] | None = None  # for random negatives of each side
 
 
 class Triplet(Method):
     """Two augmentations of each image, negatives from the batch, the triplet loss. No labels.
 
-    Each view is anchor once, with the other view of its image as the positive. Views and head are
-    SimCLR's with the same names: its table 4 compares NT-Xent with this loss on them, with and
-    without semi-hard mining.
+    Each view is the anchor once, and the other view of its image is the positive. Views and head
+    are those of SimCLR, with the same option names: SimCLR's table 4 compares NT-Xent with this
+    loss on them, with and without semi-hard mining.
 
     Args:
         encoder: any image encoder.
         size: side of the views in pixels.
-        proj_dim: width of the embedding, where the loss is taken.
+        proj_dim: width of the embedding, on which the loss is computed.
         proj_layers: layers of the projection head, 2 or 3.
-        margin: by how much a negative must be farther, in squared distance on the unit sphere.
-        mining: which negative: semihard, the nearest that is farther than the positive and within
-            the margin; hard, the nearest; random.
-        min_crop_scale: smallest share of the image's area that a crop may show.
+        margin: how much farther a negative must be, in squared distance on the unit sphere.
+        mining: how to choose the negative: semihard (the nearest that is farther than the positive
+            and within the margin), hard (the nearest) or random.
+        min_crop_scale: smallest fraction of the image's area that a crop may show.
         flip_prob: probability of a horizontal flip; 0 for images where left and right matter.
-        jitter_strength: of the colour jitter; by default 1, and 0.5 up to 64 px.
+        jitter_strength: strength of the color jitter; by default 1, and 0.5 up to 64 px.
         blur_prob: probability of Gaussian blur; by default 0.5, and 0 up to 64 px.
     """
 
@@ -70,8 +70,9 @@ class Triplet(Method):
     needs = MappingProxyType({"size": IMAGE_SIZE})
     rounded_view = True  # pixels have eight bits, as in SimCLR
     couples_batch = "the triplet loss takes its negatives from the whole batch"
-    # SimCLR's (section 2.2, appendix B.1), as in its comparison of losses. LARS does not mind that
-    # gradients shrink as triplets are solved. FaceNet itself: AdaGrad from 0.05, batch 1,800.
+    # SimCLR's recipe (section 2.2, appendix B.1), as in its comparison of losses. LARS is not
+    # affected when gradients shrink as triplets are solved. FaceNet: AdaGrad from 0.05, batch
+    # 1,800.
     paper = PaperDefaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
 
     @check_ranges
@@ -119,10 +120,10 @@ class Triplet(Method):
         return scale_by_world_size(step)
 
     def _embed_views(self, view: ImagePairs) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Embeddings of all views, which image each is of, its partner, and a draw for mining."""
-        # one pass over both views, as in SimCLR's code: batch norm sees them together
+        """Return embeddings of all views, their image, their partner, and a draw for mining."""
+        # one pass over both views, as in SimCLR's code: batch norm sees both together
         z = self.projection(self.encoder(torch.cat([view.a, view.b])).pooled)
-        z = gather_views(z)  # negatives are from all processes
+        z = gather_views(z)  # negatives come from all processes
         row = torch.arange(len(z), device=z.device)
         n = len(z) // 2
         if view.draw is not None:
@@ -131,15 +132,15 @@ class Triplet(Method):
         return z, row % n, row.roll(n)[:, None], draw
 
     def inspect(self, view: ImagePairs) -> ImageGrid:
-        """First views as anchors, with the negatives that are chosen among these images."""
+        """Return first views as anchors, with the negatives mined among these images."""
         x, n = torch.cat([view.a, view.b]), len(view.a)
         z, image, partner, draw = self._embed_views(view)
         distance, triplets = ways.mine_triplets(
             z, image, partner, mining=self.mining, margin=self.margin, draw=draw
         )
         about = (
-            "Two views of an image are anchor and positive; the negative is a view of another of "
-            f"{n} images, {ways.DESCRIPTIONS[self.mining]}. Below are squared distances (0 to 4); "
-            f"the negative should be farther by {self.margin:g}."
+            "Two views of an image are the anchor and the positive. The negative is a view of "
+            f"another of {n} images, {ways.DESCRIPTIONS[self.mining]}. Captions give squared "
+            f"distances (0 to 4); the negative should be farther by {self.margin:g}."
         )
         return ImageGrid(about, show_triplets(x, distance, *(part[:n] for part in triplets)))

@@ -1,5 +1,5 @@
 """Triplet loss with labels (FaceNet, Schroff et al. 2015, arXiv:1503.03832): images of an identity
-are nearer to each other than to those of any other, by a margin."""
+are nearer to each other than to images of other identities, by a margin."""
 
 from functools import partial
 from types import MappingProxyType
@@ -32,27 +32,27 @@ from selfwise.views.image.pk_sampler import PKSampler
 class LabelledTriplets(NamedTuple):
     x: Float[Tensor, "b c s s"]
     identity: Int64[Tensor, "b"]
-    draw: Float32[Tensor, "b k"] | None = None  # for random negatives, of each partner
+    draw: Float32[Tensor, "b k"] | None = None  # for random negatives of each partner
 
 
 class TripletLabelled(Method):
     """Batches of P identities with K images each, a linear embedding, the triplet loss.
 
-    All pairs of an identity are anchor and positive. The views are those of `supervised`, so that
-    a comparison differs in the objective alone.
+    Every pair of images of an identity is an anchor and a positive. The views are those of
+    `supervised`, so that a comparison differs only in the objective.
 
     Args:
         encoder: any image encoder.
         size: side of the views in pixels.
-        proj_dim: width of the embedding, where the loss is taken.
-        margin: by how much a negative must be farther, in squared distance on the unit sphere.
-        mining: which negative: semihard, the nearest that is farther than the positive and within
-            the margin; hard, the nearest; random; batch_hard, the nearest with the farthest
-            positive alone.
-        images_per_identity: images of each identity in a batch, K; the batch is a multiple of it.
-        min_crop_scale: smallest share of the image's area that a crop may show.
+        proj_dim: width of the embedding, on which the loss is computed.
+        margin: how much farther a negative must be, in squared distance on the unit sphere.
+        mining: how to choose the negative: semihard (the nearest that is farther than the positive
+            and within the margin), hard (the nearest), random, or batch_hard (the nearest, with
+            only the farthest positive).
+        images_per_identity: images of each identity in a batch, K; must divide the batch size.
+        min_crop_scale: smallest fraction of the image's area that a crop may show.
         flip_prob: probability of a horizontal flip.
-        jitter_strength: of the colour jitter, 0 for none; the grayscale that goes with it too.
+        jitter_strength: strength of the color jitter and its grayscale; 0 for none.
         blur_prob: probability of Gaussian blur.
     """
 
@@ -117,7 +117,7 @@ class TripletLabelled(Method):
         return scale_by_world_size(step)
 
     def inspect(self, view: LabelledTriplets) -> ImageGrid:
-        """The first image of each identity as the anchor, and the first triplet that it is in."""
+        """Return the first image of each identity as the anchor, with its first triplet."""
         z, identity, partner, draw = self._embed_images(view)
         distance, triplets = ways.mine_triplets(
             z, identity, partner, mining=self.mining, margin=self.margin, draw=draw
@@ -131,16 +131,16 @@ class TripletLabelled(Method):
         names = [view.identity[who] for who in (anchor, positive, negative)]
         names[2] = torch.where(chosen, names[2], -1)
         about = (
-            "Images of a class are anchor and positive; the negative is of another class, "
-            f"{ways.DESCRIPTIONS[self.mining]}. Below are squared distances (0 to 4); the negative "
-            f"should be farther by {self.margin:g}."
+            "Two images of a class are the anchor and the positive. The negative is of another "
+            f"class, {ways.DESCRIPTIONS[self.mining]}. Captions give squared distances (0 to 4); "
+            f"the negative should be farther by {self.margin:g}."
         )
         named = [column._replace(labels=own) for column, own in zip(columns, names)]
         return ImageGrid(about, named, first)
 
     def _embed_images(self, view: LabelledTriplets) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Embeddings, the identity of each, its partners, and a draw for mining."""
-        # negatives are from all processes
+        """Return embeddings, the identity of each, its partners, and a draw for mining."""
+        # negatives come from all processes
         z, identity = (
             gather_rows(self.embedding(self.encoder(view.x).pooled)),
             gather_rows(view.identity),

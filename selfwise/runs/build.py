@@ -1,4 +1,4 @@
-"""From a record to modules: the method of a run, new or trained."""
+"""Build the method of a run from its record, new or trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,29 +25,29 @@ from selfwise.training import checkpoint
 
 @dataclass(frozen=True)
 class RunCode:
-    """What a run's record names: code of ours, or what the user has handed over or allowed."""
+    """The code that a run's record names: ours, or code that the user passed or allowed."""
 
     method: type[Method]
-    encoder: EncoderFactory | None = None  # None: one of ours, by name
+    encoder: EncoderFactory | None = None  # None: an encoder of this package, by name
 
 
 @dataclass(frozen=True)
 class MethodPlan:
-    """A method and its encoder with their options, before either of them is built."""
+    """A method and its encoder with their options, before building either."""
 
     kind: type[Method]
     options: Config
-    """Those of the method."""
+    """The method's options."""
     modality: AnyModality
     encoder: EncoderChoice
     seed: int
 
     def build(self, facts: Facts, inputs: Mapping[str, object]) -> Method:
-        """The method with its encoder, with random weights that are a function of the seed.
+        """Return the method with its encoder, with random weights that are a function of the seed.
 
         Args:
-            facts: about the data.
-            inputs: what the method needs of the data.
+            facts: facts about the data.
+            inputs: keyword arguments that the method needs from the data.
         """
         with init_seed(self.seed, "method"):
             encoder = self.modality.build_encoder(self.encoder, facts, self.seed)
@@ -56,13 +56,13 @@ class MethodPlan:
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """What a run folder has, with its method in eval mode on the CPU."""
+    """The contents of a run folder, with its method in eval mode on the CPU."""
 
     record: RunRecord
     facts: Facts
     method: Method
     weights: str  # SHA-256 of the weights
-    step: int  # optimiser steps done
+    step: int  # optimizer steps done
     code: RunCode
 
 
@@ -73,15 +73,15 @@ def find_code(
     method: type[Method] | None = None,
     encoder: EncoderFactory | None = None,
 ) -> RunCode:
-    """The code that a run's record names.
+    """Return the code that a run's record names.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         record: its run.yaml.
-        method: what was handed over for a class that lives in Python alone.
-        encoder: the same for a factory or module.
+        method: the passed class, if the method exists only in Python.
+        encoder: the passed factory or module, if the encoder exists only in Python.
 
-    Raises ValueError naming what is missing: a plugin, or something from Python.
+    Raises ValueError naming what is missing: a plugin, or an object from Python.
     """
     kind = _find_method(folder, record, method)
     return RunCode(kind, find_recorded_encoder(folder, record) if encoder is None else encoder)
@@ -92,21 +92,21 @@ def _find_method(folder: Path, record: RunRecord, method: type[Method] | None) -
         return method
     if record.method == FROM_PYTHON:
         raise ValueError(
-            f"{folder} was trained with a method that was defined in Python: load or resume it "
-            "there, with method="
+            f"the method of {folder} was defined in Python: load or resume the run in Python, "
+            "with method="
         )
     if not is_import_path(record.method):
         return find_method(record.method)
     kind = load_allowed_object(record.method, folder=folder)
     if not (isinstance(kind, type) and issubclass(kind, Method)):
-        raise ValueError(f"{record.method}, the method of {folder}, is not a method any more")
+        raise ValueError(f"{record.method}, the method of {folder}, is no longer a method")
     return kind
 
 
 def check_code(folder: Path, record: RunRecord, code: RunCode, *, quiet: bool = False) -> None:
-    """Warn of code from outside that is not what the run was started with.
+    """Warn if code from outside changed since the run was started.
 
-    Raises ValueError if code that lives in Python alone is something else.
+    Raises ValueError if code that exists only in Python differs.
     """
     now = {"method": digest_code(code.method)}
     if code.encoder is not None:
@@ -117,15 +117,15 @@ def check_code(folder: Path, record: RunRecord, code: RunCode, *, quiet: bool = 
             continue
         if names[what] == FROM_PYTHON:
             raise ValueError(
-                f"{folder} was started with another {what} than the one that was handed over: hand "
-                "over the same, or start another run"
+                f"{folder} was started with another {what} than the one passed now: pass the "
+                f"original {what}, or start another run"
             )
         text = f"warning: {names[what]} was changed since {folder} was started"
         print_progress(f"{text}: the result may differ", quiet=quiet)
 
 
 def digest_factory(factory: EncoderFactory) -> str:
-    """A digest of the code of a factory, or of the parts and the shapes of a module."""
+    """Return a digest of the code of a factory, or of the parts and the shapes of a module."""
     if not isinstance(factory, ModuleFactory):
         return digest_code(factory)
     shapes = [(name, tuple(w.shape)) for name, w in factory.module.state_dict().items()]
@@ -133,19 +133,19 @@ def digest_factory(factory: EncoderFactory) -> str:
 
 
 def read_encoder_choice(record: RunRecord, code: RunCode) -> EncoderChoice:
-    """The encoder of a run with the options that were chosen."""
+    """Return the encoder of a run with its chosen options."""
     kind = encoder_class(modality_of(code.method), record.encoder_name, code.encoder)
     options = make_config(kind, record.encoder_options)
     return EncoderChoice(record.encoder_name, options, code.encoder)
 
 
 def make_recorded_plan(record: RunRecord, code: RunCode, *, pretrained: bool = True) -> MethodPlan:
-    """What a run's record says of its method and its encoder.
+    """Return the method and the encoder that a run's record describes.
 
     Args:
         record: the options.
-        code: what they name.
-        pretrained: False: without published weights, since others are loaded afterwards.
+        code: the code that they name.
+        pretrained: False leaves out published weights, because other weights are loaded afterwards.
     """
     modality, kind = modality_of(code.method), code.method
     choice = read_encoder_choice(record, code)
@@ -156,7 +156,7 @@ def make_recorded_plan(record: RunRecord, code: RunCode, *, pretrained: bool = T
 
 
 def build_untrained(record: RunRecord, code: RunCode, facts: Facts, seed: int) -> Any:
-    """The untrained twin of a run's encoder."""
+    """Return the untrained version of a run's encoder."""
     modality: AnyModality = find_modality(record.modality)
     encoder = modality.build_untrained(read_encoder_choice(record, code), facts, seed)
     if isinstance(code.encoder, ModuleFactory):  # its weights may have been trained elsewhere
@@ -166,7 +166,7 @@ def build_untrained(record: RunRecord, code: RunCode, facts: Facts, seed: int) -
 
 
 def load_at(folder: Path, saved: checkpoint.Checkpoint, code: RunCode | None = None) -> LoadedRun:
-    """The run in `folder` as it was at a checkpoint."""
+    """Load the run in `folder` as it was at a checkpoint."""
     record = read_record(folder)
     check_modality(record.modality)
     code = code or find_code(folder, record)
@@ -181,7 +181,7 @@ def load_at(folder: Path, saved: checkpoint.Checkpoint, code: RunCode | None = N
 
 
 def open_newest(folder: Path) -> LoadedRun:
-    """The run in `folder` as it was at its newest whole checkpoint.
+    """Load the run in `folder` as it was at its newest whole checkpoint.
 
     Raises ValueError if the folder is not a run, or has no whole checkpoint.
     """
@@ -189,7 +189,7 @@ def open_newest(folder: Path) -> LoadedRun:
 
 
 def find_checkpoint(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
-    """A run folder and its newest whole checkpoint, or the one whose folder is given.
+    """Return a run folder and its newest whole checkpoint, or the one whose folder is given.
 
     Raises ValueError if the folder is not a run, or has no whole checkpoint.
     """
@@ -208,12 +208,12 @@ def find_checkpoint(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
 def build_started(
     plan: MethodPlan, facts: Facts, inputs: Mapping[str, object], *, start: str
 ) -> Method:
-    """The method before the first step: with the weights of the run `start`, if there is one."""
+    """Return the method before the first step, with the weights of the run `init_from` if any."""
     method = plan.build(facts, inputs)
     if start:
         folder, saved = find_checkpoint(start)
         earlier = load_at(folder, saved).method
-        # a language model is its heads too; a projection head is thrown away after each run
+        # a language model includes its heads; a projection head is discarded after each run
         whole = type(earlier) is type(method) and method.modality == "text"
         ours, theirs = (method, earlier) if whole else (method.encoder, earlier.encoder)
         checkpoint.copy_weights(ours, theirs.state_dict(), where=folder)
@@ -224,7 +224,7 @@ def build_started(
 
 
 def find_newest(folder: Path) -> checkpoint.Checkpoint:
-    """The newest whole checkpoint of a run.
+    """Return the newest whole checkpoint of a run.
 
     Raises ValueError if the folder is not a run, or has no whole checkpoint.
     """
@@ -233,11 +233,11 @@ def find_newest(folder: Path) -> checkpoint.Checkpoint:
 
 
 def _find_newest(folder: Path) -> tuple[checkpoint.Checkpoint, list[str]]:
-    """And a sentence for each newer one that is torn."""
+    """Return the newest whole checkpoint, and a sentence for each newer one that is torn."""
     newest, torn = checkpoint.find_latest(folder / "checkpoints")
     if newest is None:
         why = f" ({torn[0]})" if torn else ""
         raise ValueError(
-            f"{folder} has no whole checkpoint{why}; `selfwise resume {folder}` starts it again"
+            f"{folder} has no whole checkpoint{why}; `selfwise resume {folder}` restarts it"
         )
     return newest, torn

@@ -1,10 +1,10 @@
-"""Puts the named parts together: a method, an encoder, data and the loop become a run folder.
+"""Create a run: a method, an encoder, data and the training loop produce a run folder.
 
-RUN/run.yaml        options, versions, hardware, data fingerprint: enough to run it again
+RUN/run.yaml        options, versions, hardware, data fingerprint: enough to repeat the run
 RUN/metrics.jsonl   loss and metrics by step
 RUN/checkpoints/    whole checkpoints, the last two by default
 RUN/timing.jsonl, RUN/features/ (a cache that may be deleted)
-RUN/tensorboard/ and the like, from loggers
+RUN/tensorboard/ and similar folders, from loggers
 """
 
 import shutil
@@ -37,7 +37,7 @@ from selfwise.training.config import ResolvedTraining, check_training
 from selfwise.training.listeners import Callback, Listeners, check_callbacks
 from selfwise.training.loop import fit
 
-BEGUN = ".begun"  # in a run folder until run.yaml is there
+BEGUN = ".begun"  # in a run folder until run.yaml is written
 
 
 def pretrain(
@@ -52,27 +52,27 @@ def pretrain(
     callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
-    """Train an encoder on unlabelled examples and keep everything in a run folder.
+    """Train an encoder on unlabeled examples and store the results in a run folder.
 
     Args:
-        method: name of a method, as `selfwise methods` lists them; MODULE:NAME or FILE.py:NAME of a
-            class from outside; in Python also the class.
-        data: where the examples are: a folder, a file, a name; in Python also the examples.
-        out: folder of the run, which must not exist yet or be empty.
-        encoder: name of an encoder, MODULE:NAME or FILE.py:NAME of a function that makes one; in
-            Python also the function, or a torch module; by default that of `init_from`, or else one
-            that suits the method and a small machine.
-        init_from: folder of an earlier run whose encoder's weights are the start; of the same
-            method on text, its heads and its tokenizer too.
-        seed: every random draw is a function of it.
+        method: name of a method in `selfwise methods`; MODULE:NAME or FILE.py:NAME of another
+            class; in Python also the class.
+        data: the examples: a folder, a file or a name; in Python also the examples themselves.
+        out: folder of the run, which must be empty or not exist yet.
+        encoder: name of an encoder; MODULE:NAME or FILE.py:NAME of a function that builds one; in
+            Python also the function, or a torch module. By default the encoder of `init_from`,
+            otherwise one that suits the method and a small machine.
+        init_from: folder of an earlier run whose encoder weights initialize this run. A run with
+            the same text method also takes the heads and the tokenizer.
+        seed: seed of every random draw.
         quiet: print nothing.
-        callbacks: functions of (step, values), called at each log line by the first process;
-            `values` is a mapping with the run folder as `values.folder`. They are not recorded:
-            hand them to `resume` again.
-        options: of the method, of training (`selfwise.training.config.TrainingConfig`), of reading,
-            and `encoder_options`, a mapping.
+        callbacks: functions of (step, values) that the first process calls at each log line;
+            `values` is a mapping with the run folder as `values.folder`. The run does not record
+            them: pass them to `resume` again.
+        options: options of the method, of training (`selfwise.training.config.TrainingConfig`) and
+            of reading, and `encoder_options`, a mapping.
 
-    Raises ValueError with one sentence for anything that cannot be.
+    Raises ValueError with one sentence for invalid options or data.
     """
     out = Path(out)
     check_callbacks(callbacks)
@@ -101,7 +101,7 @@ def request_run(
     seed: int,
     options: Mapping[str, Any],
 ) -> RunRequest:
-    """The run that a call of `pretrain` describes, with every option checked."""
+    """Return the run that a call of `pretrain` describes, with every option checked."""
     values: dict[str, object] = {**options, **({"seed": seed} if seed else {})}
     request = make_request(method, values, data=data, encoder=encoder, init_from=init_from)
     training = request.config.training
@@ -110,7 +110,7 @@ def request_run(
 
 
 def check_processes(request: RunRequest, data: object) -> None:
-    """Raises ValueError if the run cannot have as many processes as it asks for."""
+    """Raise ValueError if the run cannot have the requested number of processes."""
     training = request.config.training
     if training.devices == 1:
         return
@@ -123,7 +123,7 @@ def check_processes(request: RunRequest, data: object) -> None:
 def train_prepared(
     prepared: PreparedRun, out: Path, *, quiet: bool, callbacks: Sequence[Callback] = ()
 ) -> Run:
-    """Make the run folder and take all steps."""
+    """Create the run folder and take all steps."""
     data, method, source, seed = prepared.data, prepared.method, prepared.source, prepared.seed
     probes = data.probes(method, prepared.training, seed=seed)
     plan = plan_steps(prepared, probes, quiet=quiet)
@@ -154,13 +154,13 @@ def train_prepared(
 def make_listeners(
     prepared: PreparedRun, record: RunRecord, callbacks: Sequence[Callback]
 ) -> Listeners:
-    """What loggers show of a run, and the user's functions."""
+    """Return the data that loggers need about a run, and the user's functions."""
     options = {"method": record.method, **record.options}
     return Listeners(options, partial(draw_first_views, prepared), tuple(callbacks))
 
 
 def check_free(out: Path, method: str) -> None:
-    """Raises ValueError if `out` holds anything: nothing is ever written over."""
+    """Raise ValueError if `out` holds anything: no run overwrites files."""
     if not out.exists():
         return
     if out.is_file():
@@ -171,8 +171,8 @@ def check_free(out: Path, method: str) -> None:
         there = read_record(out).method
         other = "" if there == method else f" of another method ({there})"
         raise ValueError(
-            f"{spell_option('out')} {out} already holds a run{other}; `selfwise resume {out}` goes "
-            "on with it, a new run needs another folder"
+            f"{spell_option('out')} {out} already holds a run{other}; resume it with `selfwise "
+            f"resume {out}`, or give a new run another folder"
         )
     if out.is_dir() and any(out.iterdir()) and not (out / BEGUN).is_file():
         raise ValueError(
@@ -181,7 +181,8 @@ def check_free(out: Path, method: str) -> None:
 
 
 def _make_folder(out: Path, record: RunRecord, data: OpenData) -> None:
-    """A run folder that has no weights yet. With run.yaml, which is written last, it is a run."""
+    """Create a run folder without weights. It becomes a run with run.yaml, which is written
+    last."""
     _clear_begun(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / BEGUN).touch()
@@ -191,16 +192,17 @@ def _make_folder(out: Path, record: RunRecord, data: OpenData) -> None:
 
 
 def _clear_begun(out: Path) -> None:
-    """Remove what a process left in `out` that was killed before it was a run."""
+    """Remove the files in `out` of a process that was killed before it wrote run.yaml."""
     if (out / BEGUN).is_file() and not has_record(out):
         shutil.rmtree(out)
 
 
 @contextmanager
 def _removed_if_never_saved(out: Path, training: ResolvedTraining) -> Iterator[None]:
-    """A mistake before the first checkpoint leaves no folder that would block the next attempt.
+    """Remove the folder after an error before the first checkpoint, so that a new attempt can use
+    it.
 
-    Of several processes the others may still be reading there, and it stays.
+    With several processes the folder stays, because other processes may still read it.
     """
     try:
         yield

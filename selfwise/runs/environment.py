@@ -1,4 +1,4 @@
-"""Versions and hardware that a run was made with."""
+"""Versions and hardware that a run used."""
 
 import platform
 import subprocess
@@ -15,7 +15,7 @@ Environment = dict[str, str | int | None]
 
 
 def describe_environment(threads: int, device: str) -> Environment:
-    """Versions and hardware: bitwise equal results are promised for equal ones."""
+    """Return versions and hardware: equal ones promise bitwise equal results."""
     packages = ("selfwise", *PACKAGES, *EXTRA_PACKAGES)
     return {
         "python": platform.python_version(),
@@ -29,9 +29,10 @@ def describe_environment(threads: int, device: str) -> Environment:
 
 
 def list_differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """A sentence part for each entry that is not what it was.
+    """Return a phrase for each entry that changed.
 
-    The packages of an extra that one of the two installs lacks are left out: a run that needs them
+    Leaves out packages of an extra that only one of the two installations has: a run that needs
+    them
     does not start without them.
     """
     return [
@@ -43,7 +44,7 @@ def list_differences(before: Mapping[str, object], now: Mapping[str, object]) ->
 
 
 def read_cpu_model() -> str:
-    """The processor's name, as the system gives it."""
+    """Return the processor's name, as the system reports it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():
@@ -53,7 +54,7 @@ def read_cpu_model() -> str:
 
 
 def find_commit() -> str | None:
-    """The commit of selfwise, where it runs from a git checkout."""
+    """Return the commit of selfwise, if it runs from a git checkout."""
     root = Path(__file__).resolve().parents[1]
     if not (root.parent / ".git").exists():
         return None
@@ -63,7 +64,7 @@ def find_commit() -> str | None:
 
 
 def find_version(name: str) -> str | None:
-    """The version of an installed package, or None."""
+    """Return the version of an installed package, or None."""
     try:
         return version(name)
     except PackageNotFoundError:

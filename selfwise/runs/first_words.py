@@ -1,4 +1,4 @@
-"""What a run says before its first step: data, encoder, training, machine, time, folder."""
+"""Facts that a run prints before its first step: data, encoder, training, machine, time, folder."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +16,7 @@ WIDTH = 12  # of the first column
 def print_first_words(
     prepared: PreparedRun, training: ResolvedTraining, out: Path, lasts: str, *, quiet: bool
 ) -> None:
-    """Print the facts of `describe_run`, one in a line, on stderr; nothing if `quiet`."""
+    """Print the facts of `describe_run` on stderr, one per line; nothing if `quiet`."""
     say = partial(print_progress, quiet=quiet)
     say(f"selfwise pretrain {prepared.record.method}")
     for name, text in describe_run(prepared, training, out, lasts):
@@ -26,7 +26,7 @@ def print_first_words(
 def describe_run(
     prepared: PreparedRun, training: ResolvedTraining, out: Path, lasts: str
 ) -> list[tuple[str, str]]:
-    """Names and facts; a name is empty where the fact belongs to the one above.
+    """Return names and facts; a name is empty if the fact continues the one above.
 
     `lasts` is the expected time as text.
     """
@@ -50,12 +50,12 @@ def describe_run(
 
 
 def count_parameters(module: nn.Module) -> int:
-    """The number of trained and frozen parameters, shared ones once."""
+    """Count trained and frozen parameters; shared parameters count once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _label(name: str, lines: Sequence[str]) -> list[tuple[str, str]]:
-    """The first line with its name, and the others below it."""
+    """Return the first line with its name, and the other lines below it."""
     return [(name if i == 0 else "", line) for i, line in enumerate(lines)]
 
 
@@ -77,17 +77,17 @@ def _describe_machine(training: ResolvedTraining) -> str:
 
 
 def _describe_exports(method: nn.Module, prepared: PreparedRun) -> str:
-    """What the encoder's stem rules out, said before hours are spent on it."""
+    """Return the export formats that the encoder's stem excludes, before hours are spent on it."""
     stem = getattr(method.encoder, "stem", "timm")
     if isinstance(stem, str) and stem != "timm":
         return (
-            f"onnx and safetensors; not timm, because of the stem {stem!r} for small images "
-            "(--encoder.stem timm would keep that open)"
+            f"onnx and safetensors; not timm, because the stem {stem!r} for small images has no "
+            "timm form (--encoder.stem timm has one)"
         )
     shape = getattr(method.encoder, "shape", None)
     if getattr(shape, "stem", "wave") != "wave":
         return (
-            "safetensors and onnx; not hf, because of the log-mel stem (--encoder.stem wave would "
-            "keep that open)"
+            "safetensors and onnx; not hf, because the log-mel stem has no hf form "
+            "(--encoder.stem wave has one)"
         )
     return ""

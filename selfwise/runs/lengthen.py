@@ -1,7 +1,7 @@
-"""More steps for a run: whether that is the longer run, and from which checkpoint.
+"""More steps for a run: whether the result is exact, and from which checkpoint it continues.
 
-`constant` and `wsd` have a rate that does not depend on the number of steps (wsd: until its decay
-begins), so that a run of them continues exactly. With any other schedule the rate jumps.
+The rate of `constant` and `wsd` does not depend on the number of steps (wsd: until its decay
+begins), so that such a run continues exactly. With any other schedule the rate jumps.
 """
 
 from dataclasses import dataclass, replace
@@ -16,27 +16,27 @@ from selfwise.training.config import ResolvedTraining
 from selfwise.training.loggers import IDS
 from selfwise.training.schedules import LENGTHENABLE
 
-DECAYED = "decayed"  # in a run folder: checkpoints that a lengthened run has left behind
+DECAYED = "decayed"  # in a run folder: checkpoints that the lengthened run does not use
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """A change of the number of steps of a run."""
+    """A change of a run's number of steps."""
 
     step: int
-    """Steps done where the run continues."""
+    """The step from which the run continues."""
     steps_before: int
     steps: int
     exact: bool
-    """Whether the result is that of a run with `steps` steps from the start."""
+    """Whether the result equals a run with `steps` steps from the start."""
     about: str
     """A sentence for the user."""
 
 
 def plan_continuation(folder: Path, record: RunRecord, steps: int) -> Continuation | None:
-    """How a run continues to `steps` steps in total; None if it has as many already.
+    """Plan how a run continues to `steps` steps in total; None if that is its number already.
 
-    Raises ValueError if the run has done as many steps or more.
+    Raises ValueError if the run has done that many steps or more.
     """
     training = record.training
     if steps == training.steps:
@@ -48,9 +48,9 @@ def plan_continuation(folder: Path, record: RunRecord, steps: int) -> Continuati
     if steps <= (done if start is None else start):
         raise ValueError(
             f"{folder} has done {done} steps: {spell_option('steps')} {steps} is the total number, "
-            "and has to be higher"
+            "and must be higher"
         )
-    longer.fix_warmup()  # a run that is too short for its warm-up and decay is refused
+    longer.fix_warmup()  # rejects a run that is too short for its warm-up and decay
     if start is None:
         about = _describe_jump(training, longer, done)
         return Continuation(done, training.steps, steps, exact=False, about=about)
@@ -59,17 +59,16 @@ def plan_continuation(folder: Path, record: RunRecord, steps: int) -> Continuati
 
 
 def apply_continuation(folder: Path, record: RunRecord, plan: Continuation) -> RunRecord:
-    """The record of the longer run; checkpoints after the step where it continues are moved.
+    """Return the record of the longer run; move checkpoints after the step where it continues.
 
-    The caller writes the record. A process that is killed in between leaves the shorter run at
-    that step.
+    The caller writes the record. A process killed in between leaves the shorter run at that step.
     """
     for path in checkpoint.list_checkpoints(folder / "checkpoints"):
         if int(path.name.removeprefix(checkpoint.PREFIX)) > plan.step:
             (folder / DECAYED).mkdir(exist_ok=True)
             rmtree(folder / DECAYED / path.name, ignore_errors=True)
             publish(path, folder / DECAYED / path.name)
-            (folder / IDS).unlink(missing_ok=True)  # services have later steps already
+            (folder / IDS).unlink(missing_ok=True)  # the services have later steps already
     changed = record.with_options({"steps": plan.steps, "warmup": record.training.warmup})
     config = {n: v for n, v in changed.config.items() if n not in ("epochs", "minutes")}
     return replace(changed, config=config, continuations=[*record.continuations, dict(vars(plan))])
@@ -78,7 +77,7 @@ def apply_continuation(folder: Path, record: RunRecord, plan: Continuation) -> R
 def _find_exact_start(
     folder: Path, training: ResolvedTraining, longer: ResolvedTraining, done: int
 ) -> int | None:
-    """The last saved step whose state is also that of the longer run, or None."""
+    """Return the last saved step whose state the longer run also has, or None."""
     if not done:
         return 0
     if training.schedule not in LENGTHENABLE:
@@ -103,7 +102,7 @@ def _describe_exact(
         text += (
             f", from step {start}, before the rate fell (later checkpoints are moved to {DECAYED}/)"
         )
-    return f"{text}: the result is that of a run of {longer.steps} steps from the start"
+    return f"{text}: the result equals a run of {longer.steps} steps from the start"
 
 
 def _describe_jump(training: ResolvedTraining, longer: ResolvedTraining, done: int) -> str:
@@ -114,7 +113,7 @@ def _describe_jump(training: ResolvedTraining, longer: ResolvedTraining, done: i
         else f"--schedule {training.schedule} depends on the number of steps"
     )
     return (
-        f"{longer.steps} steps in total instead of {training.steps}: from step {done} on this is "
-        f"another run than one of {longer.steps} steps from the start, since {why}; the learning "
+        f"{longer.steps} steps in total instead of {training.steps}: from step {done} on this "
+        f"differs from a run of {longer.steps} steps from the start, because {why}; the learning "
         f"rate jumps from {before:.3g} to {after:.3g}"
     )

@@ -1,4 +1,4 @@
-"""What a run folder holds beside its weights, read without opening the run: logs and scores."""
+"""Logs and scores in a run folder, read without opening the run."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,26 +7,26 @@ from typing import Any, NamedTuple
 
 from selfwise.evaluation.scores.names import CHOSEN, PRETRAINED, RETRIEVAL
 
-GLUE = "glue"  # folder in which `selfwise glue` leaves its tables
-MODES = ("frozen", "finetune")  # in which it measures
-# integers below it are floats without loss, and every count is below it
+GLUE = "glue"  # folder in which `selfwise glue` stores its tables
+MODES = ("frozen", "finetune")  # the two ways in which it measures
+# integers below it are exact as floats, and every count is below it
 MAX_EXACT_INTEGER = 2**53
 
 
 class Logged(NamedTuple):
-    """The lines of a log, and how many of them could not be read."""
+    """The lines of a log, and the number of unreadable lines."""
 
     lines: list[dict[str, float]]  # each with its step
     unreadable: int = 0
 
     @property
     def names(self) -> list[str]:
-        """The names of all values, in the order in which they first occur."""
+        """The names of all values, in order of first occurrence."""
         names = dict.fromkeys(name for line in self.lines for name in line)
         return [name for name in names if name != "step"]
 
     def values(self, name: str) -> tuple[list[int], list[float]]:
-        """The steps at which a value was logged, and the value there."""
+        """Return the steps at which a value was logged, and the values there."""
         lines_with_value = [line for line in self.lines if name in line]
         return [int(line["step"]) for line in lines_with_value], [
             line[name] for line in lines_with_value
@@ -34,7 +34,7 @@ class Logged(NamedTuple):
 
     @property
     def newest(self) -> dict[str, tuple[int, float]]:
-        """The last step at which each value was logged, and the value there."""
+        """Return the last step at which each value was logged, and the value there."""
         return {name: (steps[-1], values[-1]) for name, (steps, values) in self._all().items()}
 
     def _all(self) -> dict[str, tuple[list[int], list[float]]]:
@@ -42,20 +42,20 @@ class Logged(NamedTuple):
 
 
 def read_metrics(folder: Path) -> Logged:
-    """metrics.jsonl of a run: losses and what was measured, by step."""
+    """Read metrics.jsonl of a run: losses and measurements, by step."""
     return _read_log(folder / "metrics.jsonl")
 
 
 def read_timing(folder: Path) -> Logged:
-    """timing.jsonl of a run: how fast it was."""
+    """Read timing.jsonl of a run: its speed."""
     return _read_log(folder / "timing.jsonl")
 
 
 def _read_log(path: Path) -> Logged:
-    """The complete lines of a log.
+    """Read the complete lines of a log.
 
     A killed run can leave a last line without its line end. Resuming drops that line, so it is
-    ignored here. Other lines that cannot be read are counted.
+    ignored here. Other unreadable lines are counted.
     """
     if not path.is_file():
         return Logged([])
@@ -65,7 +65,7 @@ def _read_log(path: Path) -> Logged:
 
 
 def _parse_log_line(text: bytes) -> dict[str, float] | None:
-    """The numbers of a line, or None for a line that cannot be read."""
+    """Return the numbers of a line, or None for an unreadable line."""
     try:
         numbers = json.loads(text)
         # an integer of any length is JSON, but not always a float
@@ -78,19 +78,19 @@ def _parse_log_line(text: bytes) -> dict[str, float] | None:
 
 
 def read_scores(folder: Path) -> list[Mapping[str, Any]]:
-    """The score files of a run, oldest first, with their types and shapes checked.
+    """Read the score files of a run, oldest first, and check their types and shapes.
 
-    Raises ValueError for a file that is not a score, and says what is wrong in it.
+    Raises ValueError for a file that is not a score, naming the fault.
     """
     return [_read_score(path) for path in _list_oldest_first(folder / "scores")]
 
 
 def read_glue_tables(folder: Path) -> list[Mapping[str, Any]]:
-    """The tables of GLUE of a run: the newest of each mode and step; the last steps first.
+    """Read the GLUE tables of a run: the newest of each mode and step; the last steps first.
 
-    Raises ValueError for a file that is not such a table, and says what is wrong in it.
+    Raises ValueError for a file that is not such a table, naming the fault.
     """
-    what = "table that selfwise glue has written"
+    what = "a table written by selfwise glue"
     tables = [
         _read_whole(path, what, _describe_glue_fault) for path in _list_oldest_first(folder / GLUE)
     ]
@@ -99,7 +99,7 @@ def read_glue_tables(folder: Path) -> list[Mapping[str, Any]]:
 
 
 def format_glue_path(folder: Path, mode: str, step: int) -> Path:
-    """The file of the table of a mode and step."""
+    """Return the path of the table of a mode and step."""
     return folder / GLUE / f"{mode}-{step}.json"
 
 
@@ -109,7 +109,7 @@ def _list_oldest_first(folder: Path) -> list[Path]:
 
 
 def _read_score(path: Path) -> Mapping[str, Any]:
-    return _read_whole(path, "score that selfwise probe has written", _describe_score_fault)
+    return _read_whole(path, "a score written by selfwise probe", _describe_score_fault)
 
 
 def _read_whole(
@@ -123,12 +123,12 @@ def _read_whole(
     except (ValueError, RecursionError):
         fault = "it cannot be read as JSON"
     if fault:
-        raise ValueError(f"{path} is no {what}: {fault}")
+        raise ValueError(f"{path} is not {what}: {fault}")
     return dict(content)
 
 
 def _describe_score_fault(score: Mapping[str, Any]) -> str:
-    """What makes the content invalid as a score, in words; "" for a valid score."""
+    """Return why the content is not a valid score, in words; "" for a valid score."""
     if fault := _find_mismatch(score, SCORE_FIELDS) or _find_mismatch(
         score, OPTIONAL_FIELDS, needed=False
     ):
@@ -147,7 +147,7 @@ def _describe_score_fault(score: Mapping[str, Any]) -> str:
 
 
 def _describe_glue_fault(table: Mapping[str, Any]) -> str:
-    """What makes the content invalid as a table of GLUE, in words; "" for a valid table."""
+    """Return why the content is not a valid GLUE table, in words; "" for a valid table."""
     if fault := _find_mismatch(table, GLUE_FIELDS):
         return fault
     names = table["competitors"]
@@ -174,7 +174,7 @@ def _describe_glue_fault(table: Mapping[str, Any]) -> str:
 def _find_mismatch(
     content: Mapping[str, Any], checks: "Mapping[str, FieldCheck]", *, needed: bool = True
 ) -> str:
-    """The first value that fails its check, in words; "" if there is none."""
+    """Return the first value that fails its check, in words; "" if all pass."""
     for name, (is_right, what) in checks.items():
         if name not in content and needed:
             return f"{name} is missing"
@@ -204,7 +204,7 @@ def _is_list(value: object, is_right: Callable[[Any], bool]) -> bool:
 
 
 def _is_square(value: object) -> bool:
-    """Counts of each class by each; none at all in scores that count nothing."""
+    """Check for counts of each class by each class; empty in scores without counts."""
     if not isinstance(value, list):
         return False
     rows = all(_is_list(row, _is_count) and len(row) == len(value) for row in value)
@@ -225,7 +225,7 @@ def _is_data(value: object) -> bool:
     return value is None or texts
 
 
-FieldCheck = tuple[Callable[[Any], bool], str]  # what a value must be, and that in words
+FieldCheck = tuple[Callable[[Any], bool], str]  # a check of a value, and the expectation in words
 TEXT: FieldCheck = (_is_text, "text")
 TEXT_OR_NONE: FieldCheck = (lambda value: value is None or _is_text(value), "text")
 SHARES: FieldCheck = (lambda v: _is_list(v, _is_share) and bool(v), "a list of numbers from 0 to 1")
@@ -239,7 +239,7 @@ SCORE_FIELDS: dict[str, FieldCheck] = {
         "a list of rows",
     ),
 }
-OPTIONAL_FIELDS: dict[str, FieldCheck] = {  # that the first versions did not file
+OPTIONAL_FIELDS: dict[str, FieldCheck] = {  # missing in files of the first versions
     "step": (_is_count, "a count"),
     "layer": (lambda value: value is None or type(value) in (int, str), "a layer"),
     "pooling": TEXT_OR_NONE,
@@ -247,7 +247,7 @@ OPTIONAL_FIELDS: dict[str, FieldCheck] = {  # that the first versions did not fi
     "k": (lambda v: v in (None, CHOSEN) or _is_count(v, least=1), f'a count or "{CHOSEN}"'),
     "warnings": (lambda value: _is_list(value, _is_text), "a list of texts"),
     **dict.fromkeys(("train", "test", "weights"), TEXT),
-    "data": (_is_data, "the places of its examples"),
+    "data": (_is_data, "the locations of its examples"),
     "classes": (lambda v: v is None or _is_list(v, _is_text), "a list of names"),
     "confusion": (_is_square, "a square of counts"),
 }
@@ -313,7 +313,7 @@ GLUE_ROW_FIELDS: dict[str, FieldCheck] = {
 
 
 def format_score_json(score: dict[str, Any]) -> str:
-    """JSON with a line for each value, but for the matrix, which has one for each class."""
+    """Return JSON with a line for each value, and a line for each class in the matrix."""
     matrix = [json.dumps(row) for row in score.pop("confusion", [])]
     text = json.dumps(score, indent=1)
     lines = ",\n  ".join(matrix)

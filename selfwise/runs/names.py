@@ -1,4 +1,4 @@
-"""Methods, encoders and data: what a user names or hands over, and how run.yaml names it."""
+"""Names of methods, encoders and data: as the user gives them, and as run.yaml stores them."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -23,24 +23,26 @@ from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
 from selfwise.runs.run_yaml import RunRecord
 
-IMPORTED = "<imported>"  # stands in run.yaml for the data of published weights
+IMPORTED = "<imported>"  # in run.yaml, in place of the data of published weights
 
 
 def find_method_class(method: str | type[Method]) -> type[Method]:
-    """A method by name, by place (which imports it: a user has typed it), or as it is.
+    """Return a method by name, by place (imported, because a user typed it), or as a class.
 
-    Raises ValueError for what is not a method.
+    Raises ValueError if it is not a method.
     """
     return name_method(method)[1]
 
 
 def name_method(method: str | type[Method]) -> tuple[str, type[Method], bool]:
-    """A method as run.yaml names it, its class, and whether it is from outside the package."""
+    """Return a method's name in run.yaml, its class, and whether it is from outside the package."""
     if isinstance(method, str) and not is_import_path(method):
         return method, methods.find_method(method), False
     kind = load_object(method) if isinstance(method, str) else method
     if not (isinstance(kind, type) and issubclass(kind, Method)):
-        raise ValueError(f"{method} is not a method: a class that inherits selfwise.Method is one")
+        raise ValueError(
+            f"{method} is not a method: a method is a class that inherits selfwise.Method"
+        )
     own = methods.name_of(kind)
     if isinstance(method, str):
         return resolve_import_path(method), kind, not own
@@ -50,7 +52,7 @@ def name_method(method: str | type[Method]) -> tuple[str, type[Method], bool]:
 def name_encoder(
     encoder: str | EncoderFactory | nn.Module,
 ) -> tuple[str, EncoderFactory | None]:
-    """An encoder as run.yaml names it, and its factory where it is not one of ours."""
+    """Return an encoder's name in run.yaml, and its factory if it is not from this package."""
     if isinstance(encoder, str):
         factory = find_factory(encoder)
         return (encoder if factory is None else resolve_import_path(encoder)), factory
@@ -58,22 +60,21 @@ def name_encoder(
         return FROM_PYTHON, ModuleFactory(encoder)
     if not callable(encoder):
         raise ValueError(
-            "encoder must be a name, MODULE:NAME, a torch module or a function that makes one, "
+            "encoder must be a name, MODULE:NAME, a torch module or a function that builds one, "
             f"not {type(encoder).__name__}"
         )
     return name_import_path(encoder), encoder
 
 
 def find_recorded_encoder(folder: Path, record: RunRecord) -> EncoderFactory | None:
-    """The factory of the encoder that run.yaml names; None for an encoder of this package.
+    """Return the factory of the encoder that run.yaml names; None for an encoder of this package.
 
-    Raises ValueError for a place that the user has not allowed, or an encoder handed over in
-    Python.
+    Raises ValueError for a place that the user has not allowed, or an encoder passed in Python.
     """
     name = record.encoder_name
     if name == FROM_PYTHON:
         raise ValueError(
-            f"the encoder of {folder} was handed over in Python: load or resume it there, with "
+            f"the encoder of {folder} was passed in Python: load or resume the run there, with "
             "encoder="
         )
     if is_import_path(name):
@@ -82,13 +83,13 @@ def find_recorded_encoder(folder: Path, record: RunRecord) -> EncoderFactory | N
 
 
 class ModuleOptions(Config):
-    """A module that the user has made has no options."""
+    """No options: the encoder is a module that the user built."""
 
     prefix = "encoder."
 
 
 class ModuleFactory:
-    """Hands out copies of a module that the user has made, with the weights that it has."""
+    """Returns copies of a module that the user built, with its current weights."""
 
     def __init__(self, module: nn.Module):
         self.module = module
@@ -98,7 +99,7 @@ class ModuleFactory:
 
 
 def name_data(data: object) -> str:
-    """The data as run.yaml names them: names and paths that hold from any folder."""
+    """Return the data's name in run.yaml: names and paths that work from any folder."""
     if not isinstance(data, str | Path):
         return FROM_PYTHON
     if data == IMPORTED:

@@ -1,4 +1,4 @@
-"""A run folder with its trained method in memory."""
+"""Opening a run folder, with its trained method in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Run:
 
     @property
     def record(self) -> RunRecord:
-        """What run.yaml says."""
+        """The contents of run.yaml."""
         return self.loaded.record
 
     @property
@@ -48,7 +48,7 @@ class Run:
 
     @property
     def step(self) -> int:
-        """Optimiser steps done."""
+        """The number of optimizer steps done."""
         return self.loaded.step
 
     @property
@@ -62,12 +62,12 @@ class Run:
 
     @property
     def facts(self) -> Any:
-        """What the folder says of the data: of text, with the tokenizer."""
+        """Facts about the data from the folder; for text, with the tokenizer."""
         return self.loaded.facts
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of a run on text; only those have one."""
+        """The tokenizer of a run on text; other runs have none."""
         tokenizer: Tokenizer = self.facts.tokenizer
         return tokenizer
 
@@ -77,11 +77,11 @@ class Run:
         return int(self.record.info.size)
 
     def describe_unread(self, examples: Examples, window: str = "") -> list[str]:
-        """Sentences on what of the examples is not read."""
+        """Return sentences on parts of the examples that are not read."""
         return self.modality.describe_unread(self, examples, window)
 
     def build_untrained(self, seed: int) -> Any:
-        """The untrained twin of the encoder, with weights from a seed."""
+        """Return the untrained version of the encoder, with weights from a seed."""
         return build_untrained(self.record, self.loaded.code, self.facts, seed)
 
     def __repr__(self) -> str:
@@ -116,12 +116,12 @@ def load(
 
     Args:
         run: folder of the run; `RUN/checkpoints/step-00000400` opens that step.
-        plugins: modules and .py files outside of selfwise that the run may import.
+        plugins: modules and .py files outside selfwise that the run may import.
         method: the class of a run whose method was defined in Python.
-        encoder: the function or module of a run whose encoder was handed over in Python.
+        encoder: the function or module of a run whose encoder was passed in Python.
 
     Raises ValueError if the folder is not a run, has no whole checkpoint, or names code that is
-    neither allowed nor handed over.
+    neither allowed nor passed.
     """
     allow_plugins(plugins)
     folder, saved = find_checkpoint(run)
@@ -136,6 +136,6 @@ def resolve_code(
     method: type[Method] | None = None,
     encoder: EncoderFactory | nn.Module | None = None,
 ) -> RunCode:
-    """The code that a run's record names; `method` and `encoder` as for `load`."""
+    """Return the code that a run's record names; `method` and `encoder` as for `load`."""
     factory = None if encoder is None else name_encoder(encoder)[1]
     return find_code(folder, record, method=method, encoder=factory)

@@ -1,4 +1,4 @@
-"""From a request to what the loop needs: data, needs, encoder and method, each made once."""
+"""Prepare a run from a request: data, needs, encoder and method, each created once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ from selfwise.training.config import (
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """What a run is made of, before its first step or when it is resumed."""
+    """The parts of a run, before its first step or its resume."""
 
     record: RunRecord
     training: ResolvedTraining
@@ -43,12 +43,12 @@ class PreparedRun:
 
 
 def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> PreparedRun:
-    """Open the data and build the method; no run folder is made.
+    """Open the data and build the method, without creating a run folder.
 
-    Raises ValueError with one sentence for anything that cannot be.
+    Raises ValueError with one sentence for invalid options or data.
     """
     config, kind = request.config, request.kind
-    check_training(config.training, kind)  # before targets are learned, which may take hours
+    check_training(config.training, kind)  # before learning targets, which may take hours
     opening = Opening(
         method=kind,
         encoder=request.encoder,
@@ -80,7 +80,7 @@ def make_record(
     training_sources: Mapping[str, str],
     about: Mapping[str, float],
 ) -> RunRecord:
-    """What run.yaml says of a run, as far as it is known; `complete_record` adds the rest."""
+    """Return the record for run.yaml with the facts so far; `complete_record` adds the rest."""
     kind, config = request.kind, request.config
     values = flatten_config(config)
     values |= {"encoder": request.encoder.name} | dict(data.resolved)
@@ -107,7 +107,7 @@ def make_record(
 
 
 def complete_record(record: RunRecord, training: ResolvedTraining) -> RunRecord:
-    """The record of a run that is about to take its first step."""
+    """Return the record of a run that is about to take its first step."""
     resolved = dict(record.resolved)
     for name, value in training:
         source = resolved[name].source if resolved[name].value == value else "budget"
@@ -117,7 +117,7 @@ def complete_record(record: RunRecord, training: ResolvedTraining) -> RunRecord:
 
 
 def _digest_outside(request: RunRequest) -> dict[str, str]:
-    """Digests of the method and of the encoder, where they are from outside the package."""
+    """Return digests of the method and of the encoder if they are from outside the package."""
     digests: dict[str, str] = {}
     if request.is_outside:
         digests["method"] = digest_code(request.kind)
@@ -127,12 +127,12 @@ def _digest_outside(request: RunRequest) -> dict[str, str]:
 
 
 def _resolve(request: RunRequest, data: OpenData) -> tuple[ResolvedTraining, dict[str, str]]:
-    """The options of training with nothing left open, and where each value is from."""
+    """Return the options of training with every value set, and the source of each value."""
     requested = request.config.training
     if data.batch and requested.batch_size is not None:
         raise ValueError(
             "--batch-size does not go with --batch-tokens or, for speech, --batch-seconds, which "
-            "decide how many examples are in a step: leave one of them out"
+            "set the number of examples in a step: leave out one of them"
         )
     training = resolve_training(
         requested, request.kind, num_workers=data.workers, batch_size=data.batch

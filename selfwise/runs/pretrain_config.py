@@ -1,4 +1,4 @@
-"""The options of a run, whole: which there are depends on the method and on the encoder."""
+"""All options of a run; the set of options depends on the method and on the encoder."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -51,15 +51,15 @@ class PretrainConfig(Config):
     """The options of a run, in sections; users see one flat list."""
 
     data: str
-    """Where the examples are: a folder, a file, a name; in Python also the examples."""
+    """The examples: a folder, a file or a name; in Python also the examples themselves."""
     encoder: str = ""
-    """Name of an encoder, MODULE:NAME or FILE.py:NAME of one from outside; by default that of
-    `start`, or else one that suits the method and a small machine."""
+    """Name of an encoder; MODULE:NAME or FILE.py:NAME of an external one. By default the encoder of
+    `init_from`, otherwise one that suits the method and a small machine."""
     init_from: Annotated[str, AbsolutePath()] = ""
-    """Folder of an earlier run whose encoder's weights are the start; of the same method on text,
-    its heads and its tokenizer too."""
+    """Folder of an earlier run whose encoder weights initialize this run. A run with the
+    same text method also takes the heads and the tokenizer."""
     seed: int = 0
-    """Every random draw is a function of it."""
+    """Seed of every random draw."""
     method_options: Config
     needs_options: Config
     training: TrainingConfig = TrainingConfig()
@@ -69,43 +69,43 @@ class PretrainConfig(Config):
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a run is to be: its options, and what they name."""
+    """A requested run: its options, and the code that they name."""
 
     method: str
-    """As run.yaml names it."""
+    """The name in run.yaml."""
     kind: type[Method]
     config: PretrainConfig
     modality: AnyModality
     encoder: EncoderChoice
     requested: Mapping[str, Any]
-    """What the user said, by option."""
+    """The user's options, by name."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Where values are from that the user has not given."""
+    """Sources of values that the user did not give."""
     earlier: RunRecord | None = None
-    """The record of `start`."""
+    """The record of the run in `init_from`."""
     is_outside: bool = False
-    """Whether the method is from outside the package, and not found by an entry point."""
+    """Whether the method is from outside the package and not found by an entry point."""
 
     def with_devices(self, devices: int) -> "RunRequest":
-        """The request with the number of processes that torchrun or SLURM has started."""
+        """Return the request with the number of processes that torchrun or SLURM started."""
         training = self.config.training.replace(devices=devices)
         return replace(self, config=self.config.replace(training=training))
 
     def check_importable(self) -> None:
-        """Raises ValueError for code that other processes cannot import."""
+        """Raise ValueError for code that other processes cannot import."""
         for what, name in (("method", self.method), ("encoder", self.encoder.name)):
             if name == FROM_PYTHON:
                 raise ValueError(
                     f"{spell_option('devices')} starts processes that import the {what} "
-                    "themselves, and this one lives in Python alone: put it into a file and name "
-                    "it FILE.py:NAME"
+                    f"themselves, but this {what} exists only in Python: put it into a file "
+                    "and name it FILE.py:NAME"
                 )
 
 
 def config_class(
     method: str | type[Method], encoder: str | EncoderFactory = ""
 ) -> type[PretrainConfig]:
-    """The config class for a method and an encoder. Raises ValueError if there is no such one."""
+    """Return the config class for a method and an encoder. Raises ValueError for unknown names."""
     kind = find_method_class(method)
     modality = modality_of(kind)
     name, factory = name_encoder(encoder or kind.default_encoder)
@@ -130,7 +130,7 @@ def _config_class(
 
 
 def encoder_class(modality: AnyModality, name: str, factory: EncoderFactory | None) -> type[Config]:
-    """The config class of an encoder's options: of ours by name, of any other by its factory."""
+    """Return the config class of an encoder's options: ours by name, external ones by factory."""
     if factory is None:
         return modality.find_encoder_options(name)
     if isinstance(factory, ModuleFactory):
@@ -141,12 +141,12 @@ def encoder_class(modality: AnyModality, name: str, factory: EncoderFactory | No
 
 
 def method_class_options(kind: type[Method]) -> type[Config]:
-    """The config class of a method's own options."""
+    """Return the config class of a method's own options."""
     return make_options_class(kind, skip={"encoder", *kind.needs})
 
 
 def needs_class(kind: type[Method]) -> type[Config]:
-    """One section for each need of a method that has options."""
+    """Return a class with one section for each need of a method that has options."""
     if kind not in _NEEDS:
         fields: dict[str, Any] = {
             name: (need.options, need.options())
@@ -166,17 +166,17 @@ def make_request(
     init_from: str | Path = "",
     spell: Callable[[str], str] = spell_option,
 ) -> RunRequest:
-    """A run as the user describes it, with every option checked.
+    """Return the run that the user describes, with every option checked.
 
     Args:
         method: name, place, or class of a method.
         values: the other options, flat or nested.
-        data: where the examples are, or the examples.
+        data: location of the examples, or the examples.
         encoder: name or place of an encoder, a factory, or a module.
-        init_from: folder of the run whose weights are the start.
-        spell: how the user writes an option.
+        init_from: folder of the run whose weights initialize this run.
+        spell: returns an option as the user writes it.
 
-    Raises ValueError with one sentence for anything that cannot be.
+    Raises ValueError with one sentence for invalid options.
     """
     method_name, kind, is_outside = name_method(method)
     modality = modality_of(kind)
@@ -202,7 +202,7 @@ def make_request(
     config = make_config(kind_of, merged, spell=spell)
     requested = select_values(config, nested)
     if ":" in method_name + name:
-        # what the user has named or handed over, the other processes of the run may import too
+        # other processes of the run may also import code that the user named or passed
         allow_plugins(module_part(place) for place in (method_name, name) if is_import_path(place))
     return RunRequest(
         method=method_name,
@@ -217,7 +217,7 @@ def make_request(
     )
 
 
-# what a run gives the encoder, and the option that sets it
+# arguments that a run gives the encoder, and the option that sets each
 SUPPLIED = {
     "name": "encoder",
     "in_channels": "channels",
@@ -233,13 +233,14 @@ def _check_not_supplied(
     factory: EncoderFactory | None,
     spell: Callable[[str], str],
 ) -> None:
-    """Raises ValueError for what no encoder takes as an option, also where it takes any name."""
+    """Raise ValueError for arguments that the run sets and that are not options of the encoder."""
     own = list_sections(kind)["encoder_options"].model_fields
     supplied = SUPPLIED if factory is None else signature(factory).parameters
     for name in (n for n in options if n in supplied and n not in own):
         if (setter := SUPPLIED.get(name, "")) in list_option_paths(kind):
             raise ValueError(
-                f"{spell(f'encoder.{name}')} is no option of the encoder; {spell(setter)} sets it"
+                f"{spell(f'encoder.{name}')} is not an option of the encoder; {spell(setter)} sets "
+                "it"
             )
 
 
@@ -249,7 +250,7 @@ def choose_encoder(
     name: str,
     factory: EncoderFactory | None,
 ) -> EncoderChoice:
-    """The encoder with its options; those that go with the method are added where none is given.
+    """Return the encoder with its options; the method's options fill in those that are not given.
 
     Raises ValueError if the encoder does not have an option that the method needs.
     """
@@ -273,7 +274,7 @@ def _options_from_start(
     earlier: RunRecord,
     encoder: str | EncoderFactory | nn.Module,
 ) -> dict[str, object]:
-    """The options that go with the weights of an earlier run."""
+    """Return the options that belong to the weights of an earlier run."""
     below: dict[str, object] = dict(modality.options_from_start(start))
     if encoder == "":
         below["encoder"] = earlier.encoder_name

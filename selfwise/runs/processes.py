@@ -1,7 +1,7 @@
-"""Continuing a run in its folder, by one process or by several together.
+"""Continue a run in its folder, in one process or several together.
 
-The first process prepares a run and writes its folder. The others open what is there, as a run that
-is resumed does, so that they need nothing but the folder.
+The first process prepares a run and writes its folder. The other processes open the folder as a
+resumed run does, so that they need nothing else.
 """
 
 import json
@@ -51,12 +51,12 @@ from selfwise.training import checkpoint
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import fit
 
-# seconds until a folder of the network shows what another machine has written
+# seconds until a network folder shows files that another machine wrote
 FOLDER_TIMEOUT = 60.0
-FAILED_EARLY_HINT = "it was the first one, before the work began, and has said why"
-RETRY_HINT = "nothing was written: give the command again"
+FAILED_EARLY_HINT = "it was the first process, before training began, and printed the reason"
+RETRY_HINT = "nothing was written: run the command again"
 MAX_PROCESSES_PER_CORE = 4  # more is a mistake
-# -P: a json.py in the current folder must not be run in place of Python's own
+# -P: a json.py in the current folder must not replace Python's own
 PYTHON = (sys.executable, "-P")
 MEMBER_CODE = (
     "import sys; from selfwise.runs.processes import run_member; sys.exit(run_member(sys.argv[1]))"
@@ -71,23 +71,23 @@ def reopen_run(
     record: RunRecord | None = None,
     quiet: bool = False,
 ) -> PreparedRun:
-    """What is in a run folder, with its data open.
+    """Return the contents of a run folder, with its data open.
 
     Args:
-        folder: of the run.
-        data: the examples of a run that was given them in Python.
-        code: what its record names, if it is not all ours.
-        record: what is to be read in place of its run.yaml.
+        folder: folder of the run.
+        data: the examples of a run that got them in Python.
+        code: the code that its record names, if not all of it is ours.
+        record: a record to use instead of its run.yaml.
         quiet: print no warnings.
 
-    Raises ValueError if its data cannot be opened again, or are not those that it has seen.
+    Raises ValueError if its data cannot be opened again, or differ from the run's data.
     """
     record = record or read_record(folder)
     if data is None and record.data == FROM_PYTHON:
         raise ValueError(f"{folder} was given its data in Python: resume it there, with data=")
     if record.data == IMPORTED:
         raise ValueError(
-            f"{folder} was imported, so there is nothing to go on with; to train it further: "
+            f"{folder} was imported, so it has no training to resume; to train it further: "
             f"selfwise pretrain {record.method} --init-from {folder} --data PATH --out RUN"
         )
     code = code or find_code(folder, record)
@@ -106,26 +106,26 @@ def reopen_run(
     source = run_data.source(method, batch_size=training.batch_size, seed=record.seed)
     if run_data.info.fingerprint != record.info.fingerprint:
         raise ValueError(
-            f"the data at {name_data(examples)} are not those that {folder} was started with "
-            f"({run_data.info.examples} examples now, {record.info.examples} then; their "
+            f"the data at {name_data(examples)} differ from the data that {folder} was started "
+            f"with ({run_data.info.examples} examples now, {record.info.examples} then; their "
             "fingerprints differ)"
         )
     return PreparedRun(record, training, method, run_data, source, code, record.seed)
 
 
 def check_data_exist(folder: Path, data: str) -> None:
-    """Raises ValueError if the data of a run were moved or removed."""
+    """Raise ValueError if the data of a run were moved or removed."""
     named = parse_name(data)
     place = named.root if named is not None else Path(data)
     if place is not None and place.is_absolute() and not place.exists():
         raise ValueError(
-            f"{place} does not exist any more, and {folder} was started with it: give its new "
-            f"place, selfwise resume {folder} --data NEW_PLACE"
+            f"{place} no longer exists, and {folder} was started with it: give its new "
+            f"location, selfwise resume {folder} --data NEW_PLACE"
         )
 
 
 def _reopen_data(folder: Path, record: RunRecord, code: RunCode, data: object) -> OpenData:
-    """The data of a run, with what its folder keeps of them."""
+    """Open the data of a run, with the tokenizer or targets in its folder."""
     modality = modality_of(code.method)
     opening = Opening(
         method=code.method,
@@ -141,7 +141,7 @@ def _reopen_data(folder: Path, record: RunRecord, code: RunCode, data: object) -
 
 
 def check_together(devices: int, device: str, data: object) -> None:
-    """Raises ValueError if a run cannot have that many processes here."""
+    """Raise ValueError if a run cannot have this number of processes here."""
     if devices < 1:
         raise ValueError(f"--devices must be at least 1, not {devices}")
     if devices == 1 or detect_env() is not None:
@@ -159,25 +159,25 @@ def check_together(devices: int, device: str, data: object) -> None:
         )
     if devices > (max_devices := MAX_PROCESSES_PER_CORE * (os.cpu_count() or 1)):
         raise ValueError(
-            f"--devices {devices} is more than {max_devices}: each process needs a core of its "
-            f"own, and this machine has {os.cpu_count()}"
+            f"--devices {devices} is more than {max_devices}: each process needs its own core, "
+            f"and this machine has {os.cpu_count()}"
         )
 
 
 def check_as_many(folder: Path, devices: int) -> None:
-    """Raises ValueError if another number of processes was started than a run had."""
+    """Raise ValueError if the number of started processes differs from the run's number."""
     env = detect_env()
     started_now = devices if env is None else env.size
     if started_now != devices:
         raise ValueError(
-            f"{folder} is a run of {devices} processes and {started_now} were started: as many are "
-            "needed, since others would add in another order"
+            f"{folder} is a run of {devices} processes and {started_now} were started: start "
+            f"{devices}, because another number would add gradients in another order"
         )
 
 
 @contextmanager
 def lead_run(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEnv]:
-    """The first process of a run, with the others at work in the run's folder."""
+    """Run as the first process of a run, with the other processes at work in the run's folder."""
     if training.devices == 1:
         yield SINGLE_PROCESS
         return
@@ -194,7 +194,7 @@ def lead_run(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEn
 
 
 def run_member(folder: str) -> int:
-    """A process that `lead_run` has started, from its beginning to its end."""
+    """Run a process that `lead_run` started, from its beginning to its end."""
 
     def work(env: DistributedEnv, store: TCPStore) -> None:
         run = reopen_run(Path(folder))
@@ -208,7 +208,7 @@ def run_member(folder: str) -> int:
 def lead_shared_work(
     command: str, *words: str, options: Mapping[str, Any], devices: int
 ) -> Iterator[DistributedEnv]:
-    """The first of several processes that compute something else, with the others at work.
+    """Run as the first of several processes that compute something other than training.
 
     `command` is Python, and calls `join_shared_work`; its arguments are the words, and the options
     as JSON.
@@ -229,7 +229,7 @@ def lead_shared_work(
 
 
 def join_shared_work(work: Callable[[DistributedEnv], None]) -> int:
-    """A process that `lead_shared_work` has started, from its beginning to its end."""
+    """Run a process that `lead_shared_work` started, from its beginning to its end."""
 
     def join_and_work(env: DistributedEnv, store: TCPStore) -> None:
         join_when_ready(env, store, "cpu")
@@ -241,9 +241,9 @@ def join_shared_work(work: Callable[[DistributedEnv], None]) -> int:
 def join_run(
     folder: Path, env: DistributedEnv, *, data: object, device: str, code: RunCode | None = None
 ) -> None:
-    """What all but the first process do that torchrun or SLURM has started.
+    """Run a process that torchrun or SLURM started, other than the first.
 
-    They wait until the first one has prepared the run.
+    It waits until the first process has prepared the run.
     """
     with report_peer_failure(FAILED_EARLY_HINT):
         join_process_group(env, device_type(resolve_device(device)))
@@ -253,17 +253,17 @@ def join_run(
         try:
             _train(run, folder, env)
         except KeyboardInterrupt:
-            raise SystemExit(130) from None  # the first process says so
+            raise SystemExit(130) from None  # the first process prints the reason
 
 
 def _wait_for_run(folder: Path) -> None:
-    """Until this machine sees the run that the first process has prepared, or it never will."""
+    """Wait until this machine sees the run that the first process prepared, or give up."""
     deadline = monotonic() + FOLDER_TIMEOUT
     while not has_record(folder):
         if monotonic() > deadline:
             raise ValueError(
-                f"{folder.resolve()} is no run on {gethostname()}, and the first process has made "
-                "one there: all machines of a run have to see the same folder"
+                f"{folder.resolve()} is not a run on {gethostname()}, and the first process "
+                "created one there: all machines of a run must see one folder"
             )
         sleep(0.5)
 
@@ -275,4 +275,4 @@ def _train(run: PreparedRun, folder: Path, env: DistributedEnv) -> None:
 
 
 def _format_resume_hint(folder: Path) -> str:
-    return f"go on with: selfwise resume {folder}"
+    return f"resume with: selfwise resume {folder}"

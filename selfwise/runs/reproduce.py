@@ -1,4 +1,4 @@
-"""What makes a run what it is: options that are not defaults, and the command that repeats it."""
+"""Reproducing a run: its options that are not defaults, and the command that repeats it."""
 
 import json
 import shlex
@@ -23,29 +23,29 @@ from selfwise.runs.run_yaml import RunRecord
 from selfwise.training.config import MACHINE, PAPER
 from selfwise.training.optimizers import scale_lr
 
-MACHINE_OPTIONS = (*MACHINE, "num_workers")  # chosen by the machine unless given
+MACHINE_OPTIONS = (*MACHINE, "num_workers")  # chosen by the machine unless the user sets them
 LENGTH_OPTIONS = ("epochs", "minutes")
 LINE_WIDTH = 88  # characters of a line of the command
 
 
 class Change(NamedTuple):
-    """An option that is not at its default."""
+    """An option whose value is not the default."""
 
     value: Any
-    default: Any  # None where there is none: the data, the length
+    default: Any  # None without a default: the data, the number of steps
 
 
 class ReproduceCommand(NamedTuple):
-    """How a run is made again, and what there is to say of that."""
+    """A command that repeats a run, and notes about it."""
 
     command: str
     notes: list[str]
 
 
 def list_changes(record: RunRecord) -> dict[str, Change]:
-    """The options that the user, or the run that it started from, set to other than the default.
+    """Return the options that the user, or the run in --init-from, set to non-default values.
 
-    What the machine chose (device, precision, threads, workers) is left out.
+    Leaves out options that the machine chose (device, precision, threads, workers).
     """
     defaults = _list_defaults(record)
     return {
@@ -59,7 +59,7 @@ def list_changes(record: RunRecord) -> dict[str, Change]:
 
 
 def format_reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand:
-    """The command that makes a run with the same options in the folder `out`, for a shell."""
+    """Return the shell command that trains a run with these options in the folder `out`."""
     if record.data == IMPORTED:
         return _import_command(record, out)
     notes: list[str] = []
@@ -68,11 +68,11 @@ def format_reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand
     values |= {n: value for n in MACHINE_OPTIONS if (value := record.get(n)) is not None}
     if values["data"] == FROM_PYTHON:
         values["data"] = "PATH"
-        notes.append("The data were given in Python: write them to files and name them as PATH.")
+        notes.append("The data were passed in Python: write them to files and name them as PATH.")
     for name in LENGTH_OPTIONS:
         if amount := record.config.get(name):
-            notes.append(f"It was told {name} {amount:g}, which came to {record.steps:,} steps.")
-    notes += [f"It was lengthened: {change['about']}." for change in record.continuations]
+            notes.append(f"Its {name} of {amount:g} gave {record.steps:,} steps.")
+    notes += [f"The run was lengthened: {change['about']}." for change in record.continuations]
     if lost := _find_unknown_options(record, values):
         notes.append(f"Options of another version are left out: {', '.join(lost)}.")
     words = [_format_words(n, v) for n, v in values.items() if n not in lost]
@@ -90,7 +90,7 @@ def _import_command(record: RunRecord, out: str) -> ReproduceCommand:
 
 
 def _format_words(name: str, value: object) -> str:
-    """An option as a shell and the command line read it; values of encoders are YAML."""
+    """Return an option as a shell and the command line read it; encoder values are YAML."""
     if isinstance(value, bool):
         value = "yes" if value else "no"
     elif isinstance(value, str) and name.startswith(ENCODER_PREFIX) and not _is_plain_text(value):
@@ -100,7 +100,7 @@ def _format_words(name: str, value: object) -> str:
 
 
 def _is_plain_text(text: str) -> bool:
-    """Whether YAML reads a text as it is, which may be no number."""
+    """Return whether YAML reads the text unchanged; a number is not text."""
     try:
         return yaml.safe_load(text) == text and text[0] not in "+-0123456789"
     except yaml.YAMLError:
@@ -108,7 +108,7 @@ def _is_plain_text(text: str) -> bool:
 
 
 def _wrap(words: list[str]) -> str:
-    """Lines that a shell reads as one."""
+    """Return lines that a shell reads as one line."""
     lines = [words[0]]
     for word in words[1:]:
         if len(lines[-1]) + len(word) < LINE_WIDTH:
@@ -119,7 +119,7 @@ def _wrap(words: list[str]) -> str:
 
 
 def _find_unknown_options(record: RunRecord, values: Mapping[str, Any]) -> list[str]:
-    """Options that this version does not have; none where the method is not ours."""
+    """Return options that this version does not have; none if the method is not ours."""
     if not _is_known(record):
         return []
     kind = config_class(record.method, record.encoder_name)
@@ -131,7 +131,7 @@ def _find_unknown_options(record: RunRecord, values: Mapping[str, Any]) -> list[
 
 
 def _is_known(record: RunRecord) -> bool:
-    """Whether the classes of the method and the encoder are found without importing a plugin."""
+    """Return whether the method and the encoder are available without importing a plugin."""
     outside = (
         FROM_PYTHON in name or is_import_path(name) for name in (record.method, record.encoder_name)
     )
@@ -139,7 +139,7 @@ def _is_known(record: RunRecord) -> bool:
 
 
 def _list_defaults(record: RunRecord) -> dict[str, object]:
-    """Every option as it is where nothing is said."""
+    """Return the default of every option."""
     if not _is_known(record):
         return {}
     kind = methods.find_method(record.method)
@@ -148,7 +148,7 @@ def _list_defaults(record: RunRecord) -> dict[str, object]:
         name: find_field(config, path).default for name, path in list_option_paths(config).items()
     }
     defaults |= {name: getattr(kind.paper, name) for name in PAPER}
-    if record.get("optimizer") == kind.paper.optimizer:  # the rate is that of its optimiser
+    if record.get("optimizer") == kind.paper.optimizer:  # the default rate is for this optimizer
         defaults["lr"] = scale_lr(kind.paper, int(record.option("batch_size")))
     if record.modality == "text":
         defaults["tokenizer"] = kind.default_tokenizer

@@ -1,4 +1,4 @@
-"""Resuming a run that was stopped."""
+"""Resuming a stopped run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -48,28 +48,27 @@ def resume(
     callbacks: Sequence[Callback] = (),
     quiet: bool = False,
 ) -> Run:
-    """Continue a run that was stopped; the result is that of a run that was not stopped.
+    """Continue a stopped run; the result equals that of an uninterrupted run.
 
     Args:
         run: folder of the run.
-        data: new place of the data, if they were moved; of a run that was given its data in
-            Python: the same data again.
-        steps: new total number of steps. A run with --schedule wsd or constant becomes the longer
-            run exactly; with any other schedule it is another run from there on.
-        device: cpu, cuda, cuda:1, or auto; by default that of the run.
-        num_workers: processes that read the data; by default as before.
-        save_every: steps between two checkpoints; by default as before.
-        keep_last: number of checkpoints kept, the last ones; by default as before.
-        logger: loggers as for pretrain, or none; by default those of the run.
-        logger_project: project of the loggers; by default as before.
-        plugins: modules and .py files outside of selfwise that the run may import.
+        data: new location of the data, if they were moved; for a run that got its data in Python,
+            these data again.
+        steps: new total number of steps. A run with --schedule wsd or constant becomes exactly the
+            longer run; with any other schedule it becomes a different run from there on.
+        device: cpu, cuda, cuda:1, or auto; by default the run's device.
+        num_workers: data-loading processes; by default unchanged.
+        save_every: steps between two checkpoints; by default unchanged.
+        keep_last: number of most recent checkpoints to keep; by default unchanged.
+        logger: loggers as for pretrain, or none; by default the run's loggers.
+        logger_project: project of the loggers; by default unchanged.
+        plugins: modules and .py files outside selfwise that the run may import.
         method: the class of a run whose method was defined in Python.
-        encoder: the function or module of a run whose encoder was handed over in Python.
+        encoder: the function or module of a run whose encoder was passed in Python.
         callbacks: functions of (step, values), as for `pretrain`.
         quiet: print nothing.
 
-    Raises ValueError with one sentence for anything that cannot be; the run folder is then as it
-    was.
+    Raises ValueError with one sentence for invalid options or data, leaving the run unchanged.
     """
     check_callbacks(callbacks)
     allow_plugins(plugins)
@@ -103,9 +102,9 @@ def resume(
 
 
 def _change_options(old: RunRecord, given: Mapping[str, Any], data: object) -> RunRecord:
-    """The record with the options that may change at a resume. Raises ValueError for wrong ones."""
+    """Return the record with the options that may change at a resume; check their values."""
     changes = {name: value for name, value in given.items() if value is not None}
-    training = old.with_options(changes).training  # which checks them
+    training = old.with_options(changes).training  # also checks them
     changes = {name: getattr(training, name) for name in changes}
     if data is not None and name_data(data) != FROM_PYTHON:
         changes["data"] = name_data(data)
@@ -122,7 +121,7 @@ def _train(
         text = f"warning: {difference}: the result may differ in the last bits"
         print_progress(text, quiet=quiet)
     probes = prepared.data.probes(prepared.method, training, seed=prepared.seed)
-    prepared.data.save(folder)  # after the probes, since some write there
+    prepared.data.save(folder)  # after the probes, since some of them write there
     with lead_run(folder, training) as env:
         fit(
             prepared.method,
@@ -149,7 +148,7 @@ def pretrain_or_resume(
     quiet: bool = False,
     **options: Any,
 ) -> Run:
-    """`pretrain`, or `resume` where the folder holds a run with the same options.
+    """Call `pretrain`, or `resume` if the folder holds a run with equal options.
 
     Raises ValueError if it holds another run, naming the first option that differs.
     """
@@ -186,9 +185,9 @@ def _normalise_request(
     init_from: str | Path,
     seed: int,
 ) -> dict[str, object]:
-    """What the user asks for now, by option, as the record has it.
+    """Return the options of the user's request in the form of the record.
 
-    The runs that it names may be gone since.
+    The runs that it names may no longer exist.
     """
     values = {**options, "seed": seed}
     gone = {"init_from": init_from, "targets": options.get("targets", "")}

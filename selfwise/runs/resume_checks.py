@@ -1,6 +1,6 @@
-"""What decides on a run beside its weights: run.yaml, and the files that the folder keeps.
+"""Checks before a resume: run.yaml, and the files in the folder that training depends on.
 
-Each checkpoint vouches for it, so that a resumed run is the run that was started.
+Each checkpoint records them, so that a resumed run is the run that was started.
 """
 
 import json
@@ -11,21 +11,21 @@ from typing import Any
 from selfwise.runs.run_yaml import FILE, RunRecord, read_record
 from selfwise.training.checkpoint import Checkpoint, hash_file_hex
 
-# options that change where and how a run is computed and saved, and not what
+# options that change where and how a run is computed and saved, but not its result
 MAY_CHANGE = (
     *("data", "init_from", "device", "num_workers", "keep_last", "save_every"),
     *("logger", "logger_project"),
 )
-# what the modalities write into a run folder
+# files that the modalities write into a run folder
 SAVED_FILES = ("tokenizer", "targets", "needs.safetensors")
-FILE_PREFIX = "./"  # in front of the names of files, which options may have too
+FILE_PREFIX = "./"  # before file names, which could equal names of options
 SETTINGS_KEY = "settled"  # in the state of a checkpoint
 
 RunSettings = dict[str, Any]  # plain JSON
 
 
 def describe_settings(folder: Path, record: RunRecord) -> RunSettings:
-    """Options, facts and checksums of the files of a run folder by name, as plain JSON."""
+    """Return options, facts and checksums of the files in a run folder by name, as plain JSON."""
     values: RunSettings = {"method": record.method}
     values |= {n: choice.value for n, choice in record.resolved.items() if n not in MAY_CHANGE}
     values |= {f"data_info.{n}": value for n, value in record.info.model_dump(mode="json").items()}
@@ -36,24 +36,24 @@ def describe_settings(folder: Path, record: RunRecord) -> RunSettings:
 
 
 def check_settings(folder: Path, saved: Checkpoint) -> None:
-    """Raises ValueError naming the first option or file that a resumed run would have otherwise."""
+    """Raise ValueError naming the first option or file that a resumed run would have otherwise."""
     if saved.state.get(SETTINGS_KEY) is None:
         raise ValueError(
-            f"{saved.folder} does not say which options it was saved with, as another version of "
-            "selfwise wrote it: start the run again in another folder"
+            f"{saved.folder} does not record the options it was saved with, because another "
+            "version of selfwise wrote it: start the run again in another folder"
         )
     check_unchanged(folder, saved)
 
 
 def check_unchanged(folder: Path, saved: Checkpoint) -> None:
-    """Raises ValueError naming the first option or file that differs from what was trained with.
+    """Raise ValueError naming the first option or file that changed since the training.
 
-    A checkpoint of an imported run, or of an earlier version, does not say what that was.
+    A checkpoint of an imported run, or of an earlier version, does not record them.
     """
     record = read_record(folder)
     before, now = saved.state.get(SETTINGS_KEY), describe_settings(folder, record)
     if before is not None and before["steps"] in {c["steps_before"] for c in record.continuations}:
-        before = {**before, "steps": now["steps"]}  # the run was lengthened since
+        before = {**before, "steps": now["steps"]}  # the run was lengthened later
     if before is None or (name := _find_first_difference(before, now)) is None:
         return
     if name.startswith(FILE_PREFIX):
@@ -62,8 +62,8 @@ def check_unchanged(folder: Path, saved: Checkpoint) -> None:
         is_now, was = (part.get(name, "absent") for part in (now, before))
         what, values = folder / FILE, f" ({name} is {is_now}, and was {was})"
     raise ValueError(
-        f"{what} was changed, removed or added since {saved.folder.name} was saved{values}: put it "
-        "back as it was, or start another run"
+        f"{what} was changed, removed or added since {saved.folder.name} was saved{values}: "
+        "restore the original, or start another run"
     )
 
 

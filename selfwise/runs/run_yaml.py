@@ -1,6 +1,6 @@
-"""run.yaml: what the user asked, what was chosen for the rest, what the data were, where it ran.
+"""run.yaml: the user's options, the values chosen for the rest, the data, and the environment.
 
-Reading one imports nothing that it names.
+Reading the file does not import code that it names.
 """
 
 import tomllib
@@ -26,7 +26,7 @@ _KEYS = ("format", "method", "modality", "config", "resolved", "data_info", "env
 
 
 class Choice(NamedTuple):
-    """The value of an option, and where it is from."""
+    """The value of an option, and its source."""
 
     value: Any
     source: str  # user, paper, data, budget, machine, start, method or default
@@ -34,33 +34,34 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What run.yaml says of a run."""
+    """The contents of run.yaml."""
 
     method: str
     modality: str
     config: Mapping[str, Any]
-    """What the user asked, by option."""
+    """The user's options, by name."""
     resolved: Mapping[str, Choice]
-    """Every option, those of the encoder as encoder.NAME."""
+    """Every option; those of the encoder as encoder.NAME."""
     info: Any  # DataInfo of the modality
     environment: Mapping[str, Any] = field(default_factory=dict)
     needs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What to know of how each need of the method was made."""
+    """Facts on how each need of the method was made."""
     about: Mapping[str, float] = field(default_factory=dict)
-    """What the method says of its task."""
+    """The method's facts about its task."""
     code: Mapping[str, str] = field(default_factory=dict)
-    """Digests of the method and the encoder, where they are from outside the package."""
+    """Digests of the method and the encoder, if they are from outside the package."""
     imported: Mapping[str, Any] = field(default_factory=dict)
-    """Where imported weights are from."""
+    """The source of imported weights."""
     continuations: Sequence[Mapping[str, Any]] = ()
-    """Each change of the number of steps: at which step, before and after, and what it means."""
+    """Each change of the number of steps: at which step, before and after, and its meaning."""
 
     def option(self, name: str) -> Any:
-        """The value of an option. Raises KeyError for one that the run does not have."""
+        """Return the value of an option. Raises KeyError for an option that the run does not
+        have."""
         return self.resolved[name].value
 
     def get(self, name: str, default: object = None) -> Any:
-        """The value of an option, or `default` where the run does not have it."""
+        """Return the value of an option, or `default` if the run does not have it."""
         return self.resolved[name].value if name in self.resolved else default
 
     @property
@@ -70,7 +71,7 @@ class RunRecord:
 
     @property
     def data(self) -> str:
-        """Where the data are: a path, a name, or that they were given in Python."""
+        """The location of the data: a path, a name, or a note that they were passed in Python."""
         return str(self.option("data"))
 
     @property
@@ -79,7 +80,7 @@ class RunRecord:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of the whole run."""
+        """The number of optimizer steps of the whole run."""
         return int(self.option("steps"))
 
     @cached_property
@@ -88,7 +89,7 @@ class RunRecord:
 
     @cached_property
     def reading(self) -> Any:
-        """The options of reading: those of the modality."""
+        """The modality's options of reading."""
         return self._section(find_modality(self.modality).reading)
 
     @property
@@ -97,7 +98,7 @@ class RunRecord:
 
     @property
     def encoder_options(self) -> Mapping[str, Any]:
-        """The options of the encoder that were chosen."""
+        """The chosen options of the encoder."""
         return {
             n.removeprefix(ENCODER_PREFIX): v
             for n, v in self.options.items()
@@ -106,7 +107,7 @@ class RunRecord:
 
     @property
     def chosen_encoder_options(self) -> Mapping[str, Any]:
-        """The options of the encoder that are not left at their defaults."""
+        """The options of the encoder that differ from their defaults."""
         options = self.encoder_options
         return {
             n: v
@@ -115,13 +116,13 @@ class RunRecord:
         }
 
     def with_options(self, values: Mapping[str, Any]) -> "RunRecord":
-        """The record of a run that the user resumes with other values of these options."""
+        """Return the record of a run that the user resumes with other values of these options."""
         chosen = {name: Choice(value, "user") for name, value in values.items()}
         config = {**self.config, **values}
         return replace(self, resolved={**self.resolved, **chosen}, config=config)
 
     def needs_options(self, kind: type[Config]) -> Config:
-        """The options of a method's needs, given their config class."""
+        """Return the options of a method's needs, given their config class."""
         values = {name: self._values(section) for name, section in list_sections(kind).items()}
         return make_config(kind, values)
 
@@ -132,7 +133,7 @@ class RunRecord:
         return make_config(kind, self._values(kind))
 
     def to_dict(self) -> dict[str, object]:
-        """As run.yaml has it."""
+        """Return the record in the form of run.yaml."""
         resolved = {
             name: {"value": c.value, "source": c.source} for name, c in self.resolved.items()
         }
@@ -152,7 +153,7 @@ class RunRecord:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Values and their sources in one line each, and whole where they come twice."""
+    """Writes values and their sources on one line, and repeated objects in full."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -168,24 +169,24 @@ _Dumper.add_representer(tuple, lambda dumper, data: dumper.represent_list(list(d
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Write run.yaml whole or not at all."""
+    """Write run.yaml completely or not at all."""
     content = record.to_dict()
     text = yaml.dump(content, None, _Dumper, sort_keys=False, allow_unicode=True, width=1000)
     write_file(folder / FILE, text)
 
 
 def has_record(folder: Path) -> bool:
-    """Whether a folder is that of a run."""
+    """Return whether a folder is a run."""
     return (folder / FILE).is_file()
 
 
 def read_record(folder: Path) -> RunRecord:
-    """The contents of run.yaml.
+    """Read run.yaml.
 
     Raises ValueError if the folder is not a run, or if the file cannot be read.
     """
     if not folder.is_dir():
-        raise ValueError(f"there is no run at {folder}: the folder does not exist")
+        raise ValueError(f"run {folder} does not exist")
     path = folder / FILE
     if not path.is_file():
         raise ValueError(f"{folder} is not a run folder: it has no {FILE}")
@@ -224,9 +225,9 @@ def _as_record(content: Mapping[str, Any]) -> RunRecord:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping; only plain data, never objects.
+    """Read a YAML mapping; only plain data, never objects.
 
-    Raises ValueError naming the file and, where known, the line.
+    Raises ValueError naming the file and, if available, the line.
     """
     try:
         content = yaml.safe_load(path.read_text())
@@ -238,14 +239,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """The options in a file given as --config, with `method` if the file names one.
+    """Read the options in a --config file, with `method` if the file names one.
 
-    A run.yaml, or names and values as YAML or, where the name ends in .toml, as TOML.
+    The file is a run.yaml, or names and values as YAML or, if its name ends in .toml, as TOML.
 
     Raises ValueError naming the file if it cannot be read.
     """
     if not path.is_file():
-        raise ValueError(f"--config {path}: there is no such file")
+        raise ValueError(f"--config {path}: this file does not exist")
     content = _read_toml(path) if path.suffix.lower() == ".toml" else read_yaml(path)
     if "format" in content and "resolved" in content:
         return {**content["config"], "method": content["method"]}
@@ -253,7 +254,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _flatten_sections(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A section such as `encoder: {name: NAME, depth: 6}` as the options encoder, encoder.depth."""
+    """Return a section such as `encoder: {name: NAME, depth: 6}` as encoder, encoder.depth."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         if not isinstance(value, Mapping) or key not in ("encoder", "encoder_options"):
@@ -265,7 +266,7 @@ def _flatten_sections(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file. Raises ValueError naming the file and the line."""
+    """Read a TOML file. Raises ValueError naming the file and the line."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""The scores of a run, put together for reading: one curve where several files make one."""
+"""The scores of a run, grouped for reading: one curve if several files belong together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,39 +9,40 @@ from selfwise.evaluation.scores.bootstrap import describe_difference
 from selfwise.evaluation.scores.names import CHOSEN, DEVIATION, PRETRAINED, RETRIEVAL
 from selfwise.evaluation.scores.probe_score import describe_neighbours, format_percent
 
-KINDS = {  # in the order in which they are shown
+KINDS = {  # in display order
     "linear": "linear probe",
     "weighted": "linear probe of all layers",
     "sgd": "linear probe as in SimCLR's paper",
     "finetune": "fine-tuning",
-    "knn": "probe by nearest neighbours",
+    "knn": "nearest-neighbor probe",
     RETRIEVAL: "retrieval",
 }
-EXAMPLE_KEYS = ("train", "test")  # digests: accuracies on others cannot be compared
-MEASUREMENT_KEYS = ("kind", "layer", "pooling", "window", "k")  # in which a score was measured
-# files that agree in all of these are one score
+EXAMPLE_KEYS = ("train", "test")  # digests: accuracies on different examples are not comparable
+MEASUREMENT_KEYS = ("kind", "layer", "pooling", "window", "k")  # settings of a score
+# files with equal values of all these keys form one score
 IDENTITY_KEYS = (*MEASUREMENT_KEYS, *EXAMPLE_KEYS, "step", "weights")
 ALL = "all"  # a label budget
-ROUNDS_TO_ZERO = 5e-4  # of a tenth of a percent: a deviation below is shown as 0.0
-LEGACY_K = 200  # of nearest neighbours, in files that are too old to say
+ROUNDS_TO_ZERO = 5e-4  # a tenth of a percent, halved: a deviation below it is shown as 0.0
+LEGACY_K = 200  # nearest neighbors, in files that are too old to record it
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class ScoreGroup:
-    """What one kind of probe has found with the same weights on the same examples."""
+    """Results of one kind of probe with one set of weights on one set of examples."""
 
-    files: Sequence[Mapping[str, Any]]  # as they were filed, oldest first
+    files: Sequence[Mapping[str, Any]]  # as stored, oldest first
     newest: bool  # whether the weights are the run's newest
 
     def __getitem__(self, name: str) -> Any:
-        """What all files say: kind, layer, pooling, step, n_test; None where one is too old to."""
+        """A value of all files: kind, layer, pooling, step, n_test; None if one is too old to have
+        it."""
         return self.files[-1].get(name)
 
     @property
     def title(self) -> str:
-        """The kind, and what was probed if that is not the encoder's output."""
+        """The kind, and the probed features if they are not the encoder's output."""
         kind = self["kind"]
         parts = [KINDS.get(kind, kind)]
         parts += [f"layer {self['layer']}"] if self["layer"] is not None else []
@@ -53,20 +54,21 @@ class ScoreGroup:
 
     @property
     def test_data(self) -> str:
-        """Where its test examples are; "" in files that are too old to say."""
+        """The location of its test examples; "" in files that are too old to record it."""
         data = self["data"] or {}
         return data.get("test") or (f"a fifth of {data['train']}" if data.get("train") else "")
 
     @property
     def axis(self) -> str:
-        """What the rows are measured at: label budgets, or measures of retrieval."""
+        """What the rows vary: label budgets, or measures of retrieval."""
         return "measure" if self["kind"] == RETRIEVAL else "per_class"
 
     @property
     def rows(self) -> dict[tuple[int | str, str], Row]:
-        """By budget or measure and competitor; of two, that with more seeds, or the newer one.
+        """Rows by budget or measure and competitor; of two, the row with more seeds, or the newer
+        one.
 
-        Where nothing was drawn it is the newer one: earlier versions fitted again for each seed.
+        If nothing was drawn, the newer row: earlier versions fitted again for each seed.
         """
         rows: dict[tuple[int | str, str], Row] = {}
         for row in (row for file in self.files for row in file["rows"]):
@@ -78,7 +80,7 @@ class ScoreGroup:
 
     @property
     def places(self) -> list[int | str]:
-        """Label budgets, ascending, all of them last; or measures, as they were filed."""
+        """Label budgets, ascending, all of them last; or measures, as stored."""
         places = list(dict.fromkeys(place for place, _ in self.rows))
         if self["kind"] == RETRIEVAL:
             return places
@@ -86,12 +88,12 @@ class ScoreGroup:
 
     @property
     def competitors(self) -> list[str]:
-        """Their names, the pretrained encoder first."""
+        """The competitors' names, the pretrained encoder first."""
         return sorted(dict.fromkeys(name for _, name in self.rows), key=lambda n: n != PRETRAINED)
 
     @property
     def sentences(self) -> list[str]:
-        """What the differences are, and whether they are above the noise."""
+        """Sentences on the differences, and whether they are above the noise."""
         if self["kind"] == RETRIEVAL:
             return list(self["sentences"])
         sentences = [text for budget in self.places for text in self._of_budget(budget)]
@@ -99,7 +101,7 @@ class ScoreGroup:
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader has to know of the examples."""
+        """Warnings about the examples."""
         return list(dict.fromkeys(text for file in self.files for text in file.get("warnings", ())))
 
     def _of_budget(self, budget: int | str) -> list[str]:
@@ -127,7 +129,8 @@ class ScoreGroup:
 
 
 def title_groups(groups: Sequence[ScoreGroup]) -> list[str]:
-    """A title for each group; where groups of other examples share it, with the examples' place."""
+    """Return a title for each group; groups that differ only in examples also name their
+    location."""
     examples: dict[str, set[tuple[Any, ...]]] = {}
     for group in groups:
         examples.setdefault(group.title, set()).add(_list_example_keys(group))
@@ -142,15 +145,15 @@ def _list_example_keys(group: ScoreGroup) -> tuple[Any, ...]:
 
 
 def _title_with_examples(group: ScoreGroup) -> str:
-    """The title with the test examples, and the beginning of a digest of all examples."""
+    """Return the title with the test examples, and the beginning of a digest of all examples."""
     test_data = f" on {group.test_data}" if group.test_data else ""
     return f"{group.title}{test_data} ({hash_keys(0, repr(_list_example_keys(group))) % 16**4:04x})"
 
 
 def format_row(row: Row) -> str:
-    """A row's mean and deviation in percent.
+    """Format a row's mean and deviation in percent.
 
-    With all labels earlier versions filed the deviation over fits that were all the same.
+    With all labels, earlier versions stored the deviation over identical fits.
     """
     deviation = row["deviation"]
     same = row.get("per_class") == ALL and deviation is not None and deviation < ROUNDS_TO_ZERO
@@ -158,24 +161,24 @@ def format_row(row: Row) -> str:
 
 
 def is_final_output(group: ScoreGroup) -> bool:
-    """Whether the encoder's own output was probed, and not one of its layers."""
+    """Return whether the probe read the encoder's own output, not one of its layers."""
     return group["layer"] is None and group["pooling"] in (None, "", DEVIATION)
 
 
 def count_seeds(row: Row) -> int:
-    """How often it was measured."""
+    """Return the number of measurements."""
     return len(row.get("accuracies", row.get("values", ())))
 
 
 def describe_budget(budget: int | str) -> str:
-    """A label budget in words."""
+    """Return a label budget in words."""
     return "all labels" if isinstance(budget, str) else f"{budget} labels per class"
 
 
 def group_scores(files: Sequence[Mapping[str, Any]], *, step: int) -> list[ScoreGroup]:
-    """The scores of a run whose newest checkpoint is of this step: of that one first, by kind.
+    """Group the scores of a run whose newest checkpoint has this step: its scores first, by kind.
 
-    Files say of which step they are; where one does not, it is taken for the newest.
+    A file without a step counts as a file of the newest checkpoint.
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for file in files:

@@ -10,7 +10,8 @@ from selfwise.training.config import TrainingConfig
 
 
 def list_options(function: Callable[..., Any]) -> Signature:
-    """The signature of a function that trains a method, with all options but the methods' own."""
+    """Return the signature of a function that trains a method, with all options except the
+    methods'."""
     own = signature(function)
     listed = {n: p for n, p in own.parameters.items() if p.kind is not Parameter.VAR_KEYWORD}
     kinds: list[type[Config]] = [TrainingConfig, *(find_modality(n).reading for n in NAMES)]

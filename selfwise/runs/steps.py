@@ -1,4 +1,4 @@
-"""How many steps a number of epochs or minutes is, measured before the first one."""
+"""The number of steps in a number of epochs or minutes, measured before the first step."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -16,10 +16,10 @@ from selfwise.training.memory_estimate import check_memory
 from selfwise.training.progress import format_duration
 from selfwise.training.step_time import Pace, measure_pace
 
-MAX_PACE_SECONDS, PACE_SHARE = 10.0, 0.05  # seconds that are measured, and the share of a budget
-MAX_PROBE_SHARE = 0.1  # of a budget: no single probe of the representation takes longer
-ESTIMATE_SECONDS = 1.0  # of steps, and of a probe, where only the time is to be told
-MIN_USEFUL_STEPS = 50  # fewer teach an encoder little
+MAX_PACE_SECONDS, PACE_SHARE = 10.0, 0.05  # seconds to measure, and that as a fraction of a budget
+MAX_PROBE_SHARE = 0.1  # fraction of a budget: no single probe of the representation takes longer
+ESTIMATE_SECONDS = 1.0  # of steps, and of a probe, where only the time is reported
+MIN_USEFUL_STEPS = 50  # fewer steps teach an encoder little
 
 
 class StepPlan(NamedTuple):
@@ -30,10 +30,10 @@ class StepPlan(NamedTuple):
 
 
 def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -> StepPlan:
-    """The options with the number of steps that the epochs or minutes are.
+    """Return the options with the number of steps in the given epochs or minutes.
 
-    Steps are measured on copies of the method; where the number of steps is given, only to tell
-    how long they take. Raises ValueError if one does not fit into memory.
+    Measures steps on copies of the method; if the number of steps is given, only to report how long
+    they take. Raises ValueError if a step does not fit into memory.
     """
     training, source, seed, started = prepared.training, prepared.source, prepared.seed, monotonic()
     copy = partial(deepcopy, prepared.method)
@@ -73,7 +73,7 @@ def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -
 def _estimate_time(
     prepared: PreparedRun, probes: Sequence[Probe], copy: Callable[[], Method]
 ) -> str:
-    """The expected time of a run whose number of steps is given, from a few steps of a copy."""
+    """Estimate the time of a run whose number of steps is given, from a few steps of a copy."""
     training = prepared.training
     if training.compile:
         return "not measured with --compile"
@@ -92,13 +92,13 @@ def _estimate_time(
 def _describe_few_steps(training: ResolvedTraining, steps: int, seconds: float) -> str:
     count = "1 step" if steps == 1 else f"{steps} steps"
     return (
-        f"warning: --minutes {training.minutes:g} buys {count} of {seconds:.2g} s each, too few to "
-        "learn much from: give more minutes, or take a smaller --batch-size, encoder or input"
+        f"warning: --minutes {training.minutes:g} is enough for {count} of {seconds:.2g} s each, "
+        "too few to learn much: give more minutes, or use a smaller --batch-size, encoder or input"
     )
 
 
 def _describe_dropped_probes(training: ResolvedTraining, seconds: float) -> str:
     return (
-        f"--minutes {training.minutes:g}: a look at the representation would take about "
-        f"{seconds:.0f} s, so there is none (--monitor-every 0)"
+        f"--minutes {training.minutes:g}: measuring the representation would take about "
+        f"{seconds:.0f} s, so it is turned off (--monitor-every 0)"
     )

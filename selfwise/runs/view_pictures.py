@@ -40,7 +40,7 @@ MELS, MAX_FRAMES = 80, 600  # bands, and columns of 10 ms of a spectrogram
 
 
 def draw_first_views(run: PreparedRun) -> list[Picture]:
-    """The views of the first examples of the first batch.
+    """Return the views of the first examples of the first batch.
 
     The method is in eval mode meanwhile, and no random draw of the run changes.
     """
@@ -63,7 +63,7 @@ def draw_first_views(run: PreparedRun) -> list[Picture]:
 
 
 def _draw_images(originals: Tensor, grid: ImageGrid | None, view: object) -> list[Picture]:
-    """A row of originals and a row for each part of the view, example below example."""
+    """Draw a row of originals and a row for each part of the view, one example per column."""
     grid = grid or collect_images(view)
     if not grid.columns:
         return []
@@ -78,13 +78,13 @@ def _draw_images(originals: Tensor, grid: ImageGrid | None, view: object) -> lis
 
 
 def _resize(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 s s"]:
-    """Squares of one size, without smoothing."""
+    """Return squares of one size, without smoothing."""
     resized = F.interpolate(images, (SIDE, SIDE), mode="nearest-exact")
     return resized[:, :3] if resized.shape[1] >= 3 else resized[:, :1].expand(-1, 3, -1, -1)
 
 
 def _show_texts(tokenizer: Tokenizer, batch: TextBatch, inspection: Inspection | None) -> Picture:
-    """The first texts as the encoder reads them, and the tokens that it has to guess."""
+    """Show the first texts as the encoder reads them, and the tokens that it predicts."""
     masked = inspection if isinstance(inspection, MaskedTextExamples) else None
     seen = batch if masked is None else masked.batch
     lines = []
@@ -95,13 +95,13 @@ def _show_texts(tokenizer: Tokenizer, batch: TextBatch, inspection: Inspection |
         if masked is not None:
             chosen = masked.predictions.valid[row]
             targets = masked.predictions.target[row][chosen].tolist()
-            lines.append(f"to guess: {' '.join(map(tokenizer.piece, targets))}")
+            lines.append(f"to predict: {' '.join(map(tokenizer.piece, targets))}")
     about = "The first texts." if inspection is None else str(getattr(inspection, "about", ""))
     return Picture(NAME, about, text="\n".join(lines))
 
 
 def _draw_recordings(batch: AudioBatch, inspection: Inspection | None) -> Picture:
-    """Spectrograms of the first recordings, one below another; hidden frames are veiled."""
+    """Draw spectrograms of the first recordings, one below another; masked frames are tinted."""
     masked = inspection if isinstance(inspection, MaskedAudioExamples) else None
     stem = MelStem(MELS, norm="fixed")
     with torch.no_grad():
@@ -116,13 +116,13 @@ def _draw_recordings(batch: AudioBatch, inspection: Inspection | None) -> Pictur
     gap = np.full((4, strips[0].shape[1], 3), 255, np.uint8)
     image = np.concatenate([part for strip in strips for part in (strip, gap)])
     about = "The first recordings." if masked is None else masked.about
-    return Picture(NAME, f"{about} Hidden frames are veiled in red.", image)
+    return Picture(NAME, f"{about} Masked frames are tinted red.", image)
 
 
 def _draw_spectrogram(
     mel: Float[np.ndarray, "c m"], mask: np.ndarray | None
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Low bands at the bottom, two columns for each frame."""
+    """Draw low bands at the bottom, two columns for each frame."""
     low, high = np.percentile(mel, [2, 99.7])
     gray = np.clip((mel - low) / max(high - low, 1e-6), 0, 1)[::-1]
     image = np.repeat(gray[..., None], 3, axis=2)

@@ -1,4 +1,4 @@
-"""Whether `--keep-best` names a value that a run will log, before anything of the run is made."""
+"""Check that a run will log the value in `--keep-best`, before creating anything of the run."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,9 +19,9 @@ def check_best(
     seed: int,
     probes: Sequence[Probe],
 ) -> None:
-    """One step of a copy says what is logged, and the probes do where the step does not.
+    """Take one step of a copy, and compare `--keep-best` with its values and those of the probes.
 
-    Raises ValueError naming what there is.
+    Raises ValueError naming the values that the run will log.
     """
     name, names = options.keep_best.lstrip("-"), ["lr"]
     with limit_threads(options.cpu_threads), local_only(), explain_loader_death():
@@ -32,7 +32,7 @@ def check_best(
         return
     hint = "; knn_top1 needs --knn-every" if name == "knn_top1" else ""
     raise ValueError(
-        f"--keep-best {name}: no such value will be logged; there are: {', '.join(names)}{hint}"
+        f"--keep-best {name}: the run will not log this value; it logs: {', '.join(names)}{hint}"
     )
 
 

@@ -1,12 +1,12 @@
-"""Checkpoints that are whole or not there.
+"""Checkpoints: whole, or absent.
 
     checkpoints/step-00000200/model.safetensors     every weight and buffer of the method
                               optimizer.pt          loadable with weights_only=True
-                              manifest.json         step, loop state, checksums of the others, and
-                                                    one of the manifest itself
+                              manifest.json         step, loop state, checksums of the other files
+                                                    and of the manifest itself
 
-Written to a temporary name, flushed, and renamed; no random state is saved, because every draw
-is a function of the seed and the step.
+A checkpoint is written to a temporary name, flushed, and renamed. It has no random state, because
+every draw is a function of the seed and the step.
 """
 
 import json
@@ -33,18 +33,18 @@ MANIFEST, SEAL = "manifest.json", "manifest_sha256"
 
 class Checkpoint(NamedTuple):
     folder: Path
-    step: int  # optimiser steps done
-    state: Mapping[str, Any]  # what else the loop carries from step to step, as plain JSON
+    step: int  # optimizer steps done
+    state: Mapping[str, Any]  # the rest of the loop's state, as plain JSON
 
 
 class TornCheckpoint(Exception):
-    """A checkpoint that is not what was written."""
+    """A checkpoint whose files differ from the files that were written."""
 
 
 def save_checkpoint(
     folder: Path, step: int, method: nn.Module, optimizer: Optimizer, state: Mapping[str, object]
 ) -> None:
-    """Write the checkpoint of `step`; a kill at any moment leaves the earlier ones alone."""
+    """Write the checkpoint of `step`; a kill at any moment leaves the earlier ones intact."""
     final = folder / f"{PREFIX}{step:08d}"
     try:
         with atomic_write(final) as temporary:
@@ -54,8 +54,8 @@ def save_checkpoint(
             checksums = {name: hash_file_hex(temporary / name) for name in FILES}
             manifest = {"step": step, "state": state, "sha256": checksums}
             (temporary / MANIFEST).write_text(json.dumps(seal_manifest(manifest), indent=1))
-            shutil.rmtree(final, ignore_errors=True)  # a torn one: steps are not done twice
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError
+            shutil.rmtree(final, ignore_errors=True)  # it is torn: steps are not done twice
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError
         if is_loader_death(error):
             raise
         raise OSError(_cannot_write(folder, step, error)) from error
@@ -66,7 +66,7 @@ def _cannot_write(folder: Path, step: int, error: Exception) -> str:
     reason = str(error).splitlines()[0]
     return (
         f"the checkpoint of step {step} could not be written to {folder} ({free:.0f} MiB free; "
-        f"{reason}); the earlier ones are whole: make room, then resume"
+        f"{reason}); the earlier checkpoints are whole: free some space, then resume"
     )
 
 
@@ -77,7 +77,7 @@ def _weights(method: nn.Module) -> dict[str, Tensor]:
 
 
 def find_largest_value(method: nn.Module, optimizer: Optimizer) -> Tensor:
-    """The largest absolute value of weights, buffers and optimiser states; NaN if one is NaN."""
+    """Return the largest absolute weight, buffer or optimizer state; NaN if one is NaN."""
     states = [v for state in optimizer.state.values() for v in state.values()]
     tensors = [*method.state_dict().values(), *(v for v in states if isinstance(v, Tensor))]
     real = [t.detach() for t in tensors if t.is_floating_point() and t.numel()]
@@ -86,7 +86,7 @@ def find_largest_value(method: nn.Module, optimizer: Optimizer) -> Tensor:
 
 
 def remove_old_checkpoints(folder: Path, keep: int, *, also: Set[int] = frozenset()) -> None:
-    """Delete all but the last `keep` checkpoints and the steps `also`, and half written ones."""
+    """Delete half-written checkpoints, and all but the last `keep` and the steps `also`."""
     for path in list_checkpoints(folder)[:-keep]:
         if int(path.name.removeprefix(PREFIX)) not in also:
             shutil.rmtree(path, ignore_errors=True)
@@ -94,22 +94,21 @@ def remove_old_checkpoints(folder: Path, keep: int, *, also: Set[int] = frozense
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The folders of all checkpoints, oldest first, without looking inside."""
-    digits = "[0-9]" * 8  # a copy that a user has named in another way is not one of ours
+    """Return the folders of all checkpoints, oldest first, without looking inside."""
+    digits = "[0-9]" * 8  # a user's copy with another name is not a checkpoint
     return sorted(p for p in folder.glob(PREFIX + digits) if p.is_dir())
 
 
 def seal_manifest(manifest: Mapping[str, object]) -> dict[str, object]:
-    """The manifest with a checksum of all that it says."""
+    """Return the manifest with a checksum of its own content."""
     unsealed = {name: value for name, value in manifest.items() if name != SEAL}
     return {**unsealed, SEAL: sha256(json.dumps(unsealed, sort_keys=True).encode()).hexdigest()}
 
 
 def verify_checkpoint(folder: Path) -> Checkpoint:
-    """Check the manifest, every file against it, and the step against the folder's name.
+    """Check the manifest, every file against the manifest, and the step against the folder's name.
 
-    Nothing is loaded before. Raises TornCheckpoint, which names the file that is not what was
-    written.
+    Loads nothing before the checks. Raises TornCheckpoint, naming the file that changed.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
@@ -120,7 +119,7 @@ def verify_checkpoint(folder: Path) -> Checkpoint:
     if not sealed:
         raise TornCheckpoint(f"{folder.name}: {MANIFEST} was changed (its own checksum differs)")
     if folder.name != f"{PREFIX}{step:08d}":
-        raise TornCheckpoint(f"{folder.name}: the folder was renamed, it holds step {step}")
+        raise TornCheckpoint(f"{folder.name}: the folder was renamed; it holds step {step}")
     for name in FILES:
         path = folder / name
         if not path.is_file():
@@ -133,10 +132,10 @@ def verify_checkpoint(folder: Path) -> Checkpoint:
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """The checkpoint in `folder`. Raises ValueError if it is not there or torn."""
+    """Return the checkpoint in `folder`. Raises ValueError if it is missing or torn."""
     if not folder.is_dir():
         existing = ", ".join(path.name for path in list_checkpoints(folder.parent)) or "none"
-        raise ValueError(f"there is no checkpoint {folder}; there are: {existing}")
+        raise ValueError(f"checkpoint {folder} does not exist; existing checkpoints: {existing}")
     try:
         return verify_checkpoint(folder)
     except TornCheckpoint as error:
@@ -144,7 +143,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def find_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint, and a sentence for each newer one that is torn."""
+    """Return the newest whole checkpoint, and a sentence for each newer checkpoint that is torn."""
     torn: list[str] = []
     for path in reversed(list_checkpoints(folder)):
         try:
@@ -155,22 +154,22 @@ def find_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def load_weights(checkpoint: Checkpoint, method: nn.Module) -> None:
-    """Read the weights into the method, which must have the same names and shapes.
+    """Read the weights into the method, which must have equal names and shapes.
 
-    Raises ValueError naming the first that differ, or a file that is no safetensors.
+    Raises ValueError naming the first weights that differ, or a file that is not safetensors.
     """
     path = checkpoint.folder / FILES[0]
     try:
         weights = load_file(path)
     except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file, and nothing else is loaded") from error
+        raise ValueError(f"{path} is not a safetensors file; no other format is loaded") from error
     copy_weights(method, weights, where=checkpoint.folder)
 
 
 def copy_weights(module: nn.Module, weights: dict[str, Tensor], *, where: Path) -> None:
-    """Copy weights that come from `where` into a module with the same names and shapes.
+    """Copy weights that come from `where` into a module with equal names and shapes.
 
-    Raises ValueError naming the first that differ, or one with values that are no numbers.
+    Raises ValueError naming the first weights that differ, or a weight that is NaN or infinite.
     """
     own = module.state_dict()
     wrong = [n for n in sorted({*own, *weights}) if _shape(own, n) != _shape(weights, n)]
@@ -183,14 +182,14 @@ def copy_weights(module: nn.Module, weights: dict[str, Tensor], *, where: Path) 
         raise ValueError(f"{where}: {count} not fit: {beginning}{first}")
     for name, weight in weights.items():
         if weight.is_floating_point() and not bool(weight.isfinite().all()):
-            raise ValueError(f"{where}: the weight {name} has values that are NaN or infinite")
+            raise ValueError(f"{where}: the weight {name} has NaN or infinite values")
     module.load_state_dict(weights)
 
 
 def load_optimizer(checkpoint: Checkpoint, optimizer: Optimizer) -> None:
-    """Read the optimiser's state.
+    """Read the optimizer's state.
 
-    Raises ValueError for anything but tensors and plain data, which `weights_only` refuses.
+    Raises ValueError for anything but tensors and plain data, which `weights_only` rejects.
     """
     path = checkpoint.folder / FILES[1]
     try:
@@ -205,5 +204,5 @@ def _shape(weights: dict[str, Tensor], name: str) -> str:
 
 
 def hash_file_hex(path: Path) -> str:
-    """SHA-256 of a file, hex."""
+    """Return the SHA-256 of a file in hex."""
     return hash_file(path).hex()

@@ -1,7 +1,7 @@
-"""What `--compile` compiles: the parts of an encoder that run, whichever way in a method takes.
+"""Parts of an encoder that `--compile` compiles, for every way in which a method may call it.
 
-Methods enter an encoder by `encoder(x)`, `forward_at`, `trunk` or `hidden`. Of a transformer each
-block is compiled, since every way in leads through the blocks; other encoders are compiled whole.
+Methods call an encoder by `encoder(x)`, `forward_at`, `trunk` or `hidden`. In a transformer each
+block is compiled, since every call goes through the blocks; other encoders are compiled whole.
 """
 
 import os
@@ -17,11 +17,11 @@ from selfwise.nn.patch_transformer import PatchBlock
 from selfwise.nn.transformer import Block
 
 BACKEND = "inductor"  # of torch.compile
-MAX_VARIANTS = 128  # of one block; torch stops to compile after 8, and blocks may differ in a rate
+MAX_VARIANTS = 128  # of one block; torch stops compiling after 8, and blocks may differ in a rate
 
 
 class RunCounter:
-    """How often compiled graphs have run in this process."""
+    """Number of times that compiled graphs ran in this process."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -31,7 +31,7 @@ COMPILED_RUNS = RunCounter()
 
 
 def compile_encoder(encoder: nn.Module) -> None:
-    """Compile what runs of the encoder, in place; names of weights stay as they are."""
+    """Compile the encoder's modules that run, in place; names of weights stay unchanged."""
     import torch._dynamo
 
     check_compiler()
@@ -41,12 +41,12 @@ def compile_encoder(encoder: nn.Module) -> None:
         function = torch.compile(
             getattr(type(module), name), backend=make_counting_backend(BACKEND)
         )
-        # a partial, so that a deep copy of the module calls its own weights
+        # a partial, so that a deep copy of the module calls the copy's weights
         setattr(module, name, partial(function, module))
 
 
 def list_entry_points(encoder: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """The modules to compile, each with the name of a method of it."""
+    """Yield the modules to compile, each with the name of its method."""
     blocks: list[nn.Module]
     blocks = [part for part in encoder.modules() if isinstance(part, Block | PatchBlock)]
     for module in blocks or [encoder]:
@@ -57,7 +57,7 @@ def list_entry_points(encoder: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
 @cache
 def make_counting_backend(backend: str) -> Callable[..., Callable[..., object]]:
-    """A backend of torch.compile that counts in `COMPILED_RUNS` how often its graphs run."""
+    """Return a backend of torch.compile that counts in `COMPILED_RUNS` how often its graphs run."""
     from torch._dynamo import lookup_backend
 
     make = lookup_backend(backend)
@@ -77,24 +77,24 @@ def make_counting_backend(backend: str) -> Callable[..., Callable[..., object]]:
 
 
 def check_compiled(before: int, encoder: nn.Module) -> None:
-    """Raises ValueError if no compiled graph has run since `COMPILED_RUNS.count` was `before`.
+    """Raise ValueError if no compiled graph has run since `COMPILED_RUNS.count` was `before`.
 
-    An encoder that leaves out layers at random may leave out all of them in a step.
+    An encoder that skips layers at random may skip all of them in a step.
     """
     skips = any(getattr(part, "layerdrop", 0) for part in encoder.modules())
     if COMPILED_RUNS.count == before and not skips:
         name = getattr(encoder, "name", type(encoder).__name__)
         raise ValueError(
             f"--compile compiled nothing that this method runs of encoder {name}: "
-            "leave --compile out, or take another encoder"
+            "leave out --compile, or choose another encoder"
         )
 
 
 def check_compiler() -> None:
-    """Raises ValueError if this machine has no compiler for what torch.compile writes."""
+    """Raise ValueError if this machine has no compiler for the code that torch.compile writes."""
     names = [os.environ.get("CXX") or "g++", os.environ.get("CC") or "gcc"]
     if not any(map(which, names)):
         raise ValueError(
-            f"--compile needs a C++ compiler, and there is no {' or '.join(names)} on the PATH: "
-            "install one, or leave --compile out"
+            f"--compile needs a C++ compiler, and {' or '.join(names)} was not found on the PATH: "
+            "install one, or leave out --compile"
         )

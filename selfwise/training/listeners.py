@@ -1,4 +1,4 @@
-"""Who is informed while a run trains: loggers, and functions of the user."""
+"""Listeners of a training run: loggers, and the user's functions."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,14 +36,14 @@ Callback = Callable[[int, LogValues], object]  # called with the step; the resul
 
 @dataclass(frozen=True)
 class Listeners:
-    """What a run has besides its own files."""
+    """The listeners of a run in addition to its own files."""
 
     options: Mapping[str, object] = field(default_factory=dict)
     """Every option of the run, which loggers show as hyperparameters."""
     draw_pictures: Callable[[], Sequence[Picture]] = tuple
-    """Draws the first batch as the method sees it; called once for a run, if there is a logger."""
+    """Draws the first batch as the method sees it; called once per run, if there is a logger."""
     callbacks: Sequence[Callback] = ()
-    """Called in this order at each log line, by the first process only."""
+    """Called in this order at each log line, only by the first process."""
 
     def call(
         self,
@@ -71,12 +71,12 @@ NO_LISTENERS = Listeners()
 
 
 def name_callback(callback: Callback) -> str:
-    """The name of a function; of another object the name of its class."""
+    """Return the name of a function; for another object, the name of its class."""
     return str(getattr(callback, "__qualname__", type(callback).__qualname__))
 
 
 def check_callbacks(callbacks: object) -> None:
-    """Raises ValueError for callbacks that cannot be called."""
+    """Raise ValueError for callbacks that cannot be called."""
     if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):
         raise ValueError("callbacks must be a list of functions of (step, values)")
     for callback in callbacks:

@@ -1,8 +1,9 @@
-"""The one loop, for every method.
+"""The training loop, used by every method.
 
-A step is a pure function of the weights, the optimiser's state, the seed and the step number:
-data, views and dropout are keyed by the step. So a run that is stopped and resumed is bitwise
-the run that was not.
+A step is a pure function of the weights, the optimizer's state, the seed and the step number: data,
+views and dropout are keyed by the step. So a run that is stopped and resumed is bitwise identical
+to
+an uninterrupted run.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,10 +45,11 @@ from selfwise.training.step import TrainState, build_state, set_lr, train_step
 
 @runtime_checkable
 class Batches(Protocol):
-    """What the loop reads from: `batches[step]` is a pure function of the step.
+    """The loop's data: `batches[step]` is a pure function of the step.
 
-    `unit` and `scale`, where it has them, say what progress is counted in ("tokens") and how many
-    of them an example has.
+    The optional `unit` and `scale` define how progress is counted: in which unit ("tokens"), and
+    how
+    many units an example has.
     """
 
     def __getitem__(self, step: int) -> Batch: ...
@@ -55,14 +57,14 @@ class Batches(Protocol):
 
 @runtime_checkable
 class Probe(Protocol):
-    """A callback from above: measures the method every `every` steps, and changes nothing."""
+    """A callback that measures the method every `every` steps without changing it."""
 
     every: int
 
     def __call__(self, method: Method) -> dict[str, float]: ...
 
     def warning(self, values: dict[str, float]) -> str | None:
-        """A sentence for the user, if the values call for one."""
+        """Return a sentence for the user if the values need attention."""
         ...
 
 
@@ -79,14 +81,17 @@ def fit(
     extra_state: Mapping[str, Any] = MappingProxyType({}),
     listeners: Listeners = NO_LISTENERS,
 ) -> Method:
-    """Train for `options.steps` steps, from the last whole checkpoint in `out` if there is one.
+    """Train for `options.steps` steps, from the last whole checkpoint in `out` if one exists.
 
-    Without `out` nothing is written. Where this is one of several processes, all of them call it,
-    and only the first one writes, shows and probes; `probes` of the others must be empty.
-    `extra_state` becomes part of the state of each checkpoint, as plain JSON. `listeners`: what
-    the loggers that `options` name are given, and functions that are called at each log line.
+    Without `out`, nothing is written. In a run of several processes, all of them call this
+    function,
+    and only the first process writes, prints and probes; `probes` of the other processes must be
+    empty. `extra_state` becomes part of the state of each checkpoint, as plain JSON. `listeners`
+    holds
+    what loggers in `options` need, and the user's functions to call at each log line.
 
-    Raises FloatingPointError when the loss is no number any more, OSError when the disk is full,
+    Raises FloatingPointError when the loss becomes NaN or infinite, OSError when the disk is full,
+    and
     KeyboardInterrupt after a signal and a last checkpoint; the earlier checkpoints stay.
     """
     first = env.rank == 0
@@ -96,7 +101,7 @@ def fit(
         _lock_run(out if first else None),
         explain_loader_death(),
     ):
-        # a call of its own: what it made for the run is free before memory is given back
+        # a separate function: its objects are freed before memory goes back to the system
         _train(
             build_state(method, options, env),
             batches,
@@ -113,9 +118,10 @@ def fit(
 
 @contextmanager
 def _lock_run(folder: Path | None) -> Iterator[None]:
-    """Hold the run folder.
+    """Hold the lock of the run folder.
 
-    Raises ValueError if another process holds it: two would write over each other's steps.
+    Raises ValueError if another process holds the lock: two processes would overwrite each other's
+    steps.
     """
     with ExitStack() as stack:
         if folder is not None:
@@ -190,15 +196,15 @@ def _run_steps(
 
 
 def _agree_to_stop(any_stop: Tensor, done: int, options: ResolvedTraining) -> bool:
-    """Whether a process of the run has to stop, so that all stop after the same step.
+    """Return whether any process of the run must stop, so that all stop after one common step.
 
-    A GPU is read only where the loop waits for it anyway.
+    Reads from a GPU only where the loop waits for it anyway.
     """
     return (any_stop.device.type == "cpu" or done % options.log_every == 0) and bool(any_stop)
 
 
 def _describe_stop(done: int, out: Path | None) -> str:
-    go_on = f" and saved; go on with: selfwise resume {out}" if out is not None else ""
+    go_on = f" and saved; resume with: selfwise resume {out}" if out is not None else ""
     return f"stopped after step {done}{go_on}"
 
 
@@ -219,20 +225,20 @@ def _run_probes(
 def load_batches(
     batches: Batches, start: int, options: ResolvedTraining, env: DistributedEnv = SINGLE_PROCESS
 ) -> Iterator[tuple[int, Batch | LocalBatch]]:
-    """The batches of the steps from `start`; worker processes read ahead but never reorder.
+    """Return the batches of the steps from `start`; worker processes read ahead but never reorder.
 
-    Of several processes each gets its part of every batch.
+    With several processes, each gets its part of every batch.
     """
     check_temporary_folder(options.num_workers)
     steps = range(start, options.steps)
     source = batches if env.size == 1 else ShardedBatches(batches, env)
     loader = DataLoader(
-        cast(Dataset[Batch | LocalBatch], source),  # anything with __getitem__ will do
+        cast(Dataset[Batch | LocalBatch], source),  # anything with __getitem__ works
         batch_size=None,
         sampler=steps,
         num_workers=limit_workers(options.num_workers, lambda: batches[start]),
         pin_memory=options.device.startswith("cuda"),
-        generator=torch.Generator(),  # otherwise a seed is drawn from the global state
+        generator=torch.Generator(),  # otherwise torch draws a seed from the global state
     )
     return zip(steps, loader)
 
@@ -240,7 +246,7 @@ def load_batches(
 def time_batches(
     pairs: Iterator[tuple[int, Batch | LocalBatch]], clock: Clock
 ) -> Iterator[tuple[int, Batch | LocalBatch]]:
-    """The same, with the time spent waiting for each batch added to the clock."""
+    """Yield the batches, and add the time spent waiting for each to the clock."""
     while True:
         begun = monotonic()
         pair = next(pairs, None)

@@ -1,4 +1,4 @@
-"""Whether a step fits into memory, estimated from two small ones before it is tried."""
+"""Estimate whether a step fits into memory from two small forward passes, before trying it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +15,11 @@ from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Batches
 from selfwise.training.step import TrainState, build_state
 
-SMALL_DIVISOR = 16  # a sixteenth and an eighth of the examples of a micro-batch are tried
-SPARE_FACTOR = (
-    2.0  # times the bound of one pass: a loss that compares pairs grows with their square
-)
-TEMPORARY_FACTOR = 1.1  # temporary tensors, of which the backward pass has a few at a time
-STATES = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}  # numbers an optimiser keeps for a weight
-CGROUPS = (  # limit, use, and the statistics that say how much of the use is a cache of files
+SMALL_DIVISOR = 16  # the small passes use a sixteenth and an eighth of a micro-batch
+SPARE_FACTOR = 2.0  # times the bound of one pass: a loss that compares pairs grows quadratically
+TEMPORARY_FACTOR = 1.1  # temporary tensors: the backward pass holds a few at a time
+STATES = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}  # numbers that an optimizer stores per weight
+CGROUPS = (  # limit, use, and the statistics that give the file cache's part of the use
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat",
      "total_inactive_file"),
@@ -31,11 +29,14 @@ CGROUPS = (  # limit, use, and the statistics that say how much of the use is a 
 def check_memory(
     method: Callable[[], Method], batches: Batches, options: ResolvedTraining, *, seed: int
 ) -> None:
-    """Compute small forward passes on a copy, and compare a whole step with what is free.
+    """Run small forward passes on a copy, and compare the estimate for a whole step with free
+    memory.
 
-    What a forward pass keeps for the backward pass grows linearly with the examples. One pass gives
-    a bound; only where this bound is near to what is free, a second one gives the part that does
-    not grow. Raises ValueError that names a batch that fits.
+    Memory that a forward pass saves for the backward pass grows linearly with the examples. One
+    pass
+    gives a bound; only if this bound is close to the free memory, a second pass measures the
+    constant
+    part. Raises ValueError that names a batch size that fits.
     """
     with limit_threads(options.cpu_threads), local_only():
         state = build_state(method(), options)
@@ -43,10 +44,10 @@ def check_memory(
         n = -(-batch_size(batch) // options.grad_accum_steps)
         processes = 1 if options.device.startswith("cuda") else options.devices
         n = -(-n // options.devices)
-        unit = getattr(state.method, "images_per_identity", 2)  # rows that belong together
+        unit = getattr(state.method, "images_per_identity", 2)  # rows that must stay together
         few = max(1, n // SMALL_DIVISOR // unit) * unit
         if n <= 2 * few:
-            return  # too few to tell
+            return  # too few examples for an estimate
         saved_by_few, free = (
             measure_saved_bytes(state, batch, few, seed=seed),
             available_memory(options.device),
@@ -72,15 +73,15 @@ def _describe_shortage(options: ResolvedTraining, needed: float, free: float, fi
         f"a step of {options.batch_size} examples needs about {needed / 2**30:.1f} GiB, and {have}"
     )
     if fits < 1:
-        return f"{text}: a smaller encoder or smaller inputs would fit, no batch does"
+        return f"{text}: use a smaller encoder or smaller inputs; no batch size fits"
     return (
         f"{text}: about {fits} examples would fit (--batch-size, or for text and speech their size)"
     )
 
 
 def measure_saved_bytes(state: TrainState, batch: Batch, examples: int, *, seed: int) -> int:
-    """Bytes that the forward pass of the first `examples` keeps for its backward pass, with the
-    view; weights are not counted.
+    """Return the bytes that the forward pass of the first `examples` saves for its backward pass,
+    including the view but not the weights.
     """
     seen: dict[int, int] = {}
 
@@ -103,14 +104,14 @@ def measure_saved_bytes(state: TrainState, batch: Batch, examples: int, *, seed:
 
 
 def _count_optimizer_bytes(method: Method, options: ResolvedTraining) -> int:
-    """Bytes of gradients and of what the optimiser keeps; the weights themselves are there."""
+    """Return the bytes of gradients and optimizer states; the weights are allocated already."""
     trained = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
     return trained * (1 + STATES.get(options.optimizer, 2))
 
 
 def available_memory(device: str) -> int:
-    """Bytes that a process can still take: on a GPU those that are free, on a CPU what the system
-    gives without swapping, within the limit of a container.
+    """Return the bytes that a process can still allocate: free memory on a GPU; on a CPU what the
+    system has without swapping, within the limit of a container.
     """
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
@@ -122,7 +123,7 @@ def available_memory(device: str) -> int:
 
 
 def _find_limit_left(home: Path, limit: str, use: str, statistics: str, cache: str) -> int | None:
-    """What a container's limit leaves; None without one."""
+    """Return the bytes left within a container's limit; None without a limit."""
     most, used = _read_lines(home / limit), _read_lines(home / use)
     if not most or not used or not most[0].isdigit():
         return None
@@ -135,5 +136,5 @@ def _find_limit_left(home: Path, limit: str, use: str, statistics: str, cache: s
 def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()
-    except OSError:  # another system
+    except OSError:  # another operating system
         return []

@@ -1,7 +1,7 @@
-"""What a run writes while it trains.
+"""Logs that a run writes while it trains.
 
-`metrics.jsonl` holds what is a function of the data, the seed and the step, so that a resumed
-run's file equals the uninterrupted one's byte for byte. Rates and times go to `timing.jsonl`.
+`metrics.jsonl` holds values that are functions of the data, the seed and the step, so that the file
+of a resumed run equals the uninterrupted run's byte for byte. Rates and times go to `timing.jsonl`.
 """
 
 import json
@@ -17,7 +17,7 @@ from torch import Tensor
 from selfwise.core.device import float64_device, to_float64
 from selfwise.core.types import Step, Term
 
-GRAD_NORM = "grad_norm"  # a metric: the norm of the gradient before it is clipped
+GRAD_NORM = "grad_norm"  # a metric: the norm of the gradient before clipping
 
 
 class Meter:
@@ -37,9 +37,9 @@ class Meter:
                 self.terms[name] = Term(total, count)
 
     def compute_means(self) -> dict[str, float]:
-        """The means; the one moment at which the host waits for the device.
+        """Return the means; the only moment at which the host waits for the device.
 
-        Without grad_norm where every gradient since the last line overflowed in fp16.
+        grad_norm is missing if every gradient since the last line overflowed in fp16.
         """
         names = list(self.terms)
         if not names:
@@ -53,7 +53,8 @@ class Meter:
         self.terms = {}
 
     def to_dict(self) -> dict[str, list[float]]:
-        """As plain JSON; exact, because Python writes the shortest text that reads back equal."""
+        """Return plain JSON; exact, because Python writes the shortest text that reads back
+        equal."""
         return {n: [float(t.sum), float(t.count)] for n, t in self.terms.items()}
 
     def restore(self, state: dict[str, list[float]], device: torch.device | str) -> None:
@@ -64,12 +65,12 @@ class Meter:
 
 
 class MetricsLog:
-    """The files that grow by a line each `log_every` steps."""
+    """The files that grow by one line every `log_every` steps."""
 
     def __init__(self, folder: Path, *, step: int, offset: int):
-        """Open for the steps after `step`; metrics.jsonl is cut back to its first `offset` bytes.
+        """Open for the steps after `step`; metrics.jsonl is truncated to its first `offset` bytes.
 
-        Raises ValueError if the file is shorter than the checkpoint says it was.
+        Raises ValueError if the file is shorter than the checkpoint recorded.
         """
         self.path = folder / "metrics.jsonl"
         self.metrics = _truncate_log(self.path, offset)
@@ -94,15 +95,16 @@ class MetricsLog:
         return self.metrics.tell()
 
     def checksum(self) -> str:
-        """SHA-256 of all that metrics.jsonl holds, hex."""
+        """Return the SHA-256 of the whole metrics.jsonl in hex."""
         return self.digest.hexdigest()
 
     def check_unchanged(self, expected: str | None) -> None:
-        """Raises ValueError if the lines that were there are not those of the checkpoint."""
+        """Raise ValueError if the earlier lines differ from the lines that the checkpoint
+        recorded."""
         if expected is not None and self.checksum() != expected:
             raise ValueError(
                 f"{self.path} was changed since the checkpoint was saved (its checksum differs): "
-                "put it back as it was, then resume"
+                "restore the original file, then resume"
             )
 
     def close(self) -> None:
@@ -111,13 +113,14 @@ class MetricsLog:
 
 
 def find_last_step(folder: Path) -> int:
-    """The last step in metrics.jsonl, also of lines after the last checkpoint; 0 without a line."""
+    """Return the last step in metrics.jsonl, even if after the last checkpoint; 0 without a
+    line."""
     path = folder / "metrics.jsonl"
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
     try:
         return int(json.loads(lines[-1])["step"]) if lines else 0
     except (ValueError, KeyError, TypeError):
-        return 0  # a damaged line; what matters is checked against the checkpoint
+        return 0  # a damaged line; the lines that matter are checked against the checkpoint
 
 
 def _truncate_log(path: Path, offset: int) -> BinaryIO:
@@ -125,7 +128,7 @@ def _truncate_log(path: Path, offset: int) -> BinaryIO:
     if size < offset:
         raise ValueError(
             f"{path} has {size} bytes, but the checkpoint was saved when it had {offset}: "
-            "it was changed since, so the run cannot go on exactly"
+            "the file was changed since then, so the run cannot be resumed exactly"
         )
     file = path.open("r+b" if path.exists() else "wb")
     file.truncate(offset)
@@ -134,20 +137,20 @@ def _truncate_log(path: Path, offset: int) -> BinaryIO:
 
 
 def _drop_later_lines(path: Path, step: int) -> None:
-    """Drop the lines after `step`, and a last line that a kill left half written."""
+    """Drop the lines after `step`, and a last line that a kill left incomplete."""
     if not path.exists():
         return
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     try:
         done = [line for line in lines if json.loads(line)["step"] <= step]
     except (ValueError, KeyError, TypeError) as error:
-        advice = "it holds times alone: remove it, then resume"
+        advice = "it holds only times: remove it, then resume"
         raise ValueError(f"{path} was damaged or changed; {advice}") from error
     path.write_text("".join(done))
 
 
 def check_values_finite(step: int, values: dict[str, float]) -> None:
-    """Raises FloatingPointError naming the terms that are not numbers any more."""
+    """Raise FloatingPointError naming the terms that are NaN or infinite."""
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
         raise FloatingPointError(

@@ -1,4 +1,5 @@
-"""Optimisers. LARS and LAMB are ours: none that is well kept never waits for the device."""
+"""Optimizers. LARS and LAMB are ours: no maintained implementation avoids waiting for the
+device."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,10 +14,11 @@ from selfwise.methods.method import PaperDefaults
 class LARS(Optimizer):
     """Layer-wise adaptive rates (You et al. 2017, arXiv:1708.03888).
 
-    As in the code of SimCLR's authors (`lars_optimizer.py`, "classic momentum"): the rate is
-    multiplied into the momentum buffer, so that a change of the rate does not touch the past.
-    lightly, solo-learn and others apply it after; the two agree while the rate is constant. The
-    ratio is |w| / |g + decay w| as there, where You et al. have |w| / (|g| + decay |w|).
+    As in the code of SimCLR's authors (`lars_optimizer.py`, "classic momentum"), the rate is
+    multiplied into the momentum buffer, so that a change of the rate does not affect past updates.
+    lightly, solo-learn and other libraries apply the rate afterwards; both versions agree while the
+    rate is constant. The ratio is |w| / |g + decay w| as in that code; You et al. have
+    |w| / (|g| + decay |w|).
     """
 
     def __init__(
@@ -33,7 +35,7 @@ class LARS(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        assert closure is None, "LARS takes one gradient a step"
+        assert closure is None, "LARS takes one gradient per step"
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
@@ -58,7 +60,7 @@ class LARS(Optimizer):
 
 
 def _trust_ratios(params: Sequence[Tensor], moves: Sequence[Tensor], trust: float) -> list[Tensor]:
-    """trust * |w| / |g| for each tensor, 1 where either is 0; stays on the device."""
+    """Return trust * |w| / |g| for each tensor, 1 where either is 0; stays on the device."""
     weight = torch.stack(torch._foreach_norm(list(params)))
     move = torch.stack(torch._foreach_norm(list(moves)))
     defined = (weight > 0) & (move > 0)
@@ -67,11 +69,12 @@ def _trust_ratios(params: Sequence[Tensor], moves: Sequence[Tensor], trust: floa
 
 
 class LAMB(Optimizer):
-    """Layer-wise adaptive Adam (You et al. 2019, arXiv:1904.00962), as ALBERT was trained with.
+    """Layer-wise adaptive Adam (You et al. 2019, arXiv:1904.00962), ALBERT's optimizer.
 
-    As in the code of ALBERT's authors (`lamb_optimizer.py`), and unlike algorithm 2 of the paper:
-    the moments are not corrected for their bias, and the trust ratio is |w| / |move| itself,
-    without a function around it. Clipping the gradient is the loop's.
+    As in the code of ALBERT's authors (`lamb_optimizer.py`), and unlike algorithm 2 of the paper,
+    the
+    moments have no bias correction, and the trust ratio is |w| / |move| without a function around
+    it. The loop clips the gradient.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class LAMB(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        assert closure is None, "LAMB takes one gradient a step"
+        assert closure is None, "LAMB takes one gradient per step"
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
@@ -101,7 +104,7 @@ class LAMB(Optimizer):
             torch._foreach_add_(params, moves, alpha=-group["lr"])
 
     def _moves(self, params: list[Tensor], group: Mapping[str, Any]) -> tuple[Tensor, ...]:
-        """Update both moments; the first divided by the root of the second."""
+        """Update both moments; return the first divided by the root of the second."""
         gradients: Any = [p.grad for p in params]
         states = [self._moments(p) for p in params]
         first, second = [s["first"] for s in states], [s["second"] for s in states]
@@ -121,21 +124,21 @@ class LAMB(Optimizer):
 
 
 class Moments(NamedTuple):
-    """How the optimisers that keep averages of the gradient keep them; the others keep none."""
+    """Settings of the optimizers that average the gradient; the other optimizers ignore them."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
 
 
 def lars(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optimizer:
-    """Biases and norms are neither decayed nor adapted, as the authors' code excludes them."""
+    """Return LARS; biases and norms are neither decayed nor adapted, as in the authors' code."""
     for group in groups:
         group["adapt"] = group["decays"]
     return LARS(groups, lr)
 
 
 def lamb(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optimizer:
-    """Biases and norms are neither decayed nor adapted, as the authors' code excludes them."""
+    """Return LAMB; biases and norms are neither decayed nor adapted, as in the authors' code."""
     for group in groups:
         group["adapt"] = group["decays"]
     return LAMB(groups, lr, betas=moments.betas, eps=moments.eps)
@@ -153,7 +156,7 @@ OPTIMIZERS = {f.__name__: f for f in (adamw, lamb, lars, sgd)}
 
 
 def scale_lr(defaults: PaperDefaults, batch: int) -> float:
-    """The paper's rate at this batch: constant, or growing with it or with its square root."""
+    """Return the paper's rate at this batch size: constant, linear, or growing with its root."""
     share = batch / defaults.base_batch
     factors = {"none": 1.0, "linear": share, "sqrt": float(share**0.5)}
     return defaults.lr * factors[defaults.scaling]
@@ -168,9 +171,9 @@ def build_optimizer(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> Optimizer:
-    """The optimiser over all parameters; vectors (biases, norms) are not decayed.
+    """Return the optimizer over all parameters; vectors (biases, norms) are not decayed.
 
-    `betas` and `eps` are those of adamw and lamb; the others have none.
+    Only adamw and lamb use `betas` and `eps`.
     """
     params = [p for p in method.parameters() if p.requires_grad]
     matrices = [p for p in params if p.ndim > 1]

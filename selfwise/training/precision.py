@@ -12,12 +12,14 @@ from selfwise.core.types import Step, Term, cast_floats
 
 
 class Precision(NamedTuple):
-    """How a run computes: in float32, or in half precision with weights in float32.
+    """The precision of a run: float32, or half precision with weights in float32.
 
-    `half`: the type that autocast computes in; None computes everything in float32.
-    `rounds_view`: the view itself is rounded to `half`, all of it and first. That halves what the
-    first layer reads. A wave in bf16 has the noise of eight bits in every band, which an encoder of
-    80 bands takes for speech, so a method's `rounded_view` says whether its view may be rounded.
+    `half`: the type in which autocast computes; None computes everything in float32.
+    `rounds_view`: round the whole view to `half` first, which halves the input of the first layer.
+    A
+    waveform in bf16 has the noise of eight bits in every band, which an encoder of 80 bands
+    mistakes
+    for speech, so a method's `rounded_view` specifies whether its view may be rounded.
     `scaler`: keeps the gradients of fp16 in range.
     """
 
@@ -38,16 +40,16 @@ class Precision(NamedTuple):
         return cast_floats(step, torch.float32)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of the loss, times the loss scale if there is one."""
+        """Add the gradients of the loss, multiplied by the loss scale if there is one."""
         if self.scaler is not None:
             loss = self.scaler.scale(loss)
         loss.backward()
 
     def clip_gradients(self, optimizer: Optimizer, max_norm: float) -> Term:
-        """Scale the gradients so that their common norm is at most `max_norm`; 0 for no limit.
+        """Scale the gradients so that their total norm is at most `max_norm`; 0 for no limit.
 
-        Returns the norm before, in float32 on the device: the host does not wait for it. A gradient
-        that overflowed in fp16, whose step is left out, counts 0 times.
+        Returns the norm before scaling, in float32 on the device: the host does not wait for it. A
+        gradient that overflowed in fp16, whose step is skipped, counts 0 times.
         """
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
@@ -63,7 +65,7 @@ class Precision(NamedTuple):
         return Term(torch.where(finite, norm, 0.0), finite.float())
 
     def update_weights(self, optimizer: Optimizer) -> None:
-        """One step of the optimizer; with a loss scale, none where a gradient overflowed."""
+        """Take an optimizer step; with a loss scale, skip it if a gradient overflowed."""
         if self.scaler is None:
             optimizer.step()
             return
@@ -72,7 +74,7 @@ class Precision(NamedTuple):
 
 
 def choose_precision(name: str, device_type: str, *, rounds_view: bool) -> Precision:
-    """The precision `float32`, `bf16` or `fp16` on a type of device."""
+    """Return the precision `float32`, `bf16` or `fp16` on a type of device."""
     if name == "float32":
         return Precision(device_type)
     scaler = GradScaler(device_type) if name == "fp16" else None

@@ -1,4 +1,4 @@
-"""Progress on a terminal as a bar, in a pipe as plain lines, and not at all if asked."""
+"""Progress: a bar on a terminal, plain lines in a pipe, nothing if `quiet`."""
 
 import sys
 from time import monotonic
@@ -12,14 +12,14 @@ BAR_WIDTH = 16  # characters
 
 
 class Clock:
-    """Times of the loop: steps a second, and the share of time spent waiting for data."""
+    """Times of the loop: steps per second, and the fraction of time spent waiting for data."""
 
     def __init__(self) -> None:
         self.begun = self.mark = monotonic()
         self.waited, self.steps = 0.0, 0
 
     def lap(self) -> dict[str, float]:
-        """Rate and waiting share since the last lap, and seconds since the start."""
+        """Return rate and waiting fraction since the last lap, and seconds since the start."""
         now = monotonic()
         seconds = max(now - self.mark, 1e-9)
         values = {
@@ -32,12 +32,12 @@ class Clock:
 
 
 class Progress:
-    """One line a log interval, or one bar that is redrawn."""
+    """Prints one line per log interval, or one bar that is redrawn."""
 
     def __init__(
         self, start: int, steps: int, each: float, *, unit: str = "examples", quiet: bool = False
     ):
-        """`each`: how many of the unit a step has."""
+        """`each`: number of units in a step."""
         self.steps, self.each, self.unit, self.quiet = steps, each, unit, quiet
         self.bar: Any = None
         if not quiet and sys.stderr.isatty():
@@ -48,7 +48,7 @@ class Progress:
             self.bar.update(self.task, completed=done)
 
     def show_values(self, done: int, values: dict[str, float], times: dict[str, float]) -> None:
-        """The newest values, after `done` steps."""
+        """Show the newest values, after `done` steps."""
         rate = times["steps_per_second"]
         left = (self.steps - done) / max(rate, 1e-9)
         facts = [f"{name} {value:.4f}" for name, value in values.items() if name != "lr"]
@@ -63,7 +63,7 @@ class Progress:
             )
 
     def print_line(self, text: str) -> None:
-        """A sentence that stays above the bar."""
+        """Print a sentence above the bar."""
         if self.bar is not None:
             self.bar.console.print(text, highlight=False, markup=False)
         elif not self.quiet:
@@ -83,9 +83,9 @@ def _start_bar(start: int, steps: int) -> tuple[Any, Any]:
 
 
 def build_bar(console: "Console") -> "Bar":
-    """A bar whose step count and time left stay visible on a narrow terminal.
+    """Return a bar whose step count and time left stay visible on a narrow terminal.
 
-    The newest values come last, and their end is cut off where there is no room for it.
+    The newest values come last; a narrow terminal cuts off their end.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -101,7 +101,7 @@ def build_bar(console: "Console") -> "Bar":
 
 
 def format_duration(seconds: float) -> str:
-    """A time as minutes:seconds or hours:minutes:seconds."""
+    """Return a time as minutes:seconds or hours:minutes:seconds."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

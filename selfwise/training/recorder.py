@@ -1,4 +1,4 @@
-"""Keeping a run on the disk: checkpoints and logs, and going on from them."""
+"""Recording a run on disk: checkpoints and logs, and restoring a run from them."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,10 +22,10 @@ from selfwise.training.step import TrainState
 
 @dataclass
 class RunRecorder:
-    """Where a run is kept, and what of the loop changes from step to step."""
+    """The place where a run is recorded, and the loop's state that changes from step to step."""
 
     options: ResolvedTraining
-    out: Path | None  # None: nothing is written
+    out: Path | None  # None: write nothing
     meter: Meter = field(default_factory=Meter)
     step: int = 0  # steps done when the run was opened
     newest: dict[str, float] = field(default_factory=dict)  # the last logged values
@@ -43,10 +43,11 @@ class RunRecorder:
         return self.out / "checkpoints"
 
     def write_values(self, step: int, values: dict[str, float], times: dict[str, float]) -> None:
-        """A line of the logs, sent to all that listen.
+        """Write a line of the logs and send it to all listeners.
 
         Raises FloatingPointError if a value is NaN or infinite, ValueError if a logger or a
-        callback fails.
+        callback
+        fails.
         """
         self._check(step, values)
         self.meter.reset()
@@ -60,7 +61,7 @@ class RunRecorder:
         self.listeners.call(step, values, times, self.out)
 
     def save_checkpoint(self, step: int, train_state: TrainState) -> None:
-        """A checkpoint. Raises FloatingPointError rather than save what is no number."""
+        """Save a checkpoint. Raises FloatingPointError if a value is NaN or infinite."""
         if self.log is None:
             return
         self._check(step, self.meter.compute_means())
@@ -81,13 +82,13 @@ class RunRecorder:
         checkpoint.save_checkpoint(
             self.folder, step, train_state.method, train_state.optimizer, state
         )
-        # a longer run can begin where the rate has not fallen yet
+        # a longer run can start here, where the rate has not begun to fall
         kept = {int(self.best["step"])} if self.best else set()
         kept |= {self.options.decay_start}
         checkpoint.remove_old_checkpoints(self.folder, self.options.keep_last, also=kept)
 
     def _rank(self, step: int) -> None:
-        """Remember the step if the chosen value is the best so far; "-loss": smaller is better."""
+        """Record the step if the chosen value is the best so far; "-loss": smaller is better."""
         name = self.options.keep_best.lstrip("-")
         if not name:
             return
@@ -95,7 +96,9 @@ class RunRecorder:
             return  # logged less often than checkpoints are saved
         if name not in self.newest:
             logged = ", ".join(self.newest) or "nothing yet"
-            raise ValueError(f"--keep-best {name}: no such value is logged; there are: {logged}")
+            raise ValueError(
+                f"--keep-best {name}: this value is not logged; logged values: {logged}"
+            )
         value = self.newest[name] * (-1 if self.options.keep_best.startswith("-") else 1)
         if not self.best or value > self.best["value"]:
             self.best = {"step": step, "value": value}
@@ -119,11 +122,11 @@ def open_recorder(
     listeners: Listeners,
     quiet: bool,
 ) -> Iterator[RunRecorder]:
-    """The run in `out`, restored from its last whole checkpoint if there is one.
+    """Return the run in `out`, restored from its last whole checkpoint if one exists.
 
-    Of several processes all read it, and the first one writes.
+    With several processes, all read the checkpoint, and the first process writes.
     """
-    first = train_state.env.rank == 0  # the one process that writes
+    first = train_state.env.rank == 0  # the only process that writes
     recorder = RunRecorder(options, out, extra_state=extra_state)
     recorder.listeners = listeners if first else NO_LISTENERS
     if out is None:
@@ -132,7 +135,7 @@ def open_recorder(
     recorder.folder.mkdir(parents=True, exist_ok=True)
     newest, torn = checkpoint.find_latest(recorder.folder)
     for sentence in torn if first and not quiet else ():
-        where = f"going on from step {newest.step}" if newest else "starting again from step 0"
+        where = f"resuming from step {newest.step}" if newest else "restarting from step 0"
         print(f"warning: {sentence}; {where}", file=sys.stderr)
     saved: Mapping[str, Any] = newest.state if newest else {"offset": 0}
     if newest is not None:
@@ -146,8 +149,8 @@ def open_recorder(
 def _open_logs(
     recorder: RunRecorder, out: Path, saved: Mapping[str, Any], stack: ExitStack, *, quiet: bool
 ) -> None:
-    """Open the files and the services that grow with the run; the stack closes them."""
-    logged = find_last_step(out)  # before the file is cut back
+    """Open the files and the services that the run appends to; the stack closes them."""
+    logged = find_last_step(out)  # before the file is truncated
     recorder.log = MetricsLog(out, step=recorder.step, offset=saved["offset"])
     stack.callback(recorder.log.close)
     recorder.log.check_unchanged(saved.get("log"))

@@ -2,7 +2,7 @@
 
 from math import cos, pi, sqrt
 
-# whose factor at a step does not depend on the number of steps until the decay begins
+# schedules whose factor at a step does not depend on the number of steps until the decay begins
 LENGTHENABLE = ("constant", "wsd")
 
 
@@ -11,7 +11,7 @@ def constant(done: float) -> float:
 
 
 def cosine(done: float) -> float:
-    """From 1 to 0 along half a cosine, without restarts (Loshchilov & Hutter 2017)."""
+    """Fall from 1 to 0 along half a cosine, without restarts (Loshchilov & Hutter 2017)."""
     return 0.5 * (1 + cos(pi * done))
 
 
@@ -20,7 +20,7 @@ def linear(done: float) -> float:
 
 
 def one_minus_sqrt(done: float) -> float:
-    """The decay of wsd from 1 to 0; better than a linear one in Hägele et al. 2024, section 3."""
+    """Fall from 1 to 0 as wsd's decay; better than linear in Hägele et al. 2024, section 3."""
     return 1 - sqrt(done)
 
 
@@ -28,7 +28,7 @@ SHAPES = {shape.__name__: shape for shape in (constant, cosine, linear)}
 
 
 def compute_factor(name: str, step: int, *, steps: int, warmup: int, decay: int = 0) -> float:
-    """The factor at `step` (from 0): a linear rise over `warmup` steps, then the shape.
+    """Return the factor at `step` (from 0): a linear rise over `warmup` steps, then the schedule.
 
     The first step already moves: at step i of the warm-up the factor is (i + 1) / warmup. With
     `wsd` (warm-up, stable, decay: MiniCPM, arXiv:2404.06395, section 4.2; Hägele et al. 2024,

@@ -1,4 +1,4 @@
-"""One optimiser step on one global batch."""
+"""One optimizer step on one global batch."""
 
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from selfwise.training.precision import Precision, choose_precision
 
 
 class TrainState(NamedTuple):
-    """The moving parts of a run."""
+    """The mutable parts of a run."""
 
     device: torch.device
     method: Method
@@ -39,9 +39,9 @@ class TrainState(NamedTuple):
 def build_state(
     method: Method, options: ResolvedTraining, env: DistributedEnv = SINGLE_PROCESS
 ) -> TrainState:
-    """Put the method on its device, build the optimiser, wrap both for the precision.
+    """Move the method to its device, build the optimizer, and prepare both for the precision.
 
-    Where it is one of several processes, these must be connected, and each must call this.
+    With several processes, they must be connected, and each must call this function.
     """
     device = choose_device(options.device, env)
     if device.type == "cuda":
@@ -54,8 +54,8 @@ def build_state(
     method.train()
     if device.type == "cuda" or (
         options.precision == "float32" and supports_channels_last(method)
-    ):  # what tensor cores read
-        method.to(memory_format=torch.channels_last)  # of 4-D weights only
+    ):  # the layout that tensor cores read
+        method.to(memory_format=torch.channels_last)  # affects 4-D weights only
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     if options.compile:
@@ -74,7 +74,8 @@ def build_state(
 
 
 def choose_device(name: str, env: DistributedEnv = SINGLE_PROCESS) -> torch.device:
-    """The device of this process. `cuda` is the first GPU, since torch needs a number to set it."""
+    """Return the device of this process. `cuda` is the first GPU: torch needs a number to set
+    it."""
     device = torch.device(name)
     if env.size > 1:
         return process_device(env, device.type)
@@ -84,14 +85,14 @@ def choose_device(name: str, env: DistributedEnv = SINGLE_PROCESS) -> torch.devi
 def train_step(
     state: TrainState, batch: Batch | LocalBatch, step: int, *, seed: int, options: ResolvedTraining
 ) -> Step:
-    """The step with number `step`, in `options.accumulate` micro-batches.
+    """Take the step with number `step`, in `options.grad_accum_steps` micro-batches.
 
-    A pure function of the weights, the optimiser's state, the batch, the seed and the number. Of
-    several processes each has a part of the batch, and returns the sums and counts of its part.
+    A pure function of the weights, the optimizer's state, the batch, the seed and the number. With
+    several processes, each has a part of the batch and returns the sums and counts of its part.
     """
     device, method, optimizer, precision, env = state
     rank = (env.rank,) if env.rank else ()
-    seed_global(device, seed, "forward", step, *rank)  # dropout: the only global draws
+    seed_global(device, seed, "forward", step, *rank)  # dropout: the only draws from a global state
     local_batch = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
     views = make_views(state, local_batch, step, seed=seed, options=options)
     counts = add_counts([method.counts(view) for view in views])
@@ -123,9 +124,9 @@ def train_step(
 def make_views(
     state: TrainState, local_batch: LocalBatch, step: int, *, seed: int, options: ResolvedTraining
 ) -> list[Any]:
-    """The view of each micro-batch of a step, on the device."""
+    """Yield the view of each micro-batch of a step, on the device."""
     own = to_device(local_batch.batch, state.device)
-    n = batch_size(own)  # not options.batch: where seconds decide, it is only their mean
+    n = batch_size(own)  # not options.batch_size: where seconds decide, that is only the mean
     return [
         state.method.view(slice_batch(own, part), _make_rng(seed, step, part, local_batch, n))
         for part in split_micro_batches(n, options.grad_accum_steps)
@@ -139,19 +140,19 @@ def _make_rng(seed: int, step: int, part: slice, local_batch: LocalBatch, n: int
 
 
 def split_micro_batches(batch: int, accumulate: int) -> list[slice]:
-    """The rows of each micro-batch: the same number in all, or fewer in the last."""
+    """Return the rows of each micro-batch: an equal number in each, or fewer in the last."""
     size = -(-batch // accumulate)
     return [slice(i, min(i + size, batch)) for i in range(0, batch, size)]
 
 
 def add_counts(counts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The sum of each name over the micro-batches."""
+    """Return the sum of each name over the micro-batches."""
     return {name: torch.stack([c[name] for c in counts]).sum() for name in counts[0]}
 
 
 @torch.no_grad()
 def add_terms(terms: list[dict[str, Term]], weight: float = 1.0) -> dict[str, Term]:
-    """Sums and counts of each name over the micro-batches, times the weight."""
+    """Return sums and counts of each name over the micro-batches, times the weight."""
     sums = add_counts([{n: t.sum.detach() for n, t in part.items()} for part in terms])
     counts = add_counts([{n: t.count for n, t in part.items()} for part in terms])
     if weight != 1:
@@ -160,7 +161,7 @@ def add_terms(terms: list[dict[str, Term]], weight: float = 1.0) -> dict[str, Te
 
 
 def set_lr(optimizer: Optimizer, options: ResolvedTraining, step: int) -> float:
-    """The rate at this step, a pure function of it."""
+    """Set and return the learning rate of this step, a pure function of the step."""
     lr = options.lr_at(step)
     for group in optimizer.param_groups:
         group["lr"] = lr

@@ -1,4 +1,4 @@
-"""How long a step takes, to turn minutes into steps and steps into minutes."""
+"""Time per step, to convert minutes into steps and steps into minutes."""
 
 from collections.abc import Callable, Sequence
 from math import inf
@@ -19,18 +19,18 @@ WARM_UP, ENOUGH, MOST = 5, 15, 1_000  # steps
 
 
 class Pace(NamedTuple):
-    """How long the parts of a run take, in seconds."""
+    """Times of the parts of a run, in seconds."""
 
     step: float
     looks: list[float]  # one call of each probe
 
     def count_steps(self, seconds: float, probes: Sequence[Probe]) -> int:
-        """Steps that fit, each with its share of the probes, which are called at the end too."""
+        """Return how many steps fit, counting the probes during the run and at its end."""
         shares = sum(look / probe.every for look, probe in zip(self.looks, probes))
         return max(1, int((seconds - sum(self.looks)) / (self.step + shares)))
 
     def estimate_seconds(self, steps: int, probes: Sequence[Probe]) -> float:
-        """How long so many steps take, the probes included."""
+        """Return the seconds that this many steps take, including the probes."""
         shares = sum(look / probe.every for look, probe in zip(self.looks, probes))
         return steps * (self.step + shares) + sum(self.looks)
 
@@ -45,12 +45,13 @@ def measure_pace(
     patience: float = 10.0,
     longest_look: float = inf,
 ) -> Pace:
-    """The time of a step and of each probe, measured on a copy that is thrown away.
+    """Measure the time of a step and of each probe on a copy that is discarded.
 
-    Steps are measured for `patience` seconds, and at least one; the first five only warm up where
-    there are fifteen or more, and the first one where there are two or more. A probe that would
-    take longer than `longest_look` seconds, by the examples it reads, is estimated from them and
-    not called. Of several processes the first measures its part of a step, alone.
+    Measures steps for `patience` seconds, at least one. The first five steps are warm-up if there
+    are
+    fifteen or more, the first step if there are two or more. A probe that would take longer than
+    `longest_look` seconds, judged by the examples that it reads, is estimated and not called. With
+    several processes, the first process measures its part of a step alone.
     """
     with (
         limit_threads(options.cpu_threads),
@@ -59,7 +60,7 @@ def measure_pace(
         explain_loader_death(),
     ):
         trial = method()
-        # a call of its own: the copy is gone before memory is given back
+        # a separate function: the copy is freed before memory goes back to the system
         step = _measure_step(trial, batches, options, seed=seed, patience=patience)
         looks = [_measure_look(probe, trial, options, step, longest_look) for probe in probes]
         return Pace(step, looks)
@@ -82,7 +83,8 @@ def _measure_step(
 def _measure_look(
     probe: Probe, trial: Method, options: ResolvedTraining, step: float, longest: float
 ) -> float:
-    """A forward pass is less than a step; a look at `examples` is at most so many of them."""
+    """Estimate a probe: it reads `examples`, each at most as expensive as a forward pass in a
+    step."""
     expected = step * getattr(probe, "examples", 0) / options.batch_size
     if expected > longest:
         return expected
@@ -92,7 +94,7 @@ def _measure_look(
 
 
 def mean_after_warm_up(marks: Sequence[float]) -> float:
-    """Seconds of a step, from the moments between them: n + 1 of n steps."""
+    """Return the seconds per step, from the n + 1 moments around n steps."""
     done = len(marks) - 1
     skipped = WARM_UP if done >= ENOUGH else min(1, done - 1)
     return (marks[-1] - marks[skipped]) / (done - skipped)

@@ -163,7 +163,7 @@ def test_nothing_is_written_over(selfwise, photos, tmp_path):
 
 def test_a_folder_that_is_no_run(selfwise, photos, tmp_path):
     refused(selfwise("resume", photos), "not a run folder")
-    refused(selfwise("probe", tmp_path / "nowhere", "--train", photos), "no run at")
+    refused(selfwise("probe", tmp_path / "nowhere", "--train", photos), "nowhere does not exist")
     refused(selfwise("show", photos), "not a run folder")
     refused(selfwise("resume"), "RUN")
 
@@ -192,7 +192,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(selfwis
     code, lines = selfwise("resume", run, "--quiet")
     assert code == 0
     assert "step-00000004: model.safetensors is truncated" in lines[0]
-    assert "going on from step 2" in lines[0]
+    assert "resuming from step 2" in lines[0]
     assert selfwise("show", run)[0] == 0
     assert "step 4 of 4" in selfwise.out
 
@@ -247,7 +247,7 @@ def test_an_optimiser_state_that_is_a_pickle_is_never_loaded(selfwise, run, tmp_
 def test_other_data_than_the_run_was_started_with(selfwise, run, photos):
     shutil.rmtree(run / "checkpoints" / "step-00000004")
     picture(photos / "cats" / "new.png", 99)
-    refused(selfwise("resume", run), "not those", "25", "24")
+    refused(selfwise("resume", run), "differ from the data", "25", "24")
 
 
 @pytest.mark.run  # a process
@@ -281,7 +281,10 @@ def test_the_config_file_takes_the_same_names(selfwise, run, photos, tmp_path):
     (tmp_path / "wrong.yaml").write_text("temprature: 0.5")
     arguments = ["--config", tmp_path / "wrong.yaml", "--data", photos, "--out", tmp_path / "x"]
     refused(selfwise("pretrain", "simclr", *arguments), "temprature", "temperature")
-    refused(selfwise("pretrain", "simclr", "--config", tmp_path / "none.yaml"), "no such file")
+    refused(
+        selfwise("pretrain", "simclr", "--config", tmp_path / "none.yaml"),
+        "this file does not exist",
+    )
     other = tmp_path / "other.yaml"
     other.write_text("method: rotation\nsteps: 2\n")
     arguments = ["--config", other, "--data", photos, "--out", tmp_path / "y"]

@@ -196,7 +196,7 @@ def trained(*argv: str, encoder: Any = "resnet18", method: str = "simclr") -> An
     ],
 )
 def test_what_the_run_gives_the_encoder_has_its_own_flag(name, flag):
-    wanted = f"is no option of the encoder; {flag} sets it"
+    wanted = f"is not an option of the encoder; {flag} sets it"
     assert refusal(f"--encoder.{name}", "3", read=trained).endswith(wanted)
     assert refusal(f"--encoder.{name.replace('_', '-')}=3", read=trained).endswith(wanted)
     with pytest.raises(ValueError, match=wanted):
@@ -210,7 +210,7 @@ def test_what_an_encoder_from_outside_is_given_has_its_own_flag_too():
     def make(*, in_channels: int, size: int = 3, **options: Any) -> torch.nn.Module:
         return torch.nn.Flatten()
 
-    wanted = "--encoder.in-channels is no option of the encoder; --channels sets it"
+    wanted = "--encoder.in-channels is not an option of the encoder; --channels sets it"
     assert refusal("--encoder.in_channels=3", read=trained, encoder=make) == wanted
     own = trained("--encoder.name=mine", encoder=make).encoder.options
     assert dict(own) == {"name": "mine"}

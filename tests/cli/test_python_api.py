@@ -89,7 +89,7 @@ def test_signatures_name_the_options_with_their_defaults():
 @pytest.mark.parametrize("function", [selfwise.show, selfwise.write_report])
 @pytest.mark.parametrize("kind", [str, Path])
 def test_one_run_needs_no_list(function, kind):
-    with pytest.raises(ValueError, match=r"^there is no run at runs/none"):
+    with pytest.raises(ValueError, match=r"^run runs/none"):
         function(kind("runs/none"))
 
 
@@ -97,7 +97,7 @@ def test_one_run_needs_no_list(function, kind):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("int", "<class 'int'> is not a method: a class that inherits selfwise.Method is one"),
+        ("int", "<class 'int'> is not a method: a method inherits from selfwise.Method"),
         (
             "'simclr', encoder=3",
             "encoder must be a name, MODULE:NAME, a torch module or a function",

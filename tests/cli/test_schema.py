@@ -72,4 +72,4 @@ def test_a_name_with_a_slip_is_one_line(capsys):
     assert "'zzz' is not a method or a command; methods: albert, beit, " in error
     assert "; commands: bench, doctor, " in error
     assert cli.main(["schema", "simclr", "bert"]) == 2
-    assert "'bert' stands where an option" in capsys.readouterr().err
+    assert "unexpected 'bert': an option" in capsys.readouterr().err

@@ -214,7 +214,7 @@ def test_all_stop_after_the_step_in_which_one_is_told_to(case, pair):
     run = pair / case / "run"
     for one in both(pair, case):
         said = bytes(one["said"].tolist()).decode()
-        assert said == f"stopped after step 7 and saved; go on with: selfwise resume {run}"
+        assert said == f"stopped after step 7 and saved; resume with: selfwise resume {run}"
         assert float(one["away"]) == 0
     assert [line["step"] for line in logged(run)] == list(range(1, STEPS + 1))
     assert (run / "metrics.jsonl").read_bytes() == (run / "../whole/metrics.jsonl").read_bytes()
@@ -353,7 +353,7 @@ def test_a_run_that_lost_its_processes_and_went_on_is_the_whole_run(whole, tmp_p
     assert own == process.pid
     os.kill(other, signal.SIGKILL)
     emptied(process)
-    again = f"go on with: selfwise resume {run}\n"
+    again = f"resume with: selfwise resume {run}\n"
     died = f"selfwise: process 2 of 2 was killed by signal 9 (SIGKILL); {again}"
     assert (process.returncode, said(log)) == (2, died)
 
@@ -510,7 +510,7 @@ def refusal(tmp_path, capsys):
     return call
 
 
-EQUALLY = "each process computes as many examples as the others"
+EQUALLY = "each process computes an equal number of examples"
 BATCHES = [
     (
         "simclr --batch-size 33",
@@ -523,7 +523,7 @@ BATCHES = [
     ),
     (
         "simclr --device cuda:1",
-        "--device cuda:1 is one device, and --devices 2 wants several: give --device cuda",
+        "--device cuda:1 is a single device, but --devices 2 needs several: give --device cuda",
     ),
 ]
 
@@ -599,5 +599,5 @@ def test_a_machine_that_does_not_see_the_run(tasks, refusal, monkeypatch, tmp_pa
     monkeypatch.setattr("selfwise.runs.processes.FOLDER_TIMEOUT", 0.0)
     told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
     said = refusal("pretrain", "simclr", *told)
-    assert f"{tmp_path / 'run'} is no run on" in said
-    assert "all machines of a run have to see the same folder" in said
+    assert f"{tmp_path / 'run'} is not a run on" in said
+    assert "all machines of a run must see one folder" in said

@@ -116,7 +116,7 @@ def test_k_can_be_fixed(run, tmp_path):
     assert {k for result in few.results for k in result.ks} == {20}
     found = score_groups.group_scores(logs_and_scores.read_scores(folder), step=2)
     assert {one.title for one in found} == {
-        "probe by nearest neighbours, k 7", "probe by nearest neighbours, k 70"
+        "nearest-neighbor probe, k 7", "nearest-neighbor probe, k 70"
     }  # fmt: skip
     with pytest.raises(ValueError, match="use it with --kind knn, not linear"):
         selfwise.probe(run, **TOLD, k=7)

@@ -196,7 +196,7 @@ def test_a_damaged_file_is_one_sentence(changed, what, tmp_path):
         told |= changed
     path = folder / "glue" / "frozen-0.json"
     path.write_text(json.dumps(told))
-    with pytest.raises(ValueError, match=r"frozen-0\.json is no table that selfwise glue") as error:
+    with pytest.raises(ValueError, match=r"frozen-0\.json is not a table written") as error:
         logs_and_scores.read_glue_tables(folder)
     assert what in str(error.value)
 

@@ -370,7 +370,7 @@ def test_the_command_and_its_mistakes(run, data, tmp_path, capsys):
     assert cli.main([str(a) for a in [*call, *small]]) == 0
     printed = capsys.readouterr().out
     assert "GLUE, dev in %, frozen, mean of seed 0" in printed
-    assert f"all of it is in {out}" in printed
+    assert f"Wrote all results to {out}" in printed
     other = write_glue(tmp_path / "other", tasks=("rte",), rows={**ROWS, "train": 41})
     (tmp_path / "file").write_text("")
     foreign = tmp_path / "foreign"

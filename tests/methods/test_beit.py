@@ -202,7 +202,7 @@ def test_units_of_other_patches_are_refused(rng):
 
     late.size = 8
     method = cases.build("beit", targets=late)
-    with pytest.raises(ValueError, match=r"4 an image of 16 px .* 16 patches"):
+    with pytest.raises(ValueError, match=r"4 for an image of 16 px .* 16 patches"):
         method.view(batch(), rng())
 
 

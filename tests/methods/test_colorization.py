@@ -337,5 +337,5 @@ def test_impossible_options_are_named(options, word):
 
 def test_batches_of_gray_images_are_refused(rng):
     batch = ImageBatch(torch.zeros(2, 1, 16, 16, dtype=torch.uint8), torch.arange(2))
-    with pytest.raises(ValueError, match="colour images"):
+    with pytest.raises(ValueError, match="color images"):
         method().view(batch, rng())

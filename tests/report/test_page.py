@@ -208,7 +208,7 @@ def test_wrong_input(folder, refused, tmp_path):
     assert "nowhere" in refused("report", folder, "--data", tmp_path / "nowhere")
     (folder / "scores").mkdir()
     (folder / "scores" / "linear-0.json").write_text('{"kind": "linear"}')
-    assert "linear-0.json is no score" in refused("report", folder)
+    assert "linear-0.json is not a score" in refused("report", folder)
     shutil.rmtree(folder / "scores")
 
 

@@ -147,11 +147,11 @@ def test_rotation_turns_back_what_is_answered(runs, monkeypatch, answer):
     assert "Of these 8, 2 are correct." in found[0].about
     share = f"{100 * np.exp(2) / (np.exp(2) + 3):.0f} %"
     for number, (_, turned, back) in enumerate(sheet(found)):
-        assert turned.caption == f"turned\nby {number % 4 * 90}°"
+        assert turned.caption == f"rotated\nby {number % 4 * 90}°"
         right = number % 4 == answer
         assert back.mark == ("right" if right else "wrong")
         sign = "✓" if right else "✗"
-        assert back.caption == f"turned back\n{sign} answer {90 * answer}°, {share}"
+        assert back.caption == f"rotated back\n{sign} predicted {90 * answer}°, {share}"
         # turned by a quarter counterclockwise means turned back clockwise
         assert (np.rot90(pixels(turned), -answer) == pixels(back)).all()
 

@@ -135,7 +135,7 @@ def test_units_may_be_clusters_of_what_a_colorization_has_learned(run, pictures)
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"channels": 1}, ("colours", "1 channel", "--channels 1")),
+        ({"channels": 1}, ("colors", "1 channel", "--channels 1")),
         (
             {"encoder_options": {**SHAPE, "color_space": "color"}},
             ("--encoder.color-space lightness",),
@@ -169,7 +169,7 @@ def test_gray_images_are_refused(mode, tmp_path):
     if mode != "L":
         for file in folder.rglob("*.png"):
             Image.open(file).convert("RGB").save(file)
-    with pytest.raises(ValueError, match="none of 4 images has a colour"):
+    with pytest.raises(ValueError, match="all 4 images are gray"):
         pretrain("colorization", data=folder, out=tmp_path / "run", **TOLD)
 
 

@@ -93,7 +93,7 @@ def test_a_finished_wsd_run_continues_before_its_decay(run, longer, capsys):
     (change,) = read_record(run).continuations
     assert (change["step"], change["steps_before"], change["steps"]) == (16, 20, 30)
     assert change["exact"] is True
-    assert "result is that of a run of 30 steps from the start" in change["about"]
+    assert "result equals a run of 30 steps from the start" in change["about"]
 
 
 @pytest.mark.run  # trains
@@ -122,7 +122,7 @@ def test_another_schedule_is_another_run_from_there_on(tmp_path, capsys):
     run = train(tmp_path / "run", steps=8, schedule="cosine")
     selfwise.resume(run.folder, steps=12)
     said = capsys.readouterr().err
-    assert "from step 8 on this is another run than one of 12 steps from the start" in said
+    assert "from step 8 on this differs from a run of 12 steps from the start" in said
     assert "--schedule cosine depends on the number of steps" in said
     (change,) = read_record(run.folder).continuations
     assert (change["step"], change["exact"]) == (8, False)
@@ -170,7 +170,7 @@ def test_a_decay_of_another_schedule_is_refused():
     from selfwise.methods.simclr import SimCLR
 
     options = TrainingConfig(steps=10, decay_fraction=0.5)
-    with pytest.raises(ValueError, match="--decay-fraction is of --schedule wsd"):
+    with pytest.raises(ValueError, match="--decay-fraction is for --schedule wsd"):
         resolve_training(options, SimCLR, num_workers=0)
     options = TrainingConfig(steps=10, schedule="wsd", warmup=6, decay_fraction=0.5)
     resolved = resolve_training(options, SimCLR, num_workers=0)

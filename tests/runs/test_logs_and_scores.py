@@ -42,7 +42,7 @@ WRONG = {
     "it cannot be read as JSON": ["{", "[" * 100_000],
     "it holds no names and values": ["[1]", "null"],
     "rows is not a list of rows": [whole(rows=[]), whole(rows=[1])],
-    "data is not the places": [whole(data="foo"), whole(data={"test": 1})],
+    "data is not the locations": [whole(data="foo"), whole(data={"test": 1})],
     "n_test is not a count": [whole(n_test="many"), whole(n_test=True)],
     "step is not a count": [whole(step=None)],
     "train is not text": [whole(train=["a"])],
@@ -76,7 +76,7 @@ def test_what_is_wrong_in_a_file_is_said(wrong, tmp_path):
     for score in WRONG[wrong]:
         with pytest.raises(ValueError, match=wrong) as error:
             filed(tmp_path, score)
-        assert str(error.value).startswith(f"{tmp_path}/scores/a.json is no score that selfwise")
+        assert str(error.value).startswith(f"{tmp_path}/scores/a.json is not a score written by")
         assert "\n" not in str(error.value)
 
 

@@ -76,7 +76,7 @@ def moved(tmp_path, monkeypatch):
 @pytest.mark.parametrize("method", CASES)
 def test_moved_data_are_accepted(method, moved, tmp_path):
     run = moved(method)
-    with pytest.raises(ValueError, match=r"here does not exist any more.*--data NEW_PLACE"):
+    with pytest.raises(ValueError, match=r"here no longer exists.*--data NEW_PLACE"):
         selfwise.resume(run.folder, quiet=True)
     resumed = selfwise.resume(run.folder, data=tmp_path / "there", quiet=True)
     assert resumed.weights == run.weights

@@ -53,7 +53,7 @@ def test_the_first_views_are_shown(name, pictures):
     if name in ("bert", "gpt"):
         assert picture.image is None
         assert picture.text.startswith("text 1: ")
-        assert ("to guess: " in picture.text) == (name == "bert")
+        assert ("to predict: " in picture.text) == (name == "bert")
         assert ("[MASK]" in picture.text) == (name == "bert")
         return
     assert picture.image.dtype == np.uint8

@@ -142,7 +142,7 @@ def test_a_batch_that_does_not_fit_is_named_with_one_that_does(monkeypatch):
         check(monkeypatch, 2 * 10**7)
     fits = int(str(error.value).split("about ")[-1].split()[0])
     assert 1 <= fits < 64
-    with pytest.raises(ValueError, match="no batch does"):
+    with pytest.raises(ValueError, match="no batch size fits"):
         check(monkeypatch, 10)
 
 

@@ -178,8 +178,8 @@ def test_what_cannot_be_typed_is_told():
     assert words[words.index("--steps") + 1] == "60"
     assert "--forgotten" not in words
     assert found.notes == [
-        "The data were given in Python: write them to files and name them as PATH.",
-        "It was told epochs 2, which came to 60 steps.",
+        "The data were passed in Python: write them to files and name them as PATH.",
+        "Its epochs of 2 gave 60 steps.",
         "Options of another version are left out: forgotten.",
     ]
 
@@ -272,7 +272,7 @@ def test_damaged_weights_are_named(home, tmp_path, capsys):
 def test_what_is_no_run(home, tmp_path, capsys):
     run = cases.folder(tmp_path / "run")
     assert "is not a run folder" in refused("show", tmp_path, capsys=capsys)
-    assert "no run at" in refused("show", run, tmp_path / "nowhere", capsys=capsys)
+    assert "nowhere does not exist" in refused("show", run, tmp_path / "nowhere", capsys=capsys)
     assert "given twice" in refused("show", run, tmp_path / "run", capsys=capsys)
     assert "usage: selfwise show RUN..." in refused("show", capsys=capsys)
     (run / "run.yaml").write_text("method: simclr\noptions: [1")
@@ -285,7 +285,7 @@ def test_the_help_says_what_is_shown(capsys):
     text = said("show", "--help", capsys=capsys)
     assert "usage: selfwise show RUN... [options]" in text
     assert "or the differences of several" in " ".join(text.split())
-    assert "show       Options, state, metrics and scores" in said("--help", capsys=capsys)
+    assert "show       Show options, state, metrics and scores" in said("--help", capsys=capsys)
 
 
 def test_a_log_that_is_not_whole(tmp_path, capsys):
@@ -312,7 +312,7 @@ def test_scores_of_older_versions_are_shown(tmp_path, capsys):
 def test_a_file_that_is_no_score(tmp_path, capsys):
     run = cases.folder(tmp_path / "run", scores=[cases.score()])
     (run / "scores" / "mine.json").write_text('{"kind": "linear"}')
-    assert "mine.json is no score that selfwise probe has written" in refused(
+    assert "mine.json is not a score written by selfwise probe" in refused(
         "show", run, capsys=capsys
     )
 

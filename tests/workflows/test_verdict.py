@@ -131,7 +131,7 @@ def test_the_encoders_output_and_the_first_kind_decide():
     voted = score(*at("all", ABOVE, BELOW), kind="knn", k=5)
     got = verdict(layer, voted, score(*at("all", ABOVE, ABOVE)))
     assert got.level == "better"
-    assert "Other probes differ (probe by nearest neighbours, k 5: no better)." in got.basis
+    assert "Other probes differ (nearest-neighbor probe, k 5: no better)." in got.basis
 
 
 def test_each_task_has_its_own():

@@ -56,7 +56,7 @@ class Codes:
     """The codes of a run of an image tokenizer; `patch`: side in px of what a code stands for."""
 
     def __init__(self, method: Any, size: int):
-        self.method, self.size = method.eval(), int(method.targets)
+        self.method, self.size = method.eval(), int(method.units)
         self.patch = size // method.encoder.grid[0]
 
     @torch.no_grad()

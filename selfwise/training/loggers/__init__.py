@@ -1,7 +1,7 @@
-"""One file is one logger: a service that gets what a run logs. Found by file name.
+"""Loggers: every file is one service that receives a run's values, found by its file name.
 
 A file has a function `open_logger`, which opens the service for a LoggedRun and returns a Logger.
-The extra that brings the service's package has the name of the file.
+The extra that installs the service's package has the name of the file.
 
 Only the first process of a run opens loggers.
 """
@@ -27,7 +27,7 @@ from selfwise.core.files import write_file
 T = TypeVar("T")
 
 NONE = "none"  # the word for no logger
-IDS = "loggers.json"  # in a run folder: what each service calls the run
+IDS = "loggers.json"  # in a run folder: each service's id of the run
 
 
 class Picture(NamedTuple):
@@ -41,14 +41,14 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """A run as a logger needs it."""
+    """The facts about a run that a logger needs."""
 
     folder: Path
     project: str
     step: int = 0
     """Steps done when this process opened the run; 0 for a new run."""
     logged: int = 0
-    """The last step that an earlier process has logged, which may be above `step`."""
+    """The last step that an earlier process logged, which may be above `step`."""
     options: Mapping[str, object] = field(default_factory=dict)
     """Every option of the run, by name."""
     quiet: bool = False
@@ -60,13 +60,13 @@ class LoggedRun:
         return self.folder.resolve().name
 
     def read_id(self, service: str) -> str | None:
-        """What a service calls this run; None for a run that the service does not have yet."""
+        """Return a service's id of this run; None if the service does not have the run yet."""
         path = self.folder / IDS
         ids: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
         return ids.get(service)
 
     def save_id(self, service: str, name: str) -> None:
-        """Remember what a service calls this run, for a resumed run."""
+        """Store a service's id of this run, for a resumed run."""
         path = self.folder / IDS
         ids = json.loads(path.read_text()) if path.is_file() else {}
         write_file(path, json.dumps(ids | {service: name}, indent=1))
@@ -74,31 +74,31 @@ class LoggedRun:
 
 @runtime_checkable
 class Logger(Protocol):
-    """An open service. Any exception ends the run with a sentence that names the logger."""
+    """An open service. Any exception ends the run with an error that names the logger."""
 
     continues: bool
-    """True if the service continues a run, and has all that was logged before."""
+    """True if the service continues a run, and has all values logged before."""
 
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
         """Send the values after `step` steps."""
         ...
 
     def log_pictures(self, pictures: Sequence[Picture]) -> None:
-        """Send the pictures of the first batch; called once for a run."""
+        """Send the pictures of the first batch; called once per run."""
         ...
 
     def finish(self, *, failed: bool) -> None:
-        """Send the rest and close the service."""
+        """Send the remaining values and close the service."""
         ...
 
 
 def logger_names() -> list[str]:
-    """The loggers there are, by file name."""
+    """Return the names of all loggers, by file name."""
     return sorted(f.stem for f in Path(__file__).parent.glob("*.py") if f.stem != "__init__")
 
 
 def join_names(names: str | Iterable[str]) -> str:
-    """Loggers as run.yaml has them: `tensorboard,mlflow`, or nothing for none.
+    """Return logger names in the form of run.yaml: `tensorboard,mlflow`, or "" for none.
 
     Raises ValueError with the nearest name for an unknown logger.
     """
@@ -112,12 +112,12 @@ def join_names(names: str | Iterable[str]) -> str:
 
 
 def split_names(names: str | Iterable[str]) -> list[str]:
-    """The names of loggers, one by one."""
+    """Return the names of loggers as a list."""
     return [name for name in join_names(names).split(",") if name]
 
 
 def check_installed(names: str | Iterable[str]) -> None:
-    """Raises ValueError naming the extra of a logger whose package is missing."""
+    """Raise ValueError naming the extra of a logger whose package is missing."""
     for name in split_names(names):
         check_extra(name)
 
@@ -139,7 +139,7 @@ class Loggers:
             raise
 
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
-        """Send values to each service that does not have them from before a kill."""
+        """Send values to each service that did not receive them before a kill."""
         for name, logger in self.open.items():
             if step > self.run.logged or not logger.continues:
                 _name_failure(name, partial(logger.log_values, step, values), step)
@@ -157,7 +157,7 @@ class Loggers:
 
 @contextmanager
 def open_loggers(run: LoggedRun, names: str | Iterable[str]) -> Iterator[Loggers]:
-    """The loggers of a run, which are closed at its end and told whether it failed."""
+    """Open the loggers of a run; close them at its end, reporting whether the run failed."""
     loggers = Loggers(run, names)
     try:
         yield loggers
@@ -173,7 +173,7 @@ def _import_logger(name: str) -> ModuleType:
 
 
 def _name_failure(name: str, action: Callable[[], T], step: int | None = None) -> T:
-    """Call a service. Raises ValueError that names it, whatever the service raises."""
+    """Call a service. Raises ValueError that names it for any exception of the service."""
     try:
         return action()
     except Exception as error:

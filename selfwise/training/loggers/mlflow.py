@@ -1,4 +1,4 @@
-"""MLflow: a run of the experiment, in `RUN/mlflow/` or where MLFLOW_TRACKING_URI points."""
+"""MLflow: a run of the experiment, in `RUN/mlflow/` or at MLFLOW_TRACKING_URI."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from selfwise.core.extras import import_extra
 from selfwise.training.loggers import LoggedRun, Logger, Picture
 
 MAX_PARAMETERS = 100  # in one request
-MAX_LENGTH = 500  # characters of a parameter, which every server takes
+MAX_LENGTH = 500  # characters of a parameter that every server accepts
 
 
 class MLflow:
@@ -18,7 +18,7 @@ class MLflow:
 
     def __init__(self, run: LoggedRun):
         mlflow = import_extra("mlflow")
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports each table that it makes
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports each new table
         logging.getLogger("alembic").setLevel(logging.WARNING)
         folder = run.folder.resolve() / "mlflow"
         address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"

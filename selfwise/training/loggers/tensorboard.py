@@ -10,7 +10,7 @@ from selfwise.training.loggers import LoggedRun, Logger, Picture
 class TensorBoard:
     """Writes curves, the options as hyperparameters and as text, and the pictures."""
 
-    continues = False  # `purge_step` hides what was written after the checkpoint
+    continues = False  # `purge_step` hides values written after the checkpoint
 
     def __init__(self, run: LoggedRun):
         import_extra("tensorboard")  # torch would not name the extra
@@ -30,9 +30,10 @@ class TensorBoard:
             self.writer.add_scalar(name, value, step)
 
     def _write_hyperparameters(self, values: Mapping[str, float]) -> None:
-        """The options, once the names of the metrics are known that they are compared by.
+        """Write the options once the names of the metrics are available, by which they are
+        compared.
 
-        `SummaryWriter.add_hparams` would make a second run in a folder of its own.
+        `SummaryWriter.add_hparams` would create a second run in a separate folder.
         """
         from torch.utils.tensorboard.summary import hparams
 

@@ -1,6 +1,6 @@
-"""Trackio: a run of the project in trackio's local data base, which `trackio show` draws.
+"""Trackio: a run of the project in trackio's local database, which `trackio show` displays.
 
-TRACKIO_DIR decides where that is; trackio's own variables name a Space or a server.
+TRACKIO_DIR sets the location of the database; trackio's own variables name a Space or a server.
 """
 
 import os
@@ -58,11 +58,11 @@ def _is_plain(value: object) -> bool:
 
 @contextmanager
 def _without_stdout(quiet: bool) -> Iterator[None]:
-    """Let what trackio prints on stdout appear on stderr, or nowhere."""
+    """Redirect trackio's output on stdout to stderr, or discard it."""
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if quiet else sys.stderr):
         yield
 
 
 def open_logger(run: LoggedRun) -> Logger:
-    """Open the run in trackio's data base."""
+    """Open the run in trackio's database."""
     return Trackio(run)

@@ -1,7 +1,7 @@
 """Weights & Biases: a run of the project, continued when the run is resumed.
 
-WANDB_MODE decides where the run is sent. Without it a user who is logged in sends it to the
-server, and any other user gets an offline run in `RUN/wandb/`, for `wandb sync`.
+WANDB_MODE decides where the run is sent. Without it, the run of a logged-in user goes to the
+server; any other user gets an offline run in `RUN/wandb/`, for `wandb sync`.
 """
 
 import os
@@ -19,7 +19,7 @@ SERVER = "https://api.wandb.ai"
 
 
 class WeightsAndBiases:
-    """Sends values with their steps; the service drops steps that it has already."""
+    """Sends values with their steps; the service drops steps that it already has."""
 
     def __init__(self, run: LoggedRun):
         wandb = import_extra("wandb")
@@ -57,7 +57,7 @@ class WeightsAndBiases:
 
 
 def is_logged_in() -> bool:
-    """Whether a key for the server is in the environment or in the netrc file."""
+    """Return whether the environment or the netrc file has a key for the server."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL") or SERVER).hostname or ""

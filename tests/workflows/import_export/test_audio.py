@@ -113,7 +113,7 @@ def test_an_imported_run_embeds_is_probed_and_trained_further(exported, clips, t
     )
     ours, theirs = (r.encoder.state_dict() for r in (start, more))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    with pytest.raises(ValueError, match="was imported, so there is nothing to go on with"):
+    with pytest.raises(ValueError, match="was imported, so it has no training to resume"):
         selfwise.resume(start.folder)
 
 

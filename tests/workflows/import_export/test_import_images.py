@@ -359,5 +359,5 @@ def test_methods_that_are_given_the_weights(files, tmp_path):
     more = selfwise.pretrain("rotation", out=tmp_path / "more", **told)
     assert more.record.encoder_name == run.record.encoder_name
     assert more.record.encoder_options == run.record.encoder_options
-    with pytest.raises(ValueError, match="was imported, so there is nothing to go on with"):
+    with pytest.raises(ValueError, match="was imported, so it has no training to resume"):
         selfwise.resume(run.folder)
