@@ -41,7 +41,7 @@ def encode_labels(values: object, where: str) -> EncodedLabels:
 
 
 def _as_numbers(text: np.ndarray) -> np.ndarray:
-    """Text that is nothing but plain whole numbers, as numbers; other text as it is."""
+    """Return text that consists of plain whole numbers as numbers; other text unchanged."""
     names, codes = np.unique(text, return_inverse=True)
     plain = all(name.isascii() and name.isdigit() and str(int(name)) == name for name in names)
     if not plain or any(len(name) > 15 for name in names):

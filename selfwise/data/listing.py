@@ -62,7 +62,7 @@ class Listing(NamedTuple):
         return os.fsencode(self.root.resolve())
 
     def fingerprint(self) -> str:
-        """What the data are, wherever they lie: names, sizes, and the beginnings of some files.
+        """The identity of the data in any location: names, sizes, and some files' first bytes.
 
         Up to 64 files, evenly spaced, are looked into, so that a million take no longer.
         """
@@ -108,7 +108,7 @@ def list_folder(root: Path, kind: FileKind = IMAGES) -> Listing:
 
 
 def describe_skipped(counts: Mapping[str, int]) -> str:
-    """What a walk passed over, in words.
+    """Describe the entries that a walk skipped.
 
     `counts` are those of hidden entries by HIDDEN, and of other files by their suffixes.
     """

@@ -1,4 +1,4 @@
-"""How large BEiT's vision transformer is, and what it has of what was published since.
+"""Sizes of BEiT's vision transformer, and later published features that it includes.
 
 Base and large are the paper's (arXiv:2106.08254, appendix G). The smaller ones are ours, without
 drop path where a model is too small to overfit.

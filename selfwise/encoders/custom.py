@@ -82,7 +82,7 @@ def _call_factory(factory: Factory, arguments: Mapping[str, object], seed: int) 
 
 
 def adapt_image_encoder(module: nn.Module, *, in_channels: int, size: int) -> nn.Module:
-    """Return the module as an encoder of ours; one that is one already stays as it is."""
+    """Return the module as an encoder of ours; an encoder stays unchanged."""
     if not isinstance(module, nn.Module):
         raise ValueError(f"an encoder must be a torch module, not {type(module).__name__}")
     output = _try_module(module, torch.zeros(2, in_channels, size, size))
@@ -151,10 +151,10 @@ def check_contract(module: nn.Module, protocol: type, *, kind: str) -> None:
 
 
 def reset_weights(module: nn.Module) -> nn.Module:
-    """Draw all weights of a module anew, by the `reset_parameters` of its parts.
+    """Draw all weights of a module again, by the `reset_parameters` of its parts.
 
-    Raises ValueError naming a part that has weights and cannot draw them: its untrained twin needs
-    a factory.
+    Raises ValueError naming a part that has weights and cannot draw them: an untrained encoder
+    needs a factory.
     """
     for name, part in module.named_modules():
         own = [*part.parameters(recurse=False)]

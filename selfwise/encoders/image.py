@@ -50,7 +50,7 @@ class TimmEncoder(nn.Module):
         size: side of the images in pixels.
         stem: for ResNets on small images. `cifar` (SimCLR, appendix B.9): 3x3 convolution with
             stride 1 and no max-pool; `half`: the same with stride 2, a quarter of the cost;
-            `timm`: as it is. `auto`: cifar up to 64 px where the model is a ResNet whose weights
+            `timm`: unchanged. `auto`: cifar up to 64 px where the model is a ResNet whose weights
             are not published ones.
         pretrained: start from timm's published weights, which are downloaded once.
         normalize: `unit`: the values stay in [0, 1]; `timm`: they are brought to the mean and
@@ -252,7 +252,7 @@ def _shorten_error(error: Exception) -> str:
 
 
 def _list_options(name: str, kind: str) -> list[str]:
-    """List the options of the class that refused one, if timm defines it beside the model."""
+    """List the options of the class that refused one, if timm defines it next to the model."""
     refusing = getattr(sys.modules[timm.model_entrypoint(name).__module__], kind, None)
     parameters = signature(refusing).parameters if refusing else ()
     return [option for option in parameters if option not in REFUSED]
@@ -326,7 +326,7 @@ def _split_tokens(
 
 
 def _token_grid(model: nn.Module, size: torch.Size) -> tuple[int, ...] | None:
-    """How the patches of a transformer or mixer are laid out."""
+    """The layout of the patches of a transformer or mixer."""
     parts: list[Any] = [getattr(model, name, None) for name in ("patch_embed", "stem")]
     embeddings = [part for part in parts if hasattr(part, "dynamic_feat_size")]
     return tuple(embeddings[0].dynamic_feat_size(tuple(size))) if embeddings else None

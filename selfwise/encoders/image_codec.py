@@ -24,7 +24,7 @@ class CodecShape:
     """Everything that decides on the weights.
 
     Args:
-        patch: pixels that a vector stands for, down and across; a power of two.
+        patch: height and width in pixels that a vector represents; a power of two.
         dim: width of the vectors, by default `width`.
         width: channels at the resolution of the grid; half as many at each finer level.
         depth: residual blocks at the resolution of the grid.

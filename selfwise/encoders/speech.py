@@ -76,7 +76,7 @@ class SpeechTransformer(nn.Module):
         return [_features(tokens, valid) for tokens in self.blocks.all_layers(x, layout)]
 
     def layers(self, batch: AudioBatch) -> list[Float[Tensor, "b t d"]]:
-        """What the first layer gets, and the output of every layer: transformers' hidden_states."""
+        """Return the input of the first layer and the output of every layer, as hidden_states."""
         frames, valid = self._embed_frames(batch)
         x, layout = self._add_positions(frames.tokens, valid)
         return [x, *self.blocks.all_layers(x, layout)]

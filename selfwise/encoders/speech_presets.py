@@ -1,4 +1,4 @@
-"""What makes a speech encoder HuBERT, and how large it is.
+"""The settings and sizes of HuBERT's speech encoder.
 
 Base and Large are those of "HuBERT", Hsu et al. 2021 (arXiv:2106.07447), Table I; the others are
 ours, for small data and for CPUs. Where paper and code differ:

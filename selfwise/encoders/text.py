@@ -99,7 +99,8 @@ class TextTransformer(nn.Module):
         return self.trunk.extend(self._embed(ids, past=past), cache)
 
     def embed(self, batch: TextBatch) -> Float[Tensor, "b n d"]:
-        """What the first layer gets. Raises ValueError for rows beyond the position table."""
+        """Return the input of the first layer. Raises ValueError for rows beyond the position
+        table."""
         return self._embed(batch.ids, segment=batch.segment, starts=batch.starts)
 
     def _embed(

@@ -1,4 +1,4 @@
-"""What makes a transformer BERT, RoBERTa, ALBERT or GPT, and how large it is.
+"""The settings and sizes of BERT, RoBERTa, ALBERT and GPT.
 
 Families differ in the arguments of one encoder. Where papers and code differ:
 

@@ -1,4 +1,4 @@
-"""GLUE: every task, frozen or fine-tuned, beside the untrained twin and bags of words."""
+"""GLUE: every task, frozen or fine-tuned, compared with an untrained encoder and bags of words."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ def run_glue(
     device: str = "auto",
     quiet: bool = False,
 ) -> GlueScores:
-    """Return the tasks of GLUE, scored beside baselines, and answers for test; it goes on after a
+    """Score the tasks of GLUE with baselines, and answer their test sets; resume after a
     kill.
 
     Args:
@@ -57,7 +57,7 @@ def run_glue(
         mode: frozen: a linear probe of features that no gradient changes; layer, pooling, how a
             pair is put together, and penalty are chosen on a fifth of train, for every seed.
             finetune: all weights are trained.
-        seeds: how often held-out part, untrained twin, and with a limit training rows are drawn.
+        seeds: number of draws of held-out part, untrained encoder and, with a limit, training rows.
         limit: largest number of training rows of a task; 0 takes all.
         layers: to try: numbers, negative from the last; middle; last; all (default middle,last).
         poolings: to try, of mean, cls, last and layers (the means of every layer, side by side);

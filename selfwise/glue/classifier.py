@@ -127,7 +127,7 @@ def predict_rows(
 ) -> Int64[np.ndarray, "n"] | Float[np.ndarray, "n"]:
     """Return the class of every row, or its score, cut to 0 to 5. The model stays as it was.
 
-    Raises FloatingPointError if an output is no number.
+    Raises FloatingPointError if an output is NaN or infinite.
     """
     logits = np.empty((len(rows), model.classes or 1), np.float32)
     with evaluation_mode(model, device), autocast(device, precision):

@@ -77,7 +77,7 @@ def judge_seeds(intervals: Sequence[Interval], examples: int) -> str:
 def _bootstrap_interval(
     metric: str, truth: np.ndarray, ours: FitPredictions, theirs: FitPredictions, seed: int
 ) -> Interval:
-    """Return a resample is known by how often it has each row of (truth, predictions of all
+    """Resample by counting each distinct row of (truth, predictions of all
     fits)."""
     rows, counts = np.unique(np.stack([truth, *ours, *theirs]), axis=1, return_counts=True)
     random = Generator(Philox(hash_keys(seed, "bootstrap of a metric")))

@@ -29,7 +29,7 @@ FitCompetitor = Callable[[int], CompetitorFit]  # from a seed
 
 
 def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, FitCompetitor]:
-    """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
+    """Probe features: of the encoder, of an untrained encoder of that seed, of bags of words."""
     length = run.record.info.length
     pairs = _list_joinings(splits)
     settings = [one._replace(joined=joined) for one in config.settings for joined in pairs]

@@ -1,4 +1,4 @@
-"""How each paper fine-tuned on GLUE, as plain data.
+"""The fine-tuning settings of each paper on GLUE, as plain data.
 
 A recipe with several rates or batches is a search; with `early` an epoch is chosen, too. What
 chooses is said where it is used: the papers let dev choose, we a part of train.

@@ -34,12 +34,12 @@ from selfwise.glue.tasks import GlueTask
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 DEFAULT_PENALTY = 0.1  # where too few examples are held out to choose one
-# one of so many training examples is held out to choose the setting and the penalty
+# one of this many training examples is held out to choose the setting and the penalty
 HELD_OUT_EVERY = 5
 
 
 class FeatureSetting(NamedTuple):
-    """Where features come from."""
+    """The source of features."""
 
     layer: int | None = None  # as in `extract`; None is the encoder's output
     pooling: str = "mean"  # or cls
@@ -140,7 +140,7 @@ def _choose_best(
 
 
 class CachedFeatures:
-    """Features of a text encoder, which stays as it is: an `Embed`.
+    """Features of a frozen text encoder: an `Embed`.
 
     Training texts are encoded once for all settings, since a forward pass has all layers; other
     texts are encoded for one setting. A temporary folder has the features, because those of all

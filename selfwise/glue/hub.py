@@ -1,4 +1,4 @@
-"""GLUE as the Hugging Face hub has it: parquet, labels as numbers whose names are beside them."""
+"""GLUE as the Hugging Face hub has it: parquet, with labels as numbers and their names."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -98,7 +98,8 @@ def _official_label(where: str, value: Any, task: GlueTask, names: Sequence[str]
 
 
 def _read_label_names(path: Path) -> list[str]:
-    """Return the names of the classes, from what `datasets` writes beside the columns."""
+    """Return the names of the classes, from the metadata that `datasets` writes next to the
+    columns."""
     try:
         metadata = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
     except (pa.ArrowInvalid, pa.ArrowException) as error:

@@ -103,7 +103,7 @@ def _parse_settings(run: Run, layers: str, poolings: str) -> list[FeatureSetting
     places = _parse_layers(layers, run.encoder.shape.depth)
     of_layers = [name for name in names if name != LAYERS]
     settings = [FeatureSetting(layer, pooling) for layer in places for pooling in of_layers]
-    # the pooling of all layers takes no layer of its own
+    # the pooling of all layers takes no single layer
     settings += [FeatureSetting(None, name) for name in names if name == LAYERS]
     if not settings:
         raise ValueError(f"--layers {layers!r} and --poolings {poolings!r} leave nothing to try")

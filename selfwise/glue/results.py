@@ -30,7 +30,7 @@ def write_results(
     failed: Mapping[str, str],
     say: Say,
 ) -> GlueScores:
-    """Return all that is done in one file, one beside the run for its report, and what can be sent.
+    """Write all results into one file, a table for the run's report, and the submission.
 
     Raises ValueError for the tasks that have failed, after the others are written.
     """
@@ -75,7 +75,7 @@ def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say
             for one in logs_and_scores.read_glue_tables(run.folder)
             if one["mode"] == scores.mode
         ]
-    except ValueError:  # damaged: it is written anew
+    except ValueError:  # damaged: overwrite it
         earlier = []
     columns = {row.column for row in scores.metric_rows()}
     same = [one for one in earlier if one["step"] == run.step]

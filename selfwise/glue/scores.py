@@ -128,7 +128,7 @@ class GlueScores:
         return [*sentences, CAPTION] if self._scaled() else sentences
 
     def _compares_means(self) -> bool:
-        """Return whether differences are not those of what stands in the table."""
+        """Return whether the differences are not those of the values in the table."""
         several = any(
             one["comparisons"] and len(one["fits"]) > len(COMPETITORS) for one in self.tasks
         )

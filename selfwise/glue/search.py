@@ -93,7 +93,7 @@ def _train_with_first_setting(
     results: TaskResults,
     name: str,
 ) -> FinetuneResult:
-    """With the setting of the first seed; if that diverges with this one, it searches anew."""
+    """Use the setting of the first seed; if it diverges with this seed, search again."""
     earlier = next((fit for fit in results.fits if fit["competitor"] == name), None)
     if earlier is None or len(recipe.list_settings()) == 1:
         return train(recipe)
@@ -128,7 +128,7 @@ def _weights_path(results: TaskResults, task: str, name: str, seed: int) -> Path
 
 
 def _copy_contiguous(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return each with memory of its own, as the format asks for."""
+    """Return each tensor in separate memory, as the format requires."""
     return {name: tensor.contiguous().clone() for name, tensor in weights.items()}
 
 

@@ -45,7 +45,7 @@ class CompetitorFit(NamedTuple):
 
 
 class TaskResults:
-    """The file of a task, written anew after each fit; it appears whole or not at all.
+    """The file of a task, rewritten after each fit; it appears whole or not at all.
 
     Args:
         path: of the file, which need not exist.

@@ -1,4 +1,4 @@
-"""How an image is prepared for an encoder, in the words of other tools."""
+"""The preparation of an image for an encoder, in the terms of other tools."""
 
 from collections.abc import Sequence
 from math import floor, nextafter

@@ -81,7 +81,7 @@ def export_text(encoder: TextEncoder, path: Path) -> float:
     length_dim = torch.export.Dim("length", min=2, max=length)
     shapes = ((3, min(length, 7)), (1, 1), (2, length), (5, max(2, length // 2)))
     return _export_and_check(
-        PlainTextEncoder(deepcopy(encoder)),  # the encoder itself stays where and as it is
+        PlainTextEncoder(deepcopy(encoder)),  # the encoder itself stays unchanged
         path,
         [_make_example(b, n, vocab) for b, n in shapes],
         inputs=INPUTS,

@@ -61,7 +61,7 @@ _SAME_RULES: _Rules = ((r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2."),)
 
 
 def find_timm_name(name: str) -> str:
-    """What timm calls torchvision's model. Raises ValueError for those that cannot be taken."""
+    """Return timm's name of torchvision's model. Raises ValueError for an unsupported model."""
     if name not in SUPPORTED:
         raise ValueError(
             f"torchvision's {name!r} cannot be imported{did_you_mean(name, SUPPORTED)}; "

@@ -1,4 +1,4 @@
-"""`selfwise report`: looks at runs and writes what is to be seen into one HTML file."""
+"""`selfwise report`: write an HTML page on one run or several."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,11 +40,11 @@ def write_page(
 
     Args:
         runs: folders of the runs; of one, the page also shows what its method does with examples,
-            and what its encoder finds alike.
+            and which examples its encoder places close together.
         data: examples to show; by default those that the newest score was measured on, else those
             that the run was trained on.
         out: the file, by default report.html in the run's folder (of several: in the first one's);
-            a report that is there already is written anew.
+            an existing report is overwritten.
         seed: decides which examples are shown.
     """
     folders = find_folders(runs, verb="report")
@@ -81,7 +81,7 @@ def build_sections(folders: Sequence[Path], *, data: str, seed: int) -> list[Sec
 def _build_run_sections(
     folder: Path, data: str, *, seed: int
 ) -> tuple[list[Section], list[Section]]:
-    """What a single run is and does with examples, and what its encoder finds alike."""
+    """Build the sections on a single run, with its method and encoder on examples."""
     run = _open_run(folder)
     if run is None:
         about = "The run has no checkpoint yet, so there is no encoder for this section."
@@ -101,7 +101,7 @@ def _build_run_sections(
 
 
 def _check_target(out: Path) -> Path:
-    """Return where the page goes. Raises ValueError for a file that is no report, or without a
+    """Return the path of the page. Raises ValueError for a file that is not a report, or without a
     folder."""
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; give a file such as {out / FILE_NAME}")

@@ -94,7 +94,7 @@ class CharacterEncoder:
 
 
 def lower_text(text: str) -> str:
-    """Lower case as the library has it: each character by itself, the final sigma too."""
+    """Lowercase like the library: each character separately, the final sigma too."""
     return text.lower() if text.isascii() else "".join(map(str.lower, text))
 
 

@@ -1,4 +1,4 @@
-"""What Hugging Face's files beside a vocabulary say: settings, and tokens that were added to it."""
+"""Settings and added tokens in Hugging Face's files next to a vocabulary."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -78,7 +78,7 @@ class TokenizerSettings:
 def read_settings(
     vocabulary: Path, form: str, read_json: Callable[[Path], Mapping[str, Any]]
 ) -> TokenizerSettings:
-    """Return the settings beside a vocabulary of a form: wordpiece, bytes or sentencepiece.
+    """Read the settings next to a vocabulary of a form: wordpiece, bytes or sentencepiece.
 
     Raises ValueError with one sentence for a class or a setting that is not understood.
     """

@@ -139,7 +139,7 @@ def _check_never_split(settings: TokenizerSettings) -> None:
 
 
 def from_merges(path: Path) -> "tokenizers.Tokenizer":
-    """Byte-level BPE of GPT-2 and RoBERTa: a json of pieces and a text of merges beside it.
+    """Byte-level BPE of GPT-2 and RoBERTa: a json of pieces, with a text file of merges.
 
     Raises ValueError if one of the two is missing and for a vocabulary that is not of bytes.
     """
@@ -176,7 +176,7 @@ def _read_merges(path: Path, pieces: dict[str, int]) -> list[tuple[str, str]]:
 
 
 def from_sentencepiece_file(path: Path) -> "tokenizers.Tokenizer":
-    """SentencePiece's .model, with what the files beside it say."""
+    """Read SentencePiece's .model, with the settings in the files next to it."""
     settings = read_settings(path, "sentencepiece", _read_object)
     return add_tokens(from_sentencepiece(path, settings), settings)
 

@@ -12,7 +12,7 @@ Vocab = list[Any] | dict[str, int]  # pairs of piece and score, or pieces and id
 
 
 class ModelConfig(TypedDict, total=False):
-    """What is used of `model` in a tokenizer.json."""
+    """The part of `model` in a tokenizer.json that selfwise uses."""
 
     vocab: Vocab
     unk_token: str

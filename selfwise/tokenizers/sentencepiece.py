@@ -47,7 +47,7 @@ class PieceList(Protocol):
 
 @runtime_checkable
 class TrainerSpec(Protocol):
-    """How a model was trained, as far as it decides the ids."""
+    """The training settings of a model that determine the ids."""
 
     model_type: int
     treat_whitespace_as_suffix: bool
@@ -57,7 +57,7 @@ class TrainerSpec(Protocol):
 
 @runtime_checkable
 class NormalizerSpec(Protocol):
-    """What is done to a text before it is divided."""
+    """The changes to a text before its division."""
 
     add_dummy_prefix: bool
     remove_extra_whitespaces: bool
@@ -137,7 +137,8 @@ def _piece_score(piece: PieceProto, best: float) -> float:
 
 
 def _build_bpe(proto: ModelProto) -> "models.BPE":
-    """Return the merges are not in the file: every division of a piece into two others is one.
+    """Build the merges, which are not in the file: every division of a piece into two others is
+    one.
 
     They are done in the order of the merged piece's score; among divisions of one piece, in the
     order of the parts' numbers.
@@ -180,7 +181,7 @@ def _renumber(proto: ModelProto) -> None:
 
 
 def _build_class_normalizers(settings: TokenizerSettings) -> "list[normalizers.Normalizer]":
-    """What ALBERT's tokenizer does to a text before SentencePiece reads it."""
+    """Build the changes that ALBERT's tokenizer makes before SentencePiece reads a text."""
     albert = settings.family == "Albert"
     lower = settings.read_flag("do_lower_case", albert)
     if settings.family not in ("", "Albert") and lower:

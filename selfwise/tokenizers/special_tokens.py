@@ -1,4 +1,4 @@
-"""What the tokens of a vocabulary are: which begin words, which are special, and what for."""
+"""Roles of the tokens of a vocabulary: beginnings of words, and special tokens."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -57,7 +57,7 @@ def _find_first(names: tuple[str, ...], pieces: Mapping[str, int]) -> int | None
 def _word_start_rule(config: Mapping[str, Any]) -> Callable[[str], bool]:
     """Piece -> whether it begins a word.
 
-    WordPiece marks what goes on; byte-level BPE and SentencePiece have the white space before a
+    WordPiece marks continuations; byte-level BPE and SentencePiece have the white space before a
     word in its first piece. Punctuation begins a word in WordPiece and belongs to the word before
     it in the others, as in BERT and fairseq. For vocabularies that mark the ends of words, as that
     of GPT-1 does, every piece counts as a word.

@@ -200,7 +200,7 @@ class TextSample:
 
 
 def _join_blocks(texts: Iterable[str], between: str = "\n\n") -> Iterator[str]:
-    """Long texts cut after every so many characters; short ones joined, with blank lines."""
+    """Cut long texts at a fixed number of characters; join short ones with blank lines."""
     waiting: list[str] = []
     size = 0
     for text in texts:
@@ -241,6 +241,6 @@ def _choose_alphabet(
 
 
 def _can_continue(c: str, library: "tokenizers.Tokenizer") -> bool:
-    """Return whether a character can stand inside a word: Chinese ones and punctuation cannot."""
+    """Return whether a character can be inside a word: Chinese ones and punctuation cannot."""
     text = library.normalizer.normalize_str(f"a{c}")
     return len(library.pre_tokenizer.pre_tokenize_str(text)) == 1

@@ -68,7 +68,7 @@ def _check_array(recording: object, i: int) -> np.ndarray:
 
 
 def _exclusion_reason(array: np.ndarray) -> str:
-    """Why an array is left out; nothing where it is not."""
+    """Explain why an array is left out; "" if it is not."""
     if len(array) < WINDOW:
         return f"too short: {len(array)} samples, but one frame needs {WINDOW}"
     if not np.isfinite(array).all():

@@ -18,7 +18,7 @@ CLUSTERING_NOISE = 0.5  # the same for clustering, where batches shall be alike
 
 
 class CropPlan(NamedTuple):
-    """What an epoch reads: batch k has the crops order[edges[k]] to order[edges[k + 1]]."""
+    """The plan of an epoch: batch k has the crops order[edges[k]] to order[edges[k + 1]]."""
 
     order: np.ndarray  # int64 (c,), crops
     offsets: np.ndarray  # int64 (c,), by crop: first sample
@@ -241,7 +241,7 @@ def _batch_edges(lengths: np.ndarray, budget: float) -> np.ndarray:
     """Return where batches begin, int64 (k + 1,): as many rows as fit `budget` when padded to the
     longest.
 
-    A row that does not fit is a batch of its own.
+    A row that does not fit is a separate batch.
     """
     edges, longest = [0], 0.0
     for row, length in enumerate(lengths):

@@ -1,4 +1,4 @@
-"""Recordings, and where their samples lie: in files, in a memory map, or in memory."""
+"""Recordings with samples in files, in a memory map, or in memory."""
 
 import os
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class SampleStore(Protocol):
 
 @dataclass(frozen=True)
 class FileStore:
-    """Recordings that are decoded when they are asked for."""
+    """Recordings that are decoded on demand."""
 
     root: Path
     paths: Paths
@@ -81,7 +81,7 @@ class Recordings:
     samples: np.ndarray  # int64 (n,), at 16 kHz
     store: SampleStore
     rows: np.ndarray  # int64 (n,), of the store
-    fingerprint: str  # what the data are, wherever they lie; as of images
+    fingerprint: str  # identity of the data in any location, as for images
     labels: np.ndarray | None = None  # int64 (n,)
     classes: list[str] | None = None
     groups: np.ndarray | None = None  # int64 (n,), speakers for example
@@ -101,7 +101,7 @@ class Recordings:
     def read(self, i: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return samples `start` to `stop` of recording i, float32 (s,), mono at 16 kHz.
 
-        Only these are read. What lies behind the end is left out.
+        Only these are read. Samples beyond the end are left out.
 
         Raises ReadError for a file that changed since it was opened.
         """
@@ -112,7 +112,7 @@ class Recordings:
         return self.store.read(int(self.rows[i]), start, stop)
 
     def take(self, rows: np.ndarray) -> "Recordings":
-        """Return some of them as a set of their own; nothing is copied."""
+        """Return some recordings as a separate set, without copying."""
         return replace(
             self,
             ids=take_rows(self.ids, rows),

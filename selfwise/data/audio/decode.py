@@ -37,7 +37,7 @@ MIN_RATE = 1000  # Hz; a header that says less is broken
 
 
 class RecordingShape(NamedTuple):
-    """What must be known of a file before a part of it can be read."""
+    """The facts on a file that reading a part of it needs."""
 
     frames: int  # samples as stored, in each channel
     rate: int  # of them, in Hz
@@ -53,7 +53,7 @@ def scan_file(path: Path | str) -> tuple[RecordingShape, bool]:
 
     A wav, ogg or mp3 that was cut off is read as far as it goes, which a header does not tell.
 
-    Raises UnreadableFile for what cannot be decoded and for samples that are no numbers.
+    Raises UnreadableFile for undecodable files and for samples that are NaN or infinite.
     """
     loudest, frames = 0.0, 0
     with _open_sound(path) as file:

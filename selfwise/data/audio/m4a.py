@@ -74,7 +74,7 @@ class AvFile:
             at += len(sound)
 
     def _find_origin(self) -> int:
-        """Return where the first sample lies on the clock of the file."""
+        """Return the time of the first sample on the clock of the file."""
         if self.origin is None:
             frame = next(self.container.decode(self.stream), None)
             self.origin = 0 if frame is None else self._position(frame)

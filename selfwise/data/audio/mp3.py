@@ -112,7 +112,7 @@ def _frame_follows(data: mmap.mmap, at: int) -> bool:
 
 
 def compute_frame_size(header: int) -> int:
-    """Return bytes of a frame of layer III; 0 where this is no header of one."""
+    """Return bytes of a frame of layer III; 0 if this is not the header of a frame."""
     version, layer = header >> 19 & 3, header >> 17 & 3
     rate, hertz = header >> 12 & 15, header >> 10 & 3
     if header >> 21 != 0x7FF or version == 1 or layer != 1 or rate in (0, 15) or hertz == 3:

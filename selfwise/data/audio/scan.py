@@ -1,4 +1,4 @@
-"""Every recording is decoded once, in parallel; what was found is kept on the disk."""
+"""Decode every recording once, in parallel, and store the results on disk."""
 
 import json
 import os
@@ -22,7 +22,7 @@ BYTES_PER_CHUNK = 2**24  # bytes that a process decodes together, as whole files
 
 
 class Scan(NamedTuple):
-    """What a listing's n files turned out to be. Files left out have no frames."""
+    """The scanned facts on a listing's n files. Files left out have no frames."""
 
     frames: np.ndarray  # int64 (n,), as stored
     rates: np.ndarray  # int64 (n,), Hz; 1 where a file is broken
@@ -78,9 +78,9 @@ def files_per_chunk(listing: Listing) -> int:
 def scan_listing(
     listing: Listing, *, workers: int | None = None, progress: Progress | None = None
 ) -> Scan:
-    """What the files are: read if it is on the disk, else found out and written there.
+    """Return the facts on the files: from the cache on disk, else by a scan that fills it.
 
-    What was found is appended to a file as it is found, so that a killed scan goes on.
+    Each result is appended to a file at once, so that a killed scan resumes.
     """
     home = cache_dir("audio") / scan_key(listing)
     done = home / "scan.jsonl"

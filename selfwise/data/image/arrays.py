@@ -86,7 +86,8 @@ def find_layout(x: np.ndarray, where: str) -> str:
 
 
 def to_uint8(x: np.ndarray, where: str) -> np.ndarray:
-    """uint8 as it is, float 0..1 as rounded uint8. Raises ValueError for other types or ranges."""
+    """Return uint8 unchanged, and float 0..1 as rounded uint8. Raises ValueError for other types or
+    ranges."""
     if x.dtype == np.uint8:
         return x
     if x.dtype.kind != "f":

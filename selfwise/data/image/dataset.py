@@ -1,4 +1,4 @@
-"""What a set of images is, whatever it was read from; and sets that lie in an array."""
+"""The interface of sets of images, and sets in an array."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Images(Protocol):
     def fingerprint(self) -> str:
         """A hash of what the data are, hex: contents of arrays; names, sizes, beginnings of files.
 
-        The same wherever the files lie.
+        Equal for equal files in any location.
         """
         ...
 
@@ -64,7 +64,7 @@ class Images(Protocol):
         ...
 
     def take(self, rows: np.ndarray) -> "Images":
-        """Return some rows as a set of their own, with their ids and labels; nothing is copied."""
+        """Return some rows as a separate set, with their ids and labels, without copying."""
         ...
 
 

@@ -20,7 +20,7 @@ from selfwise.data.unreadable import BrokenFile, ReadError, UnreadableFile
 
 
 class ReadOptions(NamedTuple):
-    """How images are read: the options of `open_images`."""
+    """The options of `open_images` for reading images."""
 
     channels: int | None = None
     decode: int = 256
@@ -31,7 +31,7 @@ class ReadOptions(NamedTuple):
 
     @property
     def file_channels(self) -> int:
-        """Files are color unless gray is asked for."""
+        """Read files in color unless `channels` is 1."""
         return 3 if self.channels is None else self.channels
 
 

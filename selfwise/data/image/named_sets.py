@@ -23,7 +23,7 @@ SET_NAMES = {DIGITS, *SPLITS}
 
 
 class NamedSet(NamedTuple):
-    """What `NAME:ROOT:SPLIT` says."""
+    """The parts of `NAME:ROOT:SPLIT`."""
 
     name: str
     root: Path | None

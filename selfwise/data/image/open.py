@@ -197,7 +197,7 @@ def _open_cached(
 
 
 def _explain_missing(path: Path) -> str:
-    """What the user may have meant: an entry of the nearest folder that exists, or a data set."""
+    """Suggest what the user meant: an entry of the nearest existing folder, or a data set."""
     head, colon, _ = str(path).partition(":")
     if colon:
         near = did_you_mean(head, SET_NAMES)

@@ -16,7 +16,7 @@ from selfwise.data.indexable import Indexable
 
 
 class TorchvisionSet(NamedTuple):
-    """How torchvision calls a data set, and the splits it has: the first is the default."""
+    """Torchvision's name of a data set, and its splits: the first is the default."""
 
     cls: str
     splits: tuple[str, ...] = ()

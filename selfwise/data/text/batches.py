@@ -142,7 +142,7 @@ def _order(n: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def _describe_plan(plan: Callable[..., object]) -> str:
-    """What a plan depends on besides the data: the function and the options bound to it."""
+    """Return the dependencies of a plan besides the data: its function and bound options."""
     if isinstance(plan, partial):
         return f"{_describe_plan(plan.func)} {plan.args} {sorted(plan.keywords.items())}"
     return f"{plan.__module__}.{plan.__qualname__}"

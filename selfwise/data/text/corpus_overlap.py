@@ -1,4 +1,4 @@
-"""How much of a text a run was trained on: whether pieces of it occur there token by token."""
+"""The fraction of a text that a run was trained on, by exact matches of token sequences."""
 
 import numpy as np
 from jaxtyping import Int64, UInt, UInt64
@@ -58,7 +58,8 @@ def _choose_pieces(text: Corpus, length: int, min_length: int) -> list[UInt[np.n
 
 
 def _hash_runs(tokens: UInt[np.ndarray, "t"], length: int) -> UInt64[np.ndarray, "k"]:
-    """Return a number for each run of so many tokens; rarely one number for two different runs."""
+    """Return a number for each sequence of that many tokens; rarely one number for two different
+    runs."""
     wide = np.asarray(tokens).astype(np.uint64)
     n = len(wide) - length + 1
     hashed = np.zeros(n, np.uint64)

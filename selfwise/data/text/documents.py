@@ -60,7 +60,7 @@ class Documents:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What the documents are: content, names, and how they are divided."""
+        """The identity of the documents: content, names, and division."""
         return self._fingerprint()
 
     def pieces(self, first: int = 0) -> Iterator[CorpusPiece]:
@@ -129,7 +129,7 @@ def open_documents(data: object, *, field: str = "", documents: str = "auto") ->
             a sequence of str.
         field: the column of a table that holds the text; by default the usual names are tried.
         documents: what a document is in a text file: `file`, the whole file, which `auto` means;
-            `blank`, what stands between blank lines; or `line`.
+            `blank`, text between blank lines; or `line`.
 
     Raises ValueError for what is missing, empty or of another form. What is inside the files is
     found out when they are read: then ValueError names file and byte, or file and line.

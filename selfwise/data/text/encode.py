@@ -33,7 +33,7 @@ class PieceBatch(NamedTuple):
 
 
 class EncodedPieces(NamedTuple):
-    """What became of a batch of p pieces."""
+    """The tokens of a batch of p pieces."""
 
     ids: np.ndarray  # (t,), uint16 or uint32
     tokens: np.ndarray  # int64 (p,), how many each piece has
@@ -47,7 +47,7 @@ class EncodePieces:
 
     tokenizer: Tokenizer
     dtype: str
-    language: str | None  # None: sentences are not asked for
+    language: str | None  # None: without sentences
 
     def __call__(self, texts: list[str]) -> EncodedPieces:
         sizes = np.array([(len(t), _utf8_size(t)) for t in texts], np.int64).reshape(-1, 2)

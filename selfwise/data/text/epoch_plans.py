@@ -22,7 +22,7 @@ from selfwise.core.files import STALE_SECONDS, atomic_write
 from selfwise.core.types import EpochPlan
 
 EPOCHS_ON_DISK = 2  # epochs whose plans stay on the disk
-PIECES_PER_SLICE = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
+PIECES_PER_SLICE = 2**17  # about this many are planned at a time: 16 million tokens in rows of 128
 MIN_PAIRED = 100  # documents in a share at least, where each is paired with another one
 
 

@@ -1,4 +1,4 @@
-"""What files hold, as a fingerprint: read once, remembered for as long as they do not change."""
+"""Fingerprints of the content of files, cached until the files change."""
 
 import os
 from collections.abc import Sequence

@@ -49,7 +49,7 @@ _MAGIC_BYTES = (
     (_COMMENTS + rb"(?i:<!doctype html|<html\b)", "HTML", _MARKUP),
     (_COMMENTS + rb"(?i:<\?xml|<mediawiki|<rss|<feed|<svg|<tei|<teicorpus)\b", "XML", _MARKUP),
 )
-# what Hugging Face's datasets writes beside its tables
+# files that Hugging Face's datasets writes next to its tables
 _DATASETS_FILES = ("dataset_info.json", "dataset_dict.json", "state.json")
 
 

@@ -13,7 +13,7 @@ ROWS_PER_BATCH = 1024
 
 @runtime_checkable
 class HubRows(Protocol):
-    """What is used of a `datasets.Dataset`."""
+    """The part of `datasets.Dataset` that selfwise uses."""
 
     column_names: list[str]
     features: Mapping[str, Any]

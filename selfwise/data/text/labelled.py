@@ -125,7 +125,7 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
 
 
 def _from_folder(root: Path) -> Texts:
-    """Return each file of plain text is a text; its label is the first folder on its way, if all
+    """Read each file of plain text as a text; its label is the first folder on its way, if all
     have one.
 
     How many other files there are is said on stderr.

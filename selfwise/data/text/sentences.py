@@ -19,7 +19,7 @@ def split_sentences(text: str, language: str = LANGUAGE) -> list[str]:
     """Return the sentences of a text, which joined are the text: no character is lost or changed.
 
     White space goes to the sentence after it, where tokenizers expect it; at the end of the text it
-    stays with the last one. A line that is separated by blank ones is a sentence of its own.
+    stays with the last one. A line that is separated by blank ones is a separate sentence.
     """
     # sentencex 1.0 takes every white space to be one byte long, and panics where it is not
     ascii_spaced = text if text.isascii() else text.translate(_SPACES)

@@ -1,4 +1,4 @@
-"""The token cache: written once, a part at a time, so that a killed build goes on where it was."""
+"""The token cache: written once, part by part, so that a killed build can resume."""
 
 import errno
 import json

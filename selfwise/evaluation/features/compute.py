@@ -1,4 +1,4 @@
-"""Where an encoder runs while it computes features."""
+"""Device, precision and processes of an encoder that computes features."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Vectors that are numbers: nothing else is written or probed."""
+"""Check that vectors are finite before they are written or probed."""
 
 from collections.abc import Sequence
 

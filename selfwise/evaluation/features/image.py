@@ -142,7 +142,7 @@ def iterate_views(
     """Yield the evaluation views of each group of rows, on the device; `workers` processes read."""
     fraction = choose_crop_fraction(size) if fraction is None else fraction
     check_temporary_folder(workers)
-    # a generator of its own: the loader would draw its seed from the global one
+    # a separate generator: the loader would draw its seed from the global one
     groups = DataLoader(
         _RowGroups(images, rows),
         batch_size=None,

@@ -1,4 +1,4 @@
-"""Features of texts, in batches of similar length, and the bag of words beside them."""
+"""Features of texts, in batches of similar length, and bags of words as a baseline."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

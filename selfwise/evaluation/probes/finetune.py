@@ -93,7 +93,7 @@ def _train_and_predict(
     size: int,
     seed: int,
 ) -> Int64[np.ndarray, "m"]:
-    """Raise FloatingPointError if the loss or the outputs are no numbers any more."""
+    """Raise FloatingPointError if the loss or the outputs become NaN or infinite."""
     method = build(seed)
     options = options.replace(batch_size=min(options.batch_size or len(train), len(train)))
     source = ImageSource(train, batch=options.batch_size, seed=seed, labelled=True)

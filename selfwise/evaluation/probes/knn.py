@@ -68,8 +68,8 @@ def choose_k(
 ) -> int:
     """Return the number of neighbors that is right most often on the training examples themselves.
 
-    Each example is classified by the others, or by those of other `groups` (speakers, say). Of
-    more than 5,000 as many are looked at, always the same ones. Candidates above the number of
+    Each example is classified by the other examples, or by examples of other `groups` (speakers).
+    Of more than 5,000 as many are looked at, always the same ones. Candidates above the number of
     the others count as that number; of equally good ones the largest is taken.
 
     Raises ValueError as `predict_knn` does.

@@ -1,4 +1,4 @@
-"""Accuracy against the number of labels, for the trained encoder beside its competitors."""
+"""Accuracy against the number of labels, for the trained encoder and its competitors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def draw_labels(
     if per_class is None:
         return np.arange(len(labels))
     counts = np.bincount(labels, minlength=len(classes or ()))
-    # a number that no example has is no class (labels 1 to 5 have no 0), but a name is one
+    # a number without examples is not a class (labels 1 to 5 have no 0), but a name is
     named = [name != str(number) for number, name in enumerate(classes or ())]
     present = counts > 0
     present[: len(named)] |= np.array(named, dtype=bool)
@@ -182,7 +182,7 @@ def compute_label_curve(
     check_competitors(competitors)
     if not len(seeds) or not len(budgets):
         raise ValueError("a label curve needs at least one seed and one label budget")
-    # nested draws: the largest budget is the one that fails, so no time is lost on the others
+    # nested draws: the largest budget is the one that fails, so no time is lost on the smaller ones
     draws = {b: [draw_labels(labels, b, s, classes=classes) for s in seeds] for b in budgets}
     results, comparisons = [], []
     largest = max(draws, key=lambda budget: np.inf if budget is None else budget)

@@ -75,7 +75,7 @@ def leave_one_group_out(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> LeaveOneGroupOutResult:
-    """Return each group in turn is tested on, with a probe that learned from all other groups.
+    """Test on each group in turn, with a probe that learned from all other groups.
 
     `features` are candidates to choose among (layers, say). For every group that is left out, the
     candidate and its penalty are those of the highest accuracy over inner folds, which hold out

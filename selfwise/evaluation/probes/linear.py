@@ -23,7 +23,7 @@ FOLDS = 5
 MAX_ALL_FOLDS = (
     2000  # labels: up to here every fold is held out in turn, because one alone is too small
 )
-MAX_SINGLE_GROUPS = 10  # groups: up to here each is a fold of its own
+MAX_SINGLE_GROUPS = 10  # up to this number of groups, each is a separate fold
 ITERATIONS = 1000
 # Bags of words are rows of length 1, not standardized: a rare word would count as much as all
 # others. Times 16 they have the spread of 256 standardized features, so one grid serves both.
@@ -280,7 +280,7 @@ class ProbeFold(Protocol):
     truth: np.ndarray  # labels of the held-out examples
 
     def count_correct(self, C: float) -> int:
-        """Return how many of the held-out examples are right after a fit on the others."""
+        """Return how many of the held-out examples are right after a fit on the other examples."""
         ...
 
 

@@ -55,7 +55,7 @@ def measure_retrieval(
     ks: Sequence[int] = KS,
     device: torch.device | str = "cpu",
 ) -> RetrievalMeasures:
-    """Return each example in turn is the query, and all others are searched by their cosine with
+    """Use each example as a query, and search all other examples by their cosine with
     it.
 
     `recall@k`: whether one of the k nearest is of the query's class. With R others of that class,

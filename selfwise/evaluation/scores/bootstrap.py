@@ -72,7 +72,7 @@ def standard_error(values: Float[np.ndarray, "n"]) -> float:
 
 
 def is_above_noise(intervals: Iterable[Interval]) -> bool:
-    """True if every interval lies above zero. One interval for each pre-training seed.
+    """Return whether every interval is above zero. One interval for each pre-training seed.
 
     Raises ValueError if there is none.
     """

@@ -1,4 +1,4 @@
-"""A score: accuracies with their seeds, beside the baselines that give them a meaning."""
+"""A score: accuracies with their seeds, and the baselines that give them a meaning."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

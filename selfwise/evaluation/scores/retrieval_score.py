@@ -39,7 +39,7 @@ class RetrievalDifference(NamedTuple):
 
 @dataclass(frozen=True)
 class RetrievalScore:
-    """How well an encoder finds examples of one class, and against what.
+    """The retrieval measures of an encoder and of its baselines.
 
     Raises ValueError if the encoder or one of its two baselines is missing: see `ProbeScore`.
     """

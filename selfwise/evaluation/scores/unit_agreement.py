@@ -1,4 +1,4 @@
-"""How much discrete units say about labels: mutual information and purity (HuBERT, section V-A)."""
+"""Agreement of discrete units with labels: mutual information and purity (HuBERT, section V-A)."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64, Integer
 
 
 class UnitAgreement(NamedTuple):
-    """Units beside labels, frame by frame."""
+    """Agreement of units with labels, frame by frame."""
 
     pnmi: float  # 0 to 1: how much of the uncertainty about the label the unit takes away
     label_purity: float  # how often a frame has the most frequent label of its unit
@@ -25,7 +25,7 @@ def measure_agreement(
 
     `pnmi` is I(label; unit) / H(label), natural logarithms cancelling out. It rises with the number
     of units, and so does the label purity; the unit purity falls: compare at one number of units.
-    A unit of -1 means that there is no such frame, and it is left out.
+    A unit of -1 marks a frame that does not exist, and is left out.
 
     Raises ValueError if there are no frames, or one kind of label, whose entropy is zero.
     """

@@ -34,7 +34,7 @@ class BeitCheckpoint(NamedTuple):
     channels: int
     encoder: Weights
     head: Weights  # of the method: mask, head.weight, head.bias
-    missing: list[str]  # what the checkpoint lacks: to be drawn anew
+    missing: list[str]  # weights that the checkpoint lacks: to be drawn at random
     notes: list[str]  # what was left out or changed, a sentence each
 
 
@@ -148,7 +148,7 @@ def _join_tensors(spec: WeightSpec, weights: Weights) -> Tensor:
 
 
 def _fold_statistics(encoder: Weights, mean: Tensor, std: Tensor) -> None:
-    """Patches of (x - mean) / std become patches of (x - 0.5) / 0.5; there is no border."""
+    """Turn weights for (x - mean) / std into weights for (x - 0.5) / 0.5; there is no border."""
     weight = encoder["patches.weight"].double()
     mean, std = (t.double()[:, None, None] for t in (mean, std))
     shift = (weight * (HALF - mean) / std).sum(dim=(1, 2, 3))

@@ -88,7 +88,7 @@ def read_config(config: JsonObject, weights: Mapping[str, Tensor]) -> BeitConfig
 
 
 def read_timm(weights: Mapping[str, Tensor]) -> BeitConfig:
-    """What the model is, from the tensors alone."""
+    """Derive the model from the tensors alone."""
     patch = weights.get("beit.embeddings.patch_embeddings.projection.weight")
     layer = "beit.encoder.layer.{}."
     table = weights.get("beit.encoder.relative_position_bias.relative_position_bias_table")

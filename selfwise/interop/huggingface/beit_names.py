@@ -1,4 +1,4 @@
-"""What Hugging Face and timm call each weight of BEiT, and how large it is."""
+"""Hugging Face's and timm's name of each weight of BEiT, and its shape."""
 
 import re
 from collections.abc import Iterator

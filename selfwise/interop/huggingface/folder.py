@@ -106,7 +106,7 @@ def write_json(path: Path, content: JsonObject) -> None:
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Tensors as safetensors, each with a memory of its own, as the format wants it."""
+    """Return tensors for safetensors, each in separate memory, as the format requires."""
     path.touch()
     mode = path.stat().st_mode  # safetensors would keep others of the machine from reading it
     save_file({n: w.contiguous().clone() for n, w in weights.items()}, path, {"format": "pt"})

@@ -80,7 +80,7 @@ class HubertCheckpoint(NamedTuple):
     options: EncoderOptions  # of encoders.speech.build
     encoder: Weights
     mask: Tensor | None  # (d) of the method: what hidden frames are replaced by
-    missing: list[str]  # what the checkpoint lacks: to be drawn anew
+    missing: list[str]  # weights that the checkpoint lacks: to be drawn at random
     notes: list[str]  # what was left out or assumed, a sentence each
 
 

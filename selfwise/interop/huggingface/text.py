@@ -28,7 +28,7 @@ class TextCheckpoint(NamedTuple):
     encoder: Weights
     head: Weights  # of the method: head.*, and next.* (BERT) or order.* (ALBERT)
     vocab: int
-    missing: list[str]  # pooler and heads that the checkpoint lacks: to be drawn anew
+    missing: list[str]  # pooler and heads that the checkpoint lacks: to be drawn at random
     notes: list[str]  # what was left out, a sentence each
 
 

@@ -1,4 +1,4 @@
-"""What Hugging Face calls each weight of the four families, and how wide it is.
+"""Hugging Face's name of each weight of the four families, and its width.
 
 Names from transformers' `models/{bert,roberta,albert,gpt2}`, as its checkpoints have them.
 """

@@ -62,7 +62,7 @@ def make_tokenizer_files(
 
 
 def _index_pieces(tokenizer_json: JsonObject) -> dict[int, str]:
-    """What each id stands for."""
+    """Return the token of each id."""
     vocab = tokenizer_json["model"]["vocab"]
     if isinstance(vocab, list):  # unigram: pairs of piece and score
         pieces = {number: pair[0] for number, pair in enumerate(vocab)}
@@ -74,7 +74,7 @@ def _index_pieces(tokenizer_json: JsonObject) -> dict[int, str]:
 
 
 def _remove_special_ends(processor: JsonObject | None) -> JsonObject | None:
-    """GPT-2 goes on with a text, so that nothing may be added at its end."""
+    """Add nothing at the end of a text: GPT-2 continues it."""
     if processor is None or processor.get("type") in _PAIR_PROCESSORS:
         return None
     parts = processor.get("processors")
@@ -112,7 +112,7 @@ def _add_special_ends(
 def _list_added_tokens(
     tokens: list[JsonObject], pieces: dict[int, str], vocabulary: Vocabulary
 ) -> list[JsonObject]:
-    """Return every special token is matched as a whole where it stands in a text, as [MASK] must
+    """Match every special token as a whole in a text, as [MASK] must
     be."""
     ids = {token["id"] for token in tokens}
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)

@@ -42,7 +42,7 @@ class TimmExport(NamedTuple):
 
 
 class TimmConfig(NamedTuple):
-    """What a config.json of timm's says of a model."""
+    """The facts on a model in timm's config.json."""
 
     architecture: str
     args: EncoderOptions  # options of the model, without channels, size and classes

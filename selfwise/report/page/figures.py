@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from selfwise.report.page.parts import Picture, escape_invisible
 
-INK = "#010203"  # stands for the color of the page's text, light or dark
+INK = "#010203"  # placeholder for the color of the page's text, light or dark
 # seven that can be told apart by people who see few colors, on white and on black
 COLORS = ("#3b82c4", "#d9772b", "#3a9d6b", "#b0569b", "#8c6d46", "#7a7f87", "#c94f55")
 INCH = 0.85  # drawn so much smaller than shown, so that words can still be read on a phone

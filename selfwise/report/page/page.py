@@ -39,7 +39,7 @@ from selfwise.report.page.plane import lay_out_map
 from selfwise.report.page.svg import Figures
 
 HOME = Path(__file__).parent
-GENERATOR = "selfwise report"  # in every page of ours: such a file may be written anew
+GENERATOR = "selfwise report"  # in every page of ours: such a file may be overwritten
 # px: pictures with shorter sides up to the first are enlarged to about the second
 MAX_ENLARGED_SIDE, ENLARGED_SIDE = 64, 96
 NO_BREAK_SPACE = "\u00a0"  # a space at which no line ends
@@ -90,7 +90,7 @@ def render(
 
 
 def make_content_policy(*, style: str, script: str) -> str:
-    """What the page may load: pictures inside itself, and this one style and script."""
+    """Return the policy: the page loads only pictures inside itself, this style and this script."""
     allowed = {
         "default-src": "'none'",
         "img-src": "data:",
@@ -103,7 +103,7 @@ def make_content_policy(*, style: str, script: str) -> str:
 
 
 def is_page(path: Path) -> bool:
-    """Return whether a file is a page of ours, by what stands in its first lines."""
+    """Return whether a file is a page of ours, by its first lines."""
     with path.open("rb") as file:
         return f'<meta name="generator" content="{GENERATOR}">'.encode() in file.read(4096)
 

@@ -1,4 +1,4 @@
-"""Maps of points: where each is drawn, and in which color and shape."""
+"""Maps of points: the position, color and shape of each point."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ MAX_CLASSES = 20  # pairs of color and shape; the largest classes get one of the
 
 
 def lay_out_map(part: Map, pictures: Sequence[dict[str, str]]) -> dict[str, object]:
-    """What the template and the script need of a map."""
+    """Return the data of a map for the template and the script."""
     ranks = _rank_groups(part.groups)
     points = [
         {

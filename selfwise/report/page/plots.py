@@ -19,7 +19,7 @@ MORE_COLORS = ("#2a9aa8", "#6f6bd1", "#7a8f2f", "#a98600")  # for many runs; nea
 
 
 class LineEnd(NamedTuple):
-    """Where a line ends, and what it is."""
+    """The end of a line, and its name."""
 
     x: float
     y: float
@@ -51,7 +51,7 @@ def set_step_axis(axes: Axes) -> None:
 
 
 def label_line_ends(figure: Figure, axes: Axes, ends: Sequence[LineEnd]) -> None:
-    """Write the name of each line beside its end, in its color; many lines are named below."""
+    """Write the name of each line at its end, in its color; name many lines below."""
     if len(ends) > MAX_END_LABELS:
         _add_legend(figure, axes, ends)
         return

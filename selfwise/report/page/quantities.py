@@ -1,4 +1,4 @@
-"""What is logged while a run trains: how each value is called, and which belong together."""
+"""Names of the values that a training logs, and which of them share a plot."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ PERCENT = (
     "masked_share",
     "active_triplets",
 )
-COMPARED_VALUES = {  # values that are read against each other, and what they are
+COMPARED_VALUES = {  # values to compare with each other, and their quantity
     "positive_distance": "squared distances of triplets",
     "negative_distance": "squared distances of triplets",
     "color_error": "error of the colors",
@@ -72,7 +72,7 @@ def is_percent(name: str) -> bool:
 
 
 def plot_title(names: Sequence[str]) -> str:
-    """What a plot of these values shows."""
+    """Return the title of a plot of these values."""
     if len(names) > 1:
         return COMPARED_VALUES.get(names[0], "accuracy")
     name = names[0]

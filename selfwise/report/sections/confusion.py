@@ -1,4 +1,4 @@
-"""What a probe takes for what: the confusion matrix as a figure, or its largest entries."""
+"""The confusion matrix of a probe as a figure, or its largest entries."""
 
 from collections.abc import Sequence
 
@@ -45,7 +45,7 @@ def build_parts(
 def _tabulate_classes(
     shares: Float[np.ndarray, "n n"], names: Sequence[str], examples: Float[np.ndarray, "n"]
 ) -> Table:
-    """What of each class is right, and what the rest is taken for; of many, the worst classes."""
+    """Tabulate the accuracy and the confusions of each class; of many, the worst classes."""
     present = np.flatnonzero(examples)
     right = np.diag(shares)
     order = (

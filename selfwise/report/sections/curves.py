@@ -1,4 +1,4 @@
-"""How training went: what the logs of one or several runs hold, step by step."""
+"""The curves of training, from the logs of one or several runs."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -94,7 +94,7 @@ def _build_health_section(runs: Sequence[LoggedRun], names: Sequence[str]) -> li
 
 
 def _group_by_plot(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[list[str]]:
-    """What shares a plot: accuracies, and what is read against each other.
+    """Group the values that share a plot: accuracies, and values to compare with each other.
 
     Where more than one run has any of it, each value has its own plot, and colors tell the runs
     apart.
@@ -139,7 +139,7 @@ def _select_records(runs: Sequence[LoggedRun], name: str) -> dict[str, RunRecord
 
 
 def _explain_separate_plots(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[str]:
-    """Why values of some runs are not in one plot: a sentence for each reason."""
+    """Explain why values of some runs have separate plots: a sentence for each reason."""
     titles: dict[str, list[str]] = {}
     for name in names:
         if len(_group_runs(runs, name)) > 1:
@@ -160,7 +160,7 @@ def _plot_quantities(
     *,
     low: float | None = None,
 ) -> Picture:
-    """Return a plot of values of all runs that have them; held-out twins are dashed."""
+    """Return a plot of values of all runs that have them; held-out values are dashed."""
     scale = 100 if quantities.is_percent(names[0]) else 1
     runs_with_any = select_runs_with(runs, names)
     lines = _make_lines(runs, names, log, scale)
@@ -202,7 +202,7 @@ def _make_lines(
     lines, several = [], len(select_runs_with(runs, names)) > 1
     pairs = [(i, k, run, name) for i, run in enumerate(runs) for k, name in enumerate(names)]
     for i, k, run, name in pairs:
-        # no color of another run stands for a second value
+        # a second value never uses the color of another run
         shade = (
             choose_line_color(i)
             if not k
@@ -259,7 +259,7 @@ def _collect_rows(
 
 def _tabulate(runs: Sequence[LoggedRun], lines: Sequence[Sequence[str]]) -> Table:
     head = ["value", "run", "first", "lowest", "highest", "last", "at step"]
-    single = len(runs) == 1  # its name would stand in every line
+    single = len(runs) == 1  # its name would be in every line
     cells = [[cell for i, cell in enumerate(line) if not single or i != 1] for line in lines]
     return Table(
         [cell for cell in head if not single or cell != "run"], cells, "The curves in numbers"

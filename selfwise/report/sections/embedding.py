@@ -1,4 +1,4 @@
-"""What the encoder finds alike: a map of some examples, and the nearest to a few of them.
+"""Similarity by the encoder: a map of some examples, and the nearest neighbors of a few.
 
 The map is t-SNE (van der Maaten and Hinton, 2008) of unit vectors, so that its neighborhoods are
 those of the cosine; it starts from the principal components, which keeps what is far apart apart
@@ -83,7 +83,7 @@ def _name_classes(examples: Images | Texts | Recordings) -> list[str]:
 
 
 def _explain_collapse(vectors: Float32[np.ndarray, "n d"]) -> str:
-    """Why there is nothing to see in the vectors, in a sentence; or nothing."""
+    """Explain in a sentence why the vectors show nothing; "" if they do."""
     if not np.isfinite(vectors).all():
         return "The encoder's vectors are not finite numbers, so they have no map."
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -93,7 +93,7 @@ def _explain_collapse(vectors: Float32[np.ndarray, "n d"]) -> str:
 
 
 def _name_examples(examples: Images | Texts | Recordings) -> list[str]:
-    """What each example is called: a text by its beginning, else by its path or number."""
+    """Name each example: a text by its beginning, else by its path or number."""
     if isinstance(examples, Texts):
         pairs = examples.pairs or [""] * len(examples)
         return [_shorten_text(" / ".join(filter(None, p))) for p in zip(examples.texts, pairs)]
@@ -106,7 +106,7 @@ def _shorten_text(text: str) -> str:
 
 
 def _build_map_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
-    """Return the map, with what share of the examples has a nearest neighbor of its own class."""
+    """Return the map, with the fraction of examples whose nearest neighbor has their class."""
     n = len(sample.names)
     points = project_tsne(sample.vectors, seed=seed)
     about = (

@@ -81,7 +81,7 @@ def _list_test_data(run: Run) -> list[str]:
 
 
 def _read_training_data(run: Run, where: str, seed: int) -> Images | Texts | Recordings:
-    """What the run was trained on, read with the same options."""
+    """Read the run's training data with the run's options."""
     record = run.record
     if record.modality == "text":
         corpus = open_documents(

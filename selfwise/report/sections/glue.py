@@ -61,13 +61,13 @@ def read_newest_tables(folder: Path) -> list[GlueTable]:
 
 
 def find_newest_step(folder: Path) -> int:
-    """Of the newest whole checkpoint; 0 before the first one."""
+    """Return the step of the newest complete checkpoint; 0 before the first one."""
     newest, _ = checkpoint.find_latest(folder / "checkpoints")
     return newest.step if newest else 0
 
 
 def write_lead(folder: Path) -> str:
-    """Return the mean of the tasks beside those of the baselines."""
+    """Return the mean over the tasks, with the means of the baselines."""
     sentences = []
     for table in read_newest_tables(folder):
         averages = table["averages"]
@@ -100,7 +100,7 @@ def _build_single_section(
 
 
 def _describe_table(table: GlueTable) -> str:
-    """What was done, and what the numbers are."""
+    """Describe the procedure and the numbers."""
     seeds = max(len(row[PRETRAINED]["values"]) for row in table["rows"])
     how = f"{table['centre']} of {seeds} seeds." if seeds > 1 else "one seed."
     return f"{MODE_SENTENCES[table['mode']]} Measured on dev; {how}"
@@ -274,7 +274,7 @@ def _list_incomparable(tables: Sequence[GlueTable]) -> list[str]:
 
 
 def _merge_sentences(group: Mapping[str, GlueTable]) -> list[str]:
-    """What the tables of all say once, and the rest with its run."""
+    """Merge the sentences of all tables: common ones once, the rest with its run."""
     lists = [table["sentences"] for table in group.values()]
     distinct = dict.fromkeys(one for sentences in lists for one in sentences)
     shared = [one for one in distinct if all(one in sentences for sentences in lists)]

@@ -15,12 +15,12 @@ Place = tuple[str, str]  # column and metric
 
 
 class Series(NamedTuple):
-    """What has one color: an encoder, or bags of words."""
+    """The scores of one color: of an encoder, or of bags of words."""
 
     name: str
     color: str
     values: Mapping[Place, Sequence[float]]  # of all seeds, 0 to 1
-    centre: Mapping[Place, float]  # what stands in the table
+    centre: Mapping[Place, float]  # the values in the table
 
 
 def draw_dots(
@@ -69,7 +69,7 @@ def draw_dots(
 
 
 def _describe_scores(series: Sequence[Series], places: Sequence[Place]) -> str:
-    """What is seen, in words: the first series."""
+    """Describe the figure in words, by its first series."""
     first = series[0]
     texts = [f"{' '.join(p)} {100 * first.centre[p]:.1f} %" for p in places if p in first.centre]
     return f"Scores on dev of GLUE; of {first.name}: {'; '.join(texts)}."

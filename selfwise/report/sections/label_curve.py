@@ -1,4 +1,4 @@
-"""Accuracies as figures: against the number of labels, or beside each other."""
+"""Accuracies as figures: against the number of labels, or next to each other."""
 
 from collections.abc import Mapping, Sequence
 from math import inf, log
@@ -32,7 +32,7 @@ class CurveEntry(NamedTuple):
     rows: Mapping[int | str, Row]  # by label budget or measure
     main: bool = True  # what the figure is about; else what it is compared with
     style: Any = "-"  # as matplotlib takes it
-    labelled: bool = True  # else the words beside the figure tell which line it is
+    labelled: bool = True  # else the text next to the figure identifies the line
 
 
 def choose_competitor_color(name: str, number: int) -> str:
@@ -100,7 +100,7 @@ def place_budgets(
 def _make_tick_labels(
     budget_x: Mapping[int | str, float], places: Sequence[int | str]
 ) -> list[str]:
-    """What stands below the budgets; of two that are too near for that, below the larger."""
+    """Label the ticks of the budgets; of two that are too close, only the larger one."""
     span = log(max(budget_x.values()) / min(budget_x.values()))
     labels: dict[int | str, str] = {}
     last = inf
@@ -163,7 +163,7 @@ def plot_points(
 
 
 def _describe_last(entries: Sequence[CurveEntry], places: Sequence[int | str]) -> str:
-    """What is seen, in words: the values at the last place."""
+    """Describe the figure in words: the values at the last place."""
     rows = [(e.name, e.rows[p]) for e in entries if e.name for p in places[-1:] if p in e.rows]
     return "; ".join(f"{name} {format_row(row)} %" for name, row in rows[:12])
 

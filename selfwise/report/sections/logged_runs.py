@@ -51,7 +51,7 @@ def get_timing(run: LoggedRun) -> Logged:
 
 
 def compute_rates(timing: Logged, record: RunRecord) -> Logged:
-    """What is shown of the times: examples a second, and the share of waiting."""
+    """Compute the rates to show: examples a second, and the fraction of waiting."""
     lines: list[dict[str, float]] = []
     for line in timing.lines:
         rates = {"step": line["step"]}
@@ -64,7 +64,7 @@ def compute_rates(timing: Logged, record: RunRecord) -> Logged:
 
 
 def list_quantities(logs: Iterable[Logged]) -> list[str]:
-    """Of all values but those that are twins of others, in the order in which they are logged."""
+    """List all values in their logged order, without the held-out counterparts of others."""
     names = dict.fromkeys(name for log in logs for name in log.names)
     bare = dict.fromkeys(name.removeprefix(quantities.HELD_OUT) for name in names)
     return [name for name in bare if name != "lr"] + [name for name in bare if name == "lr"]
@@ -84,7 +84,7 @@ def thin_points(count: int) -> list[int]:
 
 
 def describe_omissions(runs: Sequence[LoggedRun]) -> list[str]:
-    """What a reader would otherwise not know: what is not drawn."""
+    """Name the values that the figures leave out."""
     sentences = []
     longest = max(len(run.metrics.lines) for run in runs)
     if longest > MAX_POINTS:
@@ -108,7 +108,7 @@ def describe_omissions(runs: Sequence[LoggedRun]) -> list[str]:
 
 
 def describe_points(runs: Sequence[LoggedRun], run_records: Sequence[RunRecord]) -> str:
-    """What a point of a curve is, and how many examples are in a step where that differs."""
+    """Describe a point of a curve, and the examples in a step if the runs differ."""
     # an imported run has no steps
     trained = [record for record in run_records if not record.imported] or run_records
     intervals = sorted({record.training.log_every for record in trained})
@@ -127,7 +127,7 @@ def describe_points(runs: Sequence[LoggedRun], run_records: Sequence[RunRecord])
 
 
 def describe_health(names: Sequence[str]) -> str:
-    """What the measures of the vectors mean."""
+    """Explain the measures of the vectors."""
     sentences = []
     if "alignment" in names:
         sentences.append(

@@ -128,7 +128,7 @@ def _clip(share: float) -> float:
 
 
 def _describe_shared(shared: SharedScore) -> str:
-    """What the runs are ranked by."""
+    """Describe the score that ranks the runs."""
     group, place = shared.group, shared.place
     at = place if group["kind"] == RETRIEVAL else f"with {describe_budget(place)}"
     data = f" of {group.test_data}" if group.test_data else ""
@@ -139,7 +139,7 @@ def _describe_shared(shared: SharedScore) -> str:
 
 
 def _explain_missing(groups: Sequence[ScoreGroup]) -> str:
-    """Why a run has no rank."""
+    """Explain why a run has no rank."""
     if not groups:
         return "not yet measured"
     return "measured with other settings or on other examples"

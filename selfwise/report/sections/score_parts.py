@@ -32,7 +32,7 @@ KIND_SENTENCES = {  # what each kind does, as a sentence
 
 
 def describe_score(score: ScoreGroup) -> str:
-    """What was done, on what, and what the bars are."""
+    """Describe the probe, its test examples, and the bars."""
     text = f"{KIND_SENTENCES.get(score['kind'], '')} {score['n_test']:,} test examples"
     text += _name_test_data(score["data"] or {})
     if score["kind"] == RETRIEVAL:
@@ -47,7 +47,7 @@ def describe_score(score: ScoreGroup) -> str:
 
 
 def _list_sentences(score: ScoreGroup) -> list[str]:
-    """Of the sentences of a score those that no figure and no table of the page tells."""
+    """Select the sentences of a score that no figure or table of the page already states."""
     rows = [score.rows.get((place, PRETRAINED), {}) for place in score.places]
     votes = any("k" in row for row in rows)
     vote_sentences = [text for text in score.sentences if VOTE in text] if votes else []
@@ -55,7 +55,7 @@ def _list_sentences(score: ScoreGroup) -> list[str]:
 
 
 def _name_test_data(data: Mapping[str, str | None]) -> str:
-    """Return where the test examples were; without any, a part of the others was taken."""
+    """Name the location of the test examples, or of the training examples they are a part of."""
     test = data.get("test") or ""
     where = test or data.get("train") or ""
     if where in ("", FROM_PYTHON):
@@ -64,7 +64,7 @@ def _name_test_data(data: Mapping[str, str | None]) -> str:
 
 
 def draw_scores(entries: Sequence[CurveEntry], score: ScoreGroup, about: str = "") -> Picture:
-    """Return a curve where there are several label budgets, otherwise points beside their names."""
+    """Draw a curve for several label budgets, otherwise points next to their names."""
     if score["kind"] != RETRIEVAL and len(score.places) > 1:
         return plot_curve(entries, score.places, about)
     if score["kind"] == RETRIEVAL:

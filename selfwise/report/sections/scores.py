@@ -1,4 +1,4 @@
-"""What the encoders of runs are worth: their scores beside the baselines, as figures and tables."""
+"""The scores of runs and of their baselines, as figures and tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +75,7 @@ def _tabulate_score(score: ScoreGroup) -> Table:
 
 
 def _build_confusion_section(score: ScoreGroup) -> Section | None:
-    """What the pretrained encoder takes for what, where that was counted at the most labels."""
+    """Show the confusions of the pretrained encoder at the most labels, if they were counted."""
     largest = score.places[-1]
     row = score.rows.get((largest, PRETRAINED))  # the matrix is of the accuracy that is shown
     files = [file for file in score.files if file.get("confusion") and row in file["rows"]]

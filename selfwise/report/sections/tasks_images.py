@@ -1,4 +1,4 @@
-"""A sheet of images: originals, and beside each what a method makes of it and answers."""
+"""A sheet of images: originals, and next to each the method's view and answer."""
 
 from collections.abc import Sequence
 from typing import Any

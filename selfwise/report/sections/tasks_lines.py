@@ -22,7 +22,7 @@ from selfwise.tokenizers.tokenizer import Tokenizer
 LEVELS: tuple[Level, ...] = ("level1", "level2", "level3", "level4")
 LEVEL_EDGES = (0.01, 0.1, 0.5)  # probabilities that part the four grounds of a token
 CLOSING_PUNCTUATION = ".,;:!?)]}%'\u2019\u201d"  # written without a space before it
-SPACES = " \n\t"  # that a token may begin with by itself
+SPACES = " \n\t"  # that may begin a token
 SYMBOLS = {"\n": "⏎", "\t": "⇥", " ": "␣", "": "∅"}  # for tokens that could not be seen
 MAX_TOKENS = 128  # of a row that are shown
 NUM_BINS, MIN_PREDICTIONS = 16, 8  # of positions; and how many a bin takes
@@ -76,7 +76,7 @@ def _describe_filling(
 
 
 def mark_probabilities(tokenizer: Tokenizer, examples: NextTokenExamples, row: int) -> list[Token]:
-    """Return a row with the probability of each token as the ground that it stands on."""
+    """Return a row with the probability of each token as its background."""
     predictions = examples.predictions
     valid = predictions.valid[row]
     length = int(valid.nonzero().max()) + 1 if valid.any() else 0
@@ -99,7 +99,7 @@ def choose_level(probability: float) -> Level:
 
 
 def make_legend() -> list[Token]:
-    """What the grounds mean."""
+    """Explain the backgrounds of tokens."""
     low, middle, high = (_format_percent(edge) for edge in LEVEL_EDGES)
     ranges = [f"below {low}", f"{low} to {middle}", f"{middle} to {high}", f"above {high}"]
     pairs = [(Token(text, level), Token("  ")) for text, level in zip(ranges, LEVELS)]
@@ -107,14 +107,14 @@ def make_legend() -> list[Token]:
 
 
 def format_plain_line(tokenizer: Tokenizer, ids: Sequence[int]) -> list[Token]:
-    """Return a row as it is."""
+    """Return an unmarked row."""
     return _merge_plain([Token(text) for text in split_text(tokenizer, ids[:MAX_TOKENS])])
 
 
 def split_text(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     """Return the text of each token of a row, with the white space before it but for the first.
 
-    A character whose bytes lie in several tokens is that of the first of them.
+    A character whose bytes are in several tokens belongs to the first of them.
     """
     starts = tokenizer.vocabulary.starts
     marked = not bool(starts.all())  # else characters, which have their spaces among them
@@ -172,7 +172,7 @@ def _strip_padding(batch: TextBatch, row: int) -> list[int]:
 
 
 def _describe_pair(pairs: PairPredictions, row: int) -> list[Token]:
-    """Return the predicted class of the row's pair of texts, on a line of its own."""
+    """Return the predicted class of the row's pair of texts, on a separate line."""
     top, target = int(pairs.probs[row].argmax()), int(pairs.target[row])
     note = f" {_format_percent(float(pairs.probs[row, top]))}"
     note += "" if top == target else f", but {pairs.class_names[target]}"

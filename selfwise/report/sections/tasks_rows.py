@@ -25,7 +25,7 @@ Spans = Int64[np.ndarray, "_ 2"]
 
 
 class TokenRows(NamedTuple):
-    """How many rows there are, and a function of their numbers that reads them."""
+    """The number of rows, and a function that reads rows by number."""
 
     size: int
     read: Callable[[np.ndarray], TextBatch]  # of int64 (b,)
@@ -89,7 +89,7 @@ def inspect_rows(
 def compute_text_positions(
     examples: MaskedTextExamples | NextTokenExamples,
 ) -> Int64[torch.Tensor, "b k"]:
-    """Of each prediction, how many tokens its text has before it in its row."""
+    """Count the tokens of its text before each prediction in its row."""
     positions, starts = examples.predictions.positions, examples.batch.starts
     if starts is not None:
         before = starts[:, None] <= positions[..., None]

@@ -90,7 +90,7 @@ def _name_recordings(
 
 
 def _inspect(run: Run, batch: AudioBatch, seed: int, device: str) -> MaskedAudioExamples | None:
-    """What the method shows of the recordings, on the CPU. Raises ValueError without units."""
+    """Inspect the recordings with the method, on the CPU. Raises ValueError without units."""
     (_, options), *_ = run.record.needs_options(needs_class(type(run.method)))
     batch = to_device(batch, device)
     units = targets.compute_unseen_targets(
@@ -106,7 +106,7 @@ def _inspect(run: Run, batch: AudioBatch, seed: int, device: str) -> MaskedAudio
 
 
 def _describe(examples: MaskedAudioExamples) -> str:
-    """What the pictures mean, and how many predictions are right of all that were looked at."""
+    """Explain the pictures, and count the correct predictions over all inspected frames."""
     predictions = examples.predictions
     n = int(predictions.valid.sum())
     share = 100 * float(predictions.correct.sum()) / max(1, n)
@@ -228,7 +228,7 @@ def _draw_strips(
 
 
 def _find_spans(mask: Bool[Tensor, "t"]) -> list[tuple[int, int]]:
-    """Return where masked frames begin and end, those beside each other as one."""
+    """Return where masked frames begin and end, adjacent frames as one span."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.numpy().astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2])]
 

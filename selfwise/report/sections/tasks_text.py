@@ -1,4 +1,4 @@
-"""Texts: what was hidden and what is filled in, how likely each token was, the loss by position."""
+"""Texts: masked tokens and guesses, the probability of each token, the loss by position."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -132,7 +132,7 @@ def _plot_losses(batches: Sequence[Examples]) -> list[Picture]:
 
 
 def _continue_first_row(run: Run, examples: NextTokenExamples, seed: int) -> Lines:
-    """What the model goes on with after the beginning of the first row."""
+    """Let the model continue the beginning of the first row."""
     ids = examples.batch.ids[0, : PROMPT_TOKENS + 1]
     starts = run.tokenizer.vocabulary.starts
     word_starts = [place for place in range(1, len(ids)) if starts[ids[place]]]

@@ -30,7 +30,7 @@ class MaskedFrames(NamedTuple):
 
 
 class SpanMask(NamedTuple):
-    """How many frames are hidden together, and how often."""
+    """The length and the frequency of masked spans."""
 
     share: float = 0.8  # spans times their length, as a share of the row; overlap counts twice
     length: int = 10  # frames in a span

@@ -22,7 +22,7 @@ LEAVE = 4  # in an order of operations: do nothing
 
 
 def to_grayscale(x: Images) -> Images:
-    """Return every channel becomes the pixel's gray; the number of channels stays."""
+    """Turn every channel into the pixel's gray; the number of channels stays."""
     return _gray(x).expand_as(x).contiguous()
 
 

@@ -71,7 +71,7 @@ def _linear(x: Tensor) -> Tensor:
 
 
 def _root(x: Tensor) -> Tensor:
-    # not below the knee: the slope of a cube root at 0 is no number, not even times 0
+    # not below the knee: the slope of a cube root at 0 is infinite, and times 0 it is NaN
     return torch.where(x > KNEE, x.clamp_min(KNEE).pow_(1 / 3), (7.787 * x).add_(16 / 116))
 
 

@@ -55,7 +55,7 @@ class PKSampler:
         return np.concatenate([self._images(int(who), round_, seed) for who in chosen])
 
     def _images(self, who: int, round_: int, seed: int) -> Int64[np.ndarray, "k"]:
-        """K images of an identity; its present order is kept."""
+        """Return K images of an identity, in its present order."""
         turn, part = divmod(round_, int(self.size[who]) // self.images_per_identity)
         cached = self._shuffled.get(who)
         if cached is None or cached[0] != (seed, turn):

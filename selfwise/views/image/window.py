@@ -1,4 +1,4 @@
-"""Where an image is looked at, for puzzles: a square of it, whole or moved, without stretching."""
+"""The visible square of an image for puzzles: whole or moved, without stretching."""
 
 from typing import NamedTuple
 

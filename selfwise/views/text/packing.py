@@ -109,7 +109,7 @@ def plan_full_sentences(
 def tile_sentences(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "_"], Spans]:
     """Return the document of each sentence that has tokens, and its span up to the next sentence.
 
-    So that following sentences of a document are one span, whatever lies between them.
+    Consecutive sentences of a document become one span, whatever is between them.
     """
     spans = sentences[sentences[:, 1] > sentences[:, 0]].copy()
     owner = np.searchsorted(documents[:, 0], spans[:, 0], side="right") - 1

@@ -2,7 +2,7 @@
 
 BERT (arXiv:1810.04805, appendix A.2) and `create_pretraining_data.py` of google-research/bert and
 of google-research/albert, which agree but for what a negative pair is. One pass over an epoch is
-one pass of that code, which makes the choices anew in each.
+one pass of that code, which makes new choices in each.
 """
 
 from bisect import bisect_left

@@ -1,4 +1,4 @@
-"""Hide tokens: which ones, and what stands in their place.
+"""Mask tokens: choose them, and replace them.
 
 Everything is a function of the batch and of numbers that are handed in, works on the batch's
 device and waits for none. A view has k places in every row, whatever the row's length, so that

@@ -20,13 +20,13 @@ ROUNDS = 16
 class WordGroups(NamedTuple):
     """The words of each row in their order, filled up to n. A special token ends a word."""
 
-    of: Int64[Tensor, "b n"]  # number of the word that a position lies in, where it is text
-    size: Int64[Tensor, "b n"]  # tokens of each word; 0: there is no such word
-    joined: Bool[Tensor, "b n"]  # True: nothing stands between this word and the one before
+    of: Int64[Tensor, "b n"]  # number of the word at a position, if it is text
+    size: Int64[Tensor, "b n"]  # tokens of each word; 0: the word does not exist
+    joined: Bool[Tensor, "b n"]  # True: nothing is between this word and the previous one
 
 
 class _Walk(NamedTuple):
-    """Where the rows are. All of it is in the order of the words."""
+    """The state of the selection in the rows, in the order of the words."""
 
     open: Bool[Tensor, "b n"]  # not decided yet
     covered: Bool[Tensor, "b n"]  # hidden
