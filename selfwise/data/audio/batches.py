@@ -37,10 +37,10 @@ class FrameTargets(Protocol):
 class AudioSource:
     """Batches of crops for training. Batch `step` is a pure function of recordings, seed and step.
 
-    Every recording is read once an epoch. Those of about the same length make a batch, and which
-    ones is other in each epoch; so is the order of the batches. Of a recording longer than
-    `longest` a random part is read, that begins at a multiple of 320 samples; of one that is twice
-    as long or more, as many parts as fit, spread over it.
+    Every recording is read once an epoch. Recordings of similar length form a batch; the batches
+    and their order differ between epochs. Of a recording longer than `longest` a random part is
+    read, which begins at a multiple of 320 samples; of a recording at least twice as long, as many
+    parts as fit, spread over it.
 
     Args:
         recordings: what is read.
@@ -108,7 +108,7 @@ class AudioSource:
         """Return the part `index` of `count` of a step's batch, its first row, and rows of the
         batch.
 
-        Its rows end in as many zeros as in the whole batch, so that as much is drawn for each.
+        Its rows are padded as in the whole batch, so that the random draws are equal.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         plan = self.plan(epoch)
@@ -163,9 +163,9 @@ class AudioSource:
 class RecordingChunks:
     """Whole recordings in batches by duration, long ones in pieces: for clustering and features.
 
-    The frames of the pieces are those of the whole, each once: a piece begins at a multiple of
-    320 samples, where the piece before has its last frame but for the 80 samples that this one
-    reaches further than a step. The pieces of a recording are about equally long.
+    The pieces contain each frame of the recording once: a piece begins at a multiple of 320
+    samples, and the previous piece reaches 80 samples beyond that, since a frame is 80 samples
+    longer than a step. The pieces of a recording are about equally long.
 
     Args:
         recordings: what is read.

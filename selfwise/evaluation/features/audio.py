@@ -65,17 +65,17 @@ def extract_features(
 ) -> Float32[np.ndarray, "n d"]:
     """Return features of every recording, in the order of the data: the mean over its real frames.
 
-    `mean+deviation` has the deviation of every number over the frames behind the means, (n, 2 d).
-    `layer` None is the encoder's output, a number one of `encoder.hidden`, negative from the last.
-    The encoder runs as `compute` says, in eval mode without gradients, and is left as it was.
+    `mean+deviation` appends the deviation of every number over the frames, (n, 2 d). `layer` None
+    is the encoder's output; a number selects from `encoder.hidden`, negative from the last. The
+    encoder runs as `compute` specifies, in eval mode without gradients, and stays unchanged.
 
-    Recordings of similar length share a batch of at most `budget` seconds, so that little is
-    padding. Those above `seconds` are read in pieces, which do not see each other; their frames
-    are those of the whole recording, each once, and each counts the same. Several processes share
-    the work, and the first one gets the features; what the others get is empty.
+    Recordings of similar length share a batch of at most `budget` seconds, which limits the
+    padding. Recordings longer than `seconds` are read in pieces, which do not see each other. The
+    pieces contain each frame of the recording once, with equal weight. Several processes share the
+    work: the first one returns the features, the other processes return empty arrays.
 
-    Raises ValueError if there are no recordings, one is shorter than a frame, or there is no such
-    layer, pooling or precision.
+    Raises ValueError for no recordings, a recording shorter than a frame, or an unknown layer,
+    pooling or precision.
     """
 
     def read(batch: AudioBatch) -> list[Tensor]:
@@ -120,8 +120,8 @@ def compute_mfcc_statistics(
 ) -> Float32[np.ndarray, "n 78"]:
     """Return the raw baseline: mean and deviation of 39 MFCC over the frames of every recording.
 
-    100 frames a second. Recordings above two minutes are read in pieces: at each seam one frame is
-    missing and deltas are those of an edge.
+    There are 100 frames a second. Recordings above two minutes are read in pieces: at each seam one
+    frame is missing, and the deltas are computed as at an edge.
 
     Raises ValueError if there are no recordings, or one is shorter than a frame.
     """

@@ -58,18 +58,18 @@ def extract_features(
     `length`, or with `window` "mean" read in windows of that length, whose features are averaged by
     tokens.
 
-    The encoder runs as `compute` says, in eval mode without gradients, and is left as it was. Texts
-    of similar length share a batch of at most 8,192 tokens, so that little is padding; padding
-    changes nothing in a text's features.
+    The encoder runs as `compute` specifies, in eval mode without gradients, and stays unchanged.
+    Texts of similar length share a batch of at most 8,192 tokens, which limits the padding. Padding
+    does not change a text's features.
 
-    `layers` puts the means of the embeddings and of every layer side by side, depth + 1 times as
-    many numbers. (BERT, arXiv:1810.04805 section 5.3, does so with its last four layers, token by
-    token.) `mean+deviation` has the deviation of every number over the tokens behind the means.
+    `layers` concatenates the means of the embeddings and of every layer, depth + 1 times as many
+    numbers. (BERT, arXiv:1810.04805 section 5.3, does so with its last four layers, token by
+    token.) `mean+deviation` appends the deviation of every number over the tokens.
 
-    Several processes share the work, and the first one gets the features; what the others get is
-    empty.
+    Several processes share the work: the first one returns the features, the other processes return
+    empty arrays.
 
-    Raises ValueError if there are no texts, no such layer or pooling, or a layer for `layers`.
+    Raises ValueError for no texts, an unknown layer or pooling, or a layer together with `layers`.
     """
     (features,) = extract_poolings(
         encoder,
@@ -199,7 +199,8 @@ def fit_bag_of_words(train: Texts, test: Texts) -> FeatureSplit:
 def fit_pair_bag_of_words(train: Texts, test: Texts) -> FeatureSplit:
     """Return pairs as [u; v; |u - v|; u v] of their bags, with one vocabulary for both sides.
 
-    Two bags side by side cannot say that they share a word; these can. Fitted on `train` alone.
+    Two concatenated bags cannot express that they share a word; these features can. Fitted on
+    `train` alone.
     """
     assert train.pairs is not None
     assert test.pairs is not None

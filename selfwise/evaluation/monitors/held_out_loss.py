@@ -1,4 +1,4 @@
-"""The loss on examples kept out of training, always on the same ones and with the same views."""
+"""The loss on held-out examples, with fixed examples and fixed views."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -41,8 +41,7 @@ def sample_text_batches(source: TextRows, *, tokens: int = MAX_TOKENS) -> HeldOu
 class HeldOutLoss:
     """Loss terms and metrics of the method, in float32 and evaluation mode, as `val/NAME`.
 
-    Views are functions of the seed, so that every look sees the same masks. Nothing of the run
-    changes.
+    Views are functions of the seed, so every measurement uses equal masks. The run does not change.
     """
 
     def __init__(self, batches: HeldOutBatches, *, seed: int, every: int):
@@ -74,4 +73,4 @@ class HeldOutLoss:
         return sums
 
     def warning(self, values: dict[str, float]) -> None:
-        """None: a loss alone says nothing of what is wrong."""
+        """Return None: a loss alone does not show what is wrong."""

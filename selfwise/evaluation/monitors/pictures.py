@@ -34,7 +34,7 @@ def save_image_grid(pictures: Sequence[Float[Tensor, "b c h w"]], path: Path) ->
     """Write a PNG in which the images of each batch are a row: originals, then reconstructions.
 
     Values are in 0 to 1, at most 12 images of each batch are shown, and small ones enlarged pixel
-    by pixel. The file is there whole or not at all.
+    by pixel. The file appears whole or not at all.
     """
     with atomic_write(path) as temporary:
         Image.fromarray(draw_image_grid(pictures)).save(temporary, format="PNG")
@@ -65,11 +65,11 @@ def measure_code_usage(counts: Int64[Tensor, "k"]) -> dict[str, float]:
 
 
 class PictureMonitor:
-    """Looks at what a method makes of some images, for the training loop.
+    """A monitor of a method's outputs on some images, for the training loop.
 
-    At most 512 examples, drawn by the seed and read once; they are among those that are trained
-    on, so this watches a run. The picture in `folder` is written anew at every look; without a
-    folder there is none. Nothing of the run changes.
+    The monitor reads at most 512 examples once, drawn by the seed from the training examples, so it
+    monitors a run and reports no result. Every measurement overwrites the picture in `folder`;
+    without a folder there is no picture. The run does not change.
     """
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int, folder: Path | None):

@@ -32,10 +32,9 @@ def finetune(
     """Train on all of `train`, return the predicted class of each test example.
 
     Training and predictions run on the device and in the precision of `options`. With several
-    `rates` the learning rate is the one that does best on a fifth of `train` that is held out
-    for that, the middle one where every class has one example and nothing can be held out; then
-    all of `train` is used with it. A rate that diverges gives way to the next best. The test
-    examples choose nothing.
+    `rates`, a held-out fifth of `train` chooses the learning rate; if every class has one example
+    and nothing can be held out, the middle rate is used. The final training uses all of `train`. If
+    a rate diverges, the next best replaces it. The test examples choose nothing.
 
     Raises ValueError if every rate diverges.
     """

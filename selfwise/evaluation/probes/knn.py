@@ -38,8 +38,8 @@ def predict_knn(
 ) -> Int64[np.ndarray, "m"]:
     """Return the class of each test example by the votes of its k nearest training examples.
 
-    A neighbor's vote weighs exp(cosine / temperature). With fewer than k training examples all
-    of them vote; `choose_k` finds a k. Nothing is drawn at random.
+    A neighbor's vote has the weight exp(cosine / temperature). With fewer than k training examples
+    all of them vote; `choose_k` chooses a k. The prediction is deterministic.
 
     Raises ValueError if there are no examples, a feature is not finite, all labels are equal, or k
     or the temperature is not above 0.
@@ -69,8 +69,8 @@ def choose_k(
     """Return the number of neighbors that is right most often on the training examples themselves.
 
     Each example is classified by the other examples, or by examples of other `groups` (speakers).
-    Of more than 5,000 as many are looked at, always the same ones. Candidates above the number of
-    the others count as that number; of equally good ones the largest is taken.
+    Of more than 5,000 examples, a fixed sample of 5,000 is classified. Candidates above the number
+    of other examples count as that number; of equally good candidates the largest is chosen.
 
     Raises ValueError as `predict_knn` does.
     """

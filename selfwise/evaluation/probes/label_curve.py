@@ -26,7 +26,7 @@ MAX_CONFUSION_CLASSES = 1000  # classes up to which is counted what is taken for
 def parse_budgets(text: str) -> list[int | None]:
     """Label budgets such as "10,100,all", as examples for each class; None is all. Sorted.
 
-    Raises ValueError for anything else, and for a budget that is there twice.
+    Raises ValueError for any other text, and for a budget that occurs twice.
     """
     parsed: list[int | None] = []
     for word in (part.strip() for part in text.split(",")):
@@ -49,8 +49,8 @@ def draw_labels(
 ) -> Int64[np.ndarray, "k"]:
     """Rows, ascending, with `per_class` examples of every class; None is every row.
 
-    A pure function of the labels and the seed. With one seed a smaller budget is a part of a
-    larger one, so that a curve rises by labels and not by luck.
+    The rows are a pure function of the labels and the seed. With one seed a smaller budget is a
+    subset of a larger one, so that a curve rises by labels and not by luck.
 
     Raises ValueError if a class has too few examples, with its name from `classes`.
     """
@@ -172,7 +172,7 @@ def compute_label_curve(
 
     `competitors` has "pretrained", "untrained", "raw input" (`probe_score.REQUIRED`) and any
     others. `labels` are those of the training examples, `truth` those of the test examples. With
-    all labels nothing is drawn: a probe of fixed features is fitted once, with the first seed, and
+    all labels there is no draw: a probe of fixed features is fitted once, with the first seed, and
     a competitor that trains from a seed is repeated. The confusion matrix is that of the pretrained
     encoder at the largest budget. `progress` gets a line before each computation.
 

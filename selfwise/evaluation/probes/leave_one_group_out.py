@@ -1,4 +1,4 @@
-"""Probes across groups, such as speakers: whatever is chosen, is chosen without those tested on."""
+"""Probes across groups, such as speakers: every choice is made without the tested group."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class CandidateChoice(NamedTuple):
 
 @dataclass(frozen=True)
 class LeaveOneGroupOutResult:
-    """Leave-one-group-out: every example predicted by a probe that knew no other of its group."""
+    """Leave-one-group-out: every example predicted by a probe that saw no example of its group."""
 
     names: tuple[str, ...]  # of the groups
     accuracies: tuple[float, ...]  # of the chosen candidate on each group, 0 to 1

@@ -1,4 +1,4 @@
-"""Which test examples are also training examples, and so say nothing of new ones."""
+"""Test examples that are also training examples, and so reveal nothing about new examples."""
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Sized
@@ -24,9 +24,9 @@ Key = Callable[[int], Hashable]  # of the example in a row
 def count_overlap(train: Sized, test: Sized) -> int:
     """Return how many test examples have the content of a training example.
 
-    Texts are compared as they are; files byte by byte, where their lengths and a piece of the
-    middle are the same; arrays pixel by pixel, recordings sample by sample. Of data sets from
-    Python that are read on demand, only rows of the same object are compared.
+    Texts are compared unchanged; files byte by byte, if their lengths and a piece of the middle are
+    equal; arrays pixel by pixel, recordings sample by sample. Of data sets from Python that are
+    read on demand, only rows of the same object are compared.
     """
     train_rows, test_rows = list(range(len(train))), list(range(len(test)))
     for train_key, test_key in zip(_comparison_keys(train, test), _comparison_keys(test, train)):

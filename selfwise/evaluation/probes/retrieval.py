@@ -62,13 +62,13 @@ def measure_retrieval(
     `R-precision` is their share among the R nearest, and `MAP@R` the sum of the precision at i
     over those i of 1 to R where the i-th nearest is one of them, divided by R (section 3.2).
 
-    Of equally similar examples those of other classes come first. So ties count against the
-    features, the order of the examples decides nothing, and features that are all the same find
-    nothing. Examples whose class has no other are no queries, but they are searched. `vectors` may
-    be bags of words. Exact: every pair is compared, in the precision of the vectors.
+    Of equally similar examples, examples of other classes come first. So ties count against the
+    features, the order of the examples has no effect, and constant features find nothing. Examples
+    whose class has no other example are not queries, but they are searched. `vectors` may be bags
+    of words. Exact: every pair is compared, in the precision of the vectors.
 
-    Raises ValueError if there are no examples, a feature is not finite, all labels are equal, no
-    two are, or a k is not above 0.
+    Raises ValueError for no examples, a feature that is not finite, labels that are all equal or
+    all different, or a k that is not above 0.
     """
     if not len(ks) or min(ks) < 1:
         raise ValueError(f"recall@k needs k >= 1, got {', '.join(map(str, ks)) or 'none'}")

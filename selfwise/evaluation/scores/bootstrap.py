@@ -20,8 +20,8 @@ def paired_bootstrap(
     """Return the 95 % percentile interval of accuracy(a) - accuracy(b) over resampled test
     examples.
 
-    `correct_a` and `correct_b` (m,) say for each test example whether it was right, or how often
-    (0 to 1) over several fits. Resampled together, so that hard examples count for neither.
+    `correct_a` and `correct_b` (m,) hold for each test example whether it was right, or how often
+    (0 to 1) over several fits. Both are resampled together, so hard examples favor neither.
 
     Raises ValueError if there are no test examples.
     """

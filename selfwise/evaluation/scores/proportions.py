@@ -24,8 +24,8 @@ def wilson_interval(share: float, n: int) -> Interval:
 def compare_shares(share_a: float, share_b: float, *, n: int) -> Interval:
     """Return the 95 % interval of a - b, each a share of n examples (Newcombe 1998, method 10).
 
-    It takes the examples as independent. On shared examples, where two encoders mostly fail on
-    the same ones, it is too wide rather than too narrow. Raises ValueError as `wilson_interval`.
+    The interval assumes independent examples. On shared examples, where two encoders mostly fail
+    together, it is too wide rather than too narrow. Raises ValueError as `wilson_interval`.
     """
     (low_a, high_a), (low_b, high_b) = wilson_interval(share_a, n), wilson_interval(share_b, n)
     difference = share_a - share_b

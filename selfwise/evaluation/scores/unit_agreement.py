@@ -23,9 +23,9 @@ def measure_agreement(
 ) -> UnitAgreement:
     """Phone-normalized mutual information and purities, of any labels (Hsu et al. 2021, eq. 5-7).
 
-    `pnmi` is I(label; unit) / H(label), natural logarithms cancelling out. It rises with the number
-    of units, and so does the label purity; the unit purity falls: compare at one number of units.
-    A unit of -1 marks a frame that does not exist, and is left out.
+    `pnmi` is I(label; unit) / H(label), where the base of the logarithm cancels. It rises with the
+    number of units, and so does the label purity, while the unit purity falls: compare at one
+    number of units. A unit of -1 marks a frame that does not exist, and is left out.
 
     Raises ValueError if there are no frames, or one kind of label, whose entropy is zero.
     """
