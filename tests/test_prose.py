@@ -3,6 +3,7 @@
 Each rule is a pattern in tests/helpers/prose.py, with the contexts that are allowed and why.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,19 @@ def test_raw_values_are_found_in_help():
 def test_pages_keep_the_rules(path):
     page = prose.read_page(path, ROOT)
     report(prose.find_sentence_faults(prose.drop_code(page)) + prose.find_renamed(page))
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("docs/notebooks/*.ipynb")), ids=lambda path: path.stem
+)
+def test_notebooks_keep_the_rules(path):
+    cells = [(c["cell_type"], "".join(c["source"])) for c in json.loads(path.read_text())["cells"]]
+    texts = [Text(f"{path.name}, cell {i}", 1, words) for i, (_, words) in enumerate(cells)]
+    faults = [fault for text in texts for fault in prose.find_renamed(text)]
+    for (kind, _), text in zip(cells, texts):
+        if kind == "markdown":
+            faults += prose.find_sentence_faults(prose.drop_code(text))
+    report(faults)
 
 
 @pytest.mark.parametrize("path", [*TOP, ROOT / "CHANGELOG.md", *PAGES], ids=lambda p: p.stem)

@@ -46,7 +46,7 @@ pretrain_beit = partial(
 def beit_cifar10_cpu(
     *,
     data: str,
-    units: Literal["patches", "fsq", "dvae"] = "patches",
+    targets: Literal["patches", "fsq", "dvae"] = "patches",
     out: str = "",
     steps: int = 2_400,
     tokenizer_steps: int = 1_500,
@@ -61,14 +61,14 @@ def beit_cifar10_cpu(
 
     Args:
         data: folder with train/CLASS/ and test/CLASS/.
-        units: patches, fsq or dvae.
+        targets: patches, fsq or dvae.
         out: folder of the runs; unfinished ones there are gone on with.
         steps: of 128 images.
         tokenizer_steps: of 128 images, where a tokenizer is trained.
         cpu_threads: of the CPU; 0 for all.
         seed: every random draw is a function of it.
     """
-    home, images = Path(out or f"runs/beit_cifar10_{units}"), Path(data)
+    home, images = Path(out or f"runs/beit_cifar10_{targets}"), Path(data)
     train = images / "train"
     train_beit = partial(
         pretrain_beit,
@@ -78,8 +78,8 @@ def beit_cifar10_cpu(
         cpu_threads=cpu_threads,
         seed=seed,
     )
-    if units in TOKENIZERS:
-        tokenizer = TOKENIZERS[units](
+    if targets in TOKENIZERS:
+        tokenizer = TOKENIZERS[targets](
             data=train,
             out=home / "tokenizer",
             steps=tokenizer_steps,
@@ -88,7 +88,7 @@ def beit_cifar10_cpu(
         )
         run = train_beit(targets=str(tokenizer.folder))
     else:
-        run = train_beit(targets=units, num_clusters=512)
+        run = train_beit(targets=targets, num_clusters=512)
     train_images = open_images(train, labelled=True)
     rows = shuffle_indices(len(train_images), 0, "labels")[:NUM_LABELS]
     test_images = open_images(images / "test", labelled=True)

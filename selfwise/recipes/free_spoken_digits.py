@@ -174,7 +174,7 @@ def _measure_pnmi(run: Run, recordings: Recordings, digits: np.ndarray) -> float
     """How much the units of the training recordings say of their digits."""
     options, targets = run.record.reading, run.facts.targets
     all_training = open_recordings(run.record.data, exclude=options.exclude)
-    trained, _ = all_training.split(options.held_out, seed=0)
+    trained, _ = all_training.split(options.val_fraction, seed=0)
     digit_of = dict(zip(recordings.ids, digits))
     units = [
         targets.trained.read_labels(i, 0, count_frames(int(n)))

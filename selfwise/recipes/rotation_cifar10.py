@@ -16,7 +16,7 @@ def rotation_cifar10(
     seed: int = 0,
     epochs: float = 200,
     steps: int = 0,
-    batch: int = 128,
+    batch_size: int = 128,
 ) -> ProbeScore:
     """ResNet-18 with the paper's CIFAR schedule in length and rate. Not yet measured: for a GPU.
 
@@ -32,7 +32,7 @@ def rotation_cifar10(
         seed: every random draw is a function of it.
         epochs: passes over the training images.
         steps: instead of epochs, where above 0.
-        batch: images in a step, each of which is seen four times.
+        batch_size: images in a step, each of which is seen four times.
     """
     folder, images = Path(out), Path(data)
     run = pretrain_or_resume(
@@ -42,7 +42,7 @@ def rotation_cifar10(
         encoder="resnet18",
         encoder_options={"stem": "cifar"},
         seed=seed,
-        batch_size=batch,
+        batch_size=batch_size,
         steps=steps or None,
         epochs=None if steps else epochs,
     )

@@ -16,8 +16,8 @@ def rotation_resnet50(
     seed: int = 0,
     epochs: float = 105,
     steps: int = 0,
-    batch: int = 256,
-    size: int = 224,
+    batch_size: int = 256,
+    image_size: int = 224,
 ) -> ProbeScore:
     """ResNet-50 on folders of photos, 105 epochs; not yet measured, it needs a GPU for days.
 
@@ -31,8 +31,8 @@ def rotation_resnet50(
         seed: every random draw is a function of it.
         epochs: passes over the training images.
         steps: instead of epochs, where above 0.
-        batch: images in a step, each of which is seen four times.
-        size: side of the images in pixels.
+        batch_size: images in a step, each of which is seen four times.
+        image_size: side of the images in pixels.
     """
     folder, images = Path(out), Path(data)
     run = pretrain_or_resume(
@@ -41,11 +41,11 @@ def rotation_resnet50(
         out=folder,
         encoder="resnet50",
         seed=seed,
-        batch_size=batch,
-        lr=0.1 * batch / 256,
+        batch_size=batch_size,
+        lr=0.1 * batch_size / 256,
         weight_decay=1e-4,
         warmup=0.05,
-        image_size=size,
+        image_size=image_size,
         steps=steps or None,
         epochs=None if steps else epochs,
     )

@@ -16,14 +16,14 @@ def simclr_cifar10(
     seed: int = 0,
     epochs: float = 200,
     steps: int = 0,
-    batch: int = 512,
+    batch_size: int = 512,
 ) -> ProbeScore:
     """ResNet-18, 200 epochs; goal 90 % linear within 8 minutes on one H200. Not yet measured.
 
     `selfwise run simclr_cifar10 --data CIFAR-10-images` on a machine with a GPU. For scale:
     90.74 % after 1,000 epochs (solo-learn), 84.8 % kNN after 200 epochs in 87 minutes on an A6000
     (lightly). The options are those of the paper's appendix B.9 and of the README of the
-    authors' code: CIFAR stem, LARS with 1.0 * batch / 256, temperature 0.5, strength 0.5, no blur.
+    authors' code: CIFAR stem, LARS with batch_size / 256, temperature 0.5, jitter 0.5, no blur.
 
     Args:
         data: folder with train/CLASS/ and test/CLASS/.
@@ -31,7 +31,7 @@ def simclr_cifar10(
         seed: every random draw is a function of it.
         epochs: passes over the training images.
         steps: instead of epochs, where above 0.
-        batch: images in a step.
+        batch_size: images in a step.
     """
     folder, images = Path(out), Path(data)
     run = pretrain_or_resume(
@@ -41,8 +41,8 @@ def simclr_cifar10(
         encoder="resnet18",
         encoder_options={"stem": "cifar"},
         seed=seed,
-        batch_size=batch,
-        lr=batch / 256,
+        batch_size=batch_size,
+        lr=batch_size / 256,
         weight_decay=1e-4,
         steps=steps or None,
         epochs=None if steps else epochs,

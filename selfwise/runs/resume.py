@@ -16,6 +16,7 @@ from selfwise.core.progress import print_progress
 from selfwise.distributed.process_group import detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
+from selfwise.runs.build import RunCode
 from selfwise.runs.create import make_listeners, pretrain
 from selfwise.runs.environment import describe_environment, list_differences
 from selfwise.runs.lengthen import apply_continuation, plan_continuation
@@ -82,6 +83,22 @@ def resume(
         **{"logger": logger, "logger_project": logger_project},
     }
     record = _change_options(old, given, data)
+    return _resume_with(
+        folder, record, code, data=data, steps=steps, callbacks=callbacks, quiet=quiet
+    )
+
+
+def _resume_with(
+    folder: Path,
+    record: RunRecord,
+    code: RunCode,
+    *,
+    data: object,
+    steps: int | None,
+    callbacks: Sequence[Callback],
+    quiet: bool,
+) -> Run:
+    """Continue a run under a record that may differ from the one in its folder."""
     training = record.training
     check_installed(training.logger)
     check_as_many(folder, training.devices)
@@ -94,7 +111,7 @@ def resume(
     if plan is not None:
         record = apply_continuation(folder, record, plan)
         print_progress(f"{folder}: {plan.about}", quiet=quiet)
-    if record != old:
+    if record != read_record(folder):
         write_record(folder, record)
     prepared = replace(prepared, record=record, training=record.training)
     _train(prepared, folder, callbacks, quiet=quiet)

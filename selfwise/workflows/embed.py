@@ -86,22 +86,17 @@ def embed(
         precision: float32, or bf16, which is faster on hardware that multiplies it, and differs in
             the third digit.
         device: cpu, cuda, mps (Apple, not tested) or auto.
-        devices: number of processes on this machine that share the work; torchrun and SLURM set it
-            themselves.
+        devices: number of processes on this machine that share the work, unless torchrun or SLURM
+            set it.
     """
     first = (env := detect_env()) is None or env.rank == 0
     if out and first:
         _check_out(Path(out))
     run = run if isinstance(run, Run) else load(run)
     options = EmbedOptions(
-        layer=layer,
-        pooling=pooling,
-        window=window,
-        text_column=text_column,
-        skip_broken=skip_broken,
-        precision=precision,
-        device=device,
-    )
+        layer=layer, pooling=pooling, window=window, text_column=text_column,
+        skip_broken=skip_broken, precision=precision, device=device,
+    )  # fmt: skip
     devices = count_processes(devices)
     check_together(devices, device, data)
     positional = (

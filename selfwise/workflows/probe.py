@@ -118,10 +118,17 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         k=k,
         supervised=supervised_baseline,
     )
+    return _run_job(job, train, test, quiet=quiet)
+
+
+def _run_job(
+    job: "ProbeJob", train: object, test: object, *, quiet: bool
+) -> ProbeScore | RetrievalScore:
+    """Check a job, open its examples, and measure."""
     _check_job(job)
-    if kind == RETRIEVAL:
-        return _measure_retrieval(job, open_searched_pair(run, train, test, job.reading))
-    pair = open_labelled_pair(run, train, test, job.reading)
+    if job.kind == RETRIEVAL:
+        return _measure_retrieval(job, open_searched_pair(job.run, train, test, job.reading))
+    pair = open_labelled_pair(job.run, train, test, job.reading)
     return _probe_with_labels(job, pair, None if quiet else partial(print, flush=True))
 
 

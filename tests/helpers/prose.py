@@ -54,7 +54,7 @@ OLD_NAMES = (
 )
 RENAMED = re.compile(
     rf"(?<![\w-])--(?:{'|'.join(OLD_OPTIONS.split())})(?![\w-])"
-    rf"|(?<!adam-)\b(?:{'|'.join(OLD_NAMES.split())})\b"
+    rf"|(?<![\w-])(?:{'|'.join(OLD_NAMES.split())})\b"
 )
 RAW_VALUES = re.compile(r"<class|default: (?:null|None)\b|PosixPath")
 # the context of a finding, and why it is right there

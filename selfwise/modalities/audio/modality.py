@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float32
 from torch import nn
 
-from selfwise.core.config_class import Config, drop_none, make_overrides_class
+from selfwise.core.config_class import Config, drop_none, format_flag, make_overrides_class
 from selfwise.core.data_info import AudioInfo
 from selfwise.core.device import choose_evaluation
 from selfwise.core.option_types import ENCODER_PREFIX
@@ -160,7 +160,7 @@ class AudioModality:
 
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Recordings:
         for name in (n for n in ("text_column", "label_column") if getattr(options, n)):
-            raise ValueError(f"--{name} is for text, and this run is on audio")
+            raise ValueError(f"{format_flag(name)} is for text, and this run is on audio")
         trained = run.record.reading
         assert isinstance(trained, AudioReading), "a run on speech"
         listed = read_listed(run.folder / LEFT_OUT)

@@ -32,7 +32,7 @@ from selfwise.targets.frame_labels import FrameLabels, count_written, write_labe
 from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.mfcc import mfcc_frames
 
-FORMAT = 1  # to be raised whenever the same options give other units
+FORMAT = 2  # to be raised whenever the same options give other units or facts of them
 FOLDER = "targets"  # in the run folder
 MFCC = "mfcc"
 SEED = 0  # units are a function of the data alone: runs of several seeds share them

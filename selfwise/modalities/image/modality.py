@@ -11,7 +11,7 @@ from annotated_types import Ge
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from selfwise.core.config_class import Config, make_options_class, make_overrides_class
+from selfwise.core.config_class import Config, format_flag, make_options_class, make_overrides_class
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.core.option_types import ENCODER_PREFIX
@@ -150,7 +150,7 @@ class ImageModality:
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Images:
         """Examples read as those that the encoder has seen."""
         for name in (n for n in ("text_column", "label_column") if getattr(options, n)):
-            raise ValueError(f"--{name} is for text, and this run is on images")
+            raise ValueError(f"{format_flag(name)} is for text, and this run is on images")
         trained = run.record.reading
         assert isinstance(trained, ImageReading), "a run on images"
         listed = read_listed(run.folder / BROKEN)
