@@ -141,7 +141,7 @@ def _read_tsv(path: Path, task: GlueTask, file: GlueFile, notes: list[str]) -> I
             f"{path}, line {number}", None if index is None else cells[index], texts, label
         )
     if dropped:
-        width = f"a number of columns other than {len(file.columns)} columns"
+        width = f"other than {len(file.columns)} columns"
         notes.append(f"{path}: {len(dropped):,} rows of {width} left out, first line {dropped[0]}")
 
 

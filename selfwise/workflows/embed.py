@@ -70,12 +70,10 @@ def embed(
     Args:
         run: a run or its folder.
         data: images or recordings, in any form that `pretrain` takes; or texts: csv, tsv, jsonl,
-            parquet, a txt file with one text per line, a folder for each class; in Python also a
-            list.
+            parquet, a txt file of one text per line, a folder per class; in Python also a list.
         out: FILE.parquet or FILE.npz to write the vectors to, which must not exist yet; optional in
             Python.
-        layer: number of a layer to use instead of the encoder's output; negative counts from the
-            last.
+        layer: a layer to use instead of the encoder's output; negative counts from the last.
         pooling: for text: mean, mean+deviation, cls, last or layers (the means of all layers,
             concatenated), by default the encoder's own; for speech: mean (the default) or
             mean+deviation.
@@ -86,8 +84,7 @@ def embed(
         precision: float32, or bf16, which is faster on hardware that multiplies it, and differs in
             the third digit.
         device: cpu, cuda, mps (Apple, not tested) or auto.
-        devices: number of processes on this machine that share the work, unless torchrun or SLURM
-            set it.
+        devices: processes on this machine that share the work, unless torchrun or SLURM set them.
     """
     first = (env := detect_env()) is None or env.rank == 0
     if out and first:

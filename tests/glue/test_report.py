@@ -152,7 +152,7 @@ def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
     assert ["mean of the 1 task here", "", "75.7"] in averages.rows
     words = said([together])
     assert "not comparable between runs: rte." in words
-    assert words.count("qqp is left out") == 1  # both say it
+    assert words.count("qqp was left out") == 1  # both say it
     assert "first: official (9 tasks): no average without" in words
     lines = {line.get_label(): line for line in drawn[0].get_lines()}
     assert [lines[name].get_color() for name in ("first", "second")] == [

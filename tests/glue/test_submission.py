@@ -174,8 +174,8 @@ def test_wrong_files_are_named(small, tmp_path):
         with pytest.warns(UserWarning, match="Duplicate name"):
             made.writestr("RTE.tsv", source.read("RTE.tsv"))
     assert find_problems(out, SMALL) == [
-        "'SST2.tsv' is no file of a submission; did you mean 'SST-2.tsv'?",
-        "RTE.tsv is in it 2 times",
+        "'SST2.tsv' is not a file of a submission; did you mean 'SST-2.tsv'?",
+        "RTE.tsv occurs 2 times",
         "SST-2.tsv is missing",
         "WNLI.tsv is missing",
     ]

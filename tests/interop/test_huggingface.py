@@ -248,7 +248,7 @@ def test_half_precision_becomes_float32():
 
 REFUSED = {
     "position_embedding_type is 'relative_key'": {"position_embedding_type": "relative_key"},
-    "hidden_act 'silu' is not one of": {"hidden_act": "silu"},
+    "hidden_act 'silu' is not supported": {"hidden_act": "silu"},
     "model_type 'brt' cannot be imported; did you mean 'bert'": {"model_type": "brt"},
     "is_decoder is True": {"is_decoder": True},
     "tie_word_embeddings is False": {"tie_word_embeddings": False},
