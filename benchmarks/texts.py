@@ -46,7 +46,7 @@ def opened(
     `vocab`: rows of the table of tokens, where that is more than the tokenizer has tokens.
     """
     settings: dict[str, Any] = {"tokenizer": tokenizer, "max_length": length, "val_fraction": 0.0}
-    settings |= {"steps": 1, "batch": batch, **options}
+    settings |= {"steps": 1, "batch_size": batch, **options}
     settings |= {"encoder_options": encoder.get("encoder_options", {})}
     request = make_request(name, settings, data=data, encoder=encoder["encoder"])
     kind, config = request.kind, request.config

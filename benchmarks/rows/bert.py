@@ -75,13 +75,13 @@ def made(case: str, batch: int, *, data: Any = None, **dropout: float) -> Opened
     """All of the text as one document, so that no row has two; or other documents."""
     encoder = {"encoder": f"bert-{case}", "encoder_options": {"pooler": False, **dropout}}
     told: dict[str, Any] = {"tokenizer": tokenizer().name, "vocab": VOCAB, "packing": "best_fit"}
-    told |= {"data": [one_text()] if data is None else data, "mask_share": SHARE}
+    told |= {"data": [one_text()] if data is None else data, "mask_prob": SHARE}
     return opened("roberta", encoder, batch=batch, length=LENGTH, **told)
 
 
 def with_sentences(case: str, batch: int) -> Opened:
     """BERT as published, on pairs out of the documents of the text."""
-    told: dict[str, Any] = {"tokenizer": tokenizer().name, "vocab": VOCAB, "mask_share": SHARE}
+    told: dict[str, Any] = {"tokenizer": tokenizer().name, "vocab": VOCAB, "mask_prob": SHARE}
     told |= {"whole_word_mask": False}
     return opened("bert", {"encoder": f"bert-{case}"}, batch=batch, length=LENGTH, **told)
 

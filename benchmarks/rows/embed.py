@@ -45,7 +45,8 @@ Compute = Callable[[], np.ndarray]
 
 def run_folder(home: Path, few: Path, precision: str) -> Folder:
     """A run as `selfwise pretrain simclr` leaves it, but that nothing was trained."""
-    told = {"size": 224, "batch": FEW, "steps": 1, "precision": precision, "device": "cpu"}
+    told = {"image_size": 224, "batch_size": FEW, "steps": 1, "precision": precision}
+    told |= {"device": "cpu"}
     request = make_request("simclr", told, data=str(few), encoder="resnet18")
     made = prepare_run(request, str(few), quiet=True)
     home.mkdir(parents=True)

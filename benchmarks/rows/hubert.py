@@ -221,7 +221,7 @@ def prepare(case: str, setting: Setting) -> Prepared:
     clips, units = Clips(count, CLUSTERS[case]), float(count * SECONDS)
     sides: dict[str, Run] = {}
     for name, precision in {EQUAL: "float32", BEST: "bf16"}.items():
-        told: Any = {"batch": count, "precision": precision, "clip": CLIP}
+        told: Any = {"batch_size": count, "precision": precision, "grad_clip": CLIP}
         sides[name] = counting(units, Training(method_of(case), clips, setting, **told))
     for name, bf16 in {THEIRS: False, THEIR_BEST: True}.items():
         sides[name] = theirs(Peer(method_of(case), setting, bf16=bf16), clips, units)

@@ -124,7 +124,7 @@ def theirs(folder: Path, batch: int, size: int, device: str, *, last: bool = Fal
 
 def ours(folder: Path, batch: int, size: int, setting: Setting, precision: str) -> Run:
     """As `pretrain` opens and reads the folder, with as many workers as it takes."""
-    request = make_request("simclr", {"size": size}, data=str(folder), encoder="resnet18")
+    request = make_request("simclr", {"image_size": size}, data=str(folder), encoder="resnet18")
     opening = Opening(request.kind, request.encoder, open_newest)
     data = modality_of(request.kind).open_data(str(folder), request.config.reading, opening)
     method = model(size)

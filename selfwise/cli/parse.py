@@ -20,7 +20,7 @@ from selfwise.cli.flags import (
 from selfwise.cli.help import format_help
 from selfwise.commands import make_method_classes, make_option_class
 from selfwise.core.config_class import Config, make_options_class, nest_values
-from selfwise.core.plugins import allow_plugins, is_import_path
+from selfwise.core.plugins import allow_plugins, is_import_path, resolve_import_path
 from selfwise.modalities import modality_of
 from selfwise.runs.create import pretrain
 from selfwise.runs.names import find_method_class
@@ -139,10 +139,10 @@ def _read_files(files: Sequence[str], typed: str) -> tuple[str, dict[str, object
     for file in files:
         options = read_config_file(Path(file))
         named = str(options.pop("method", method))
-        if method and named != method:
+        if method and resolve_import_path(named) != resolve_import_path(method):
             told = "the command names" if typed else "an earlier --config names"
             raise ValueError(f"--config {file} is for {named}, and {told} {method}")
-        method = named
+        method = method or named
         values |= options
     if not method:
         raise ValueError(

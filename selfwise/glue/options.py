@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from selfwise.core.config_class import format_flag
 from selfwise.core.device import choose_evaluation
 from selfwise.core.errors import did_you_mean
 from selfwise.evaluation.features.text import LAYERS, check_pooling
@@ -81,7 +82,7 @@ def complete_config(run: Run, config: GlueConfig, layers: str, poolings: str) ->
     if config.mode == FROZEN:
         for name in ("recipe", "precision", "init_from"):
             if getattr(config, name):
-                raise ValueError(f"--{name} goes with --mode finetune: a probe has none")
+                raise ValueError(f"{format_flag(name)} goes with --mode finetune: a probe has none")
         return config._replace(
             settings=_parse_settings(run, layers or f"{MIDDLE},{LAST}", poolings)
         )

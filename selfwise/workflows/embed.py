@@ -83,8 +83,7 @@ def embed(
         precision: float32, or bf16, which is faster where the hardware multiplies it and differs in
             the third digit.
         device: cpu, cuda, mps (Apple, not tested) or auto.
-        devices: processes on this machine that share the work; torchrun and SLURM say themselves
-            how many there are.
+        devices: processes on this machine that share the work, unless torchrun or SLURM set them.
     """
     first = (env := detect_env()) is None or env.rank == 0
     if out and first:

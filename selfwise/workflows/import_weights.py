@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 
 from selfwise import methods
-from selfwise.core.config_class import flatten_config
+from selfwise.core.config_class import flatten_config, format_flag
 from selfwise.core.errors import did_you_mean
 from selfwise.core.extras import check_modality
 from selfwise.core.ranges import NonNegativeInt
@@ -130,7 +130,9 @@ def _choose_method(family: str, options: ImportOptions) -> type[Method]:
     for option in options.list_given():
         what, families = _TAKEN_BY[option]
         if family not in families:
-            raise ValueError(f"--{option} is for {what}, and {family} is for {kind.modality}")
+            raise ValueError(
+                f"{format_flag(option)} is for {what}, and {family} is for {kind.modality}"
+            )
     if family in import_vision.FAMILIES:
         import_vision.check_vision_method(kind, name)
     return kind

@@ -99,8 +99,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         window: of long texts: mean (over windows, by their tokens; the default), or first (cut).
         text_column: of text: the column that holds it.
         label_column: of text: the column that holds the label.
-        supervised_baseline: add the encoder trained from scratch on these labels, its rate chosen
-            on them.
+        supervised_baseline: add the encoder trained from scratch, its rate chosen on these labels.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda, mps (Apple, not tested) or auto.
         quiet: print nothing while it works.

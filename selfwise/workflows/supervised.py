@@ -83,7 +83,7 @@ def _make_classifier_builder(
 ) -> Callable[[int], Method]:
     """`supervised` with the views of the run, around a copy of an encoder."""
     classify = partial(
-        methods.find_method("supervised"), image_size=run.size, classes=len(train.classes or [])
+        methods.find_method("supervised"), size=run.size, classes=len(train.classes or [])
     )
     if augment := getattr(run.method, "augment", None):
         classify = partial(

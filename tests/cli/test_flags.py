@@ -268,7 +268,7 @@ def test_a_configuration_survives_the_way_through_the_command_line(name):
     values = table.read_values(words[3:])
     assert values.pop("out") == "b"
     again = make_request(method, values, data=values.pop("data"), encoder=values.pop("encoder"))
-    chosen = {"device", "precision", "threads", "workers"}  # by the machine
+    chosen = {"device", "precision", "cpu_threads", "num_workers"}  # by the machine
     assert {n: v for n, v in again.requested.items() if n not in chosen or n in asked} == {
         n: value for n, value in asked.items() if value != ""
     }

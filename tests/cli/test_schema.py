@@ -13,7 +13,7 @@ def test_a_method_has_its_options_with_types_ranges_and_meanings():
     schema = selfwise.make_schema("simclr")
     options = schema["properties"]
     assert options["steps"]["anyOf"][0] == {"minimum": 1, "type": "integer"}
-    assert options["steps"]["description"].startswith("Number of optimiser steps.")
+    assert options["steps"]["description"].startswith("Number of optimizer steps.")
     assert options["precision"]["enum"] == ["auto", "bf16", "fp16", "float32"]
     assert options["temperature"]["type"] == "number"
     assert options["temperature"]["default"] == 0.5
@@ -70,6 +70,6 @@ def test_a_name_with_a_slip_is_one_line(capsys):
     assert cli.main(["schema", "zzz"]) == 2
     error = capsys.readouterr().err
     assert "'zzz' is not a method or a command; methods: albert, beit, " in error
-    assert "; commands: bench, doctor, " in error
+    assert "; commands: bench, completion, doctor, " in error
     assert cli.main(["schema", "simclr", "bert"]) == 2
     assert "unexpected 'bert': an option" in capsys.readouterr().err

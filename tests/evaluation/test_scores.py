@@ -253,7 +253,7 @@ def test_probes_refuse_what_does_not_fit():
 def test_sgd_is_keyed():
     train, test = split(1.0)
     state = torch.get_rng_state()
-    few = {"batch_size": 8, "epochs": 1}
+    few = {"batch": 8, "epochs": 1}
     first = fit_sgd(train, LABELS, test, **few)
     np.testing.assert_array_equal(first, fit_sgd(train, LABELS, test, **few))
     assert not np.array_equal(first, fit_sgd(train, LABELS, test, seed=1, **few))
@@ -303,7 +303,7 @@ def images(n: int) -> ArrayImages:
 
 
 def test_extraction_refuses_what_is_not_there():
-    with pytest.raises(ValueError, match="unknown precision 'fp32'; there are: bf16, float32"):
+    with pytest.raises(ValueError, match="unknown precision 'fp32'; did you mean 'float32'"):
         extract_features(Mean(), images(3), size=8, compute=ComputeOptions(precision="fp32"))
     with pytest.raises(ValueError, match="no images to compute features of"):
         extract_features(Mean(), images(0), size=8)

@@ -101,7 +101,7 @@ def test_features_are_means_over_the_frames_of_the_whole_recording(recordings, s
     encoder = Windows().eval()
     whole = alone(encoder, recordings)
     assert [one.shape[1] for one in whole] == [count_frames(int(16_000 * s)) for s in SECONDS]
-    told = {"pooling": "mean+deviation", "batch_seconds": seconds, "budget": 2.0}
+    told = {"pooling": "mean+deviation", "seconds": seconds, "budget": 2.0}
     found = extract_layers(encoder, recordings, **told)
     assert found.dtype == np.float32
     assert found.shape == (len(SECONDS), 3, 12)

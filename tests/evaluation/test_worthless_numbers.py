@@ -16,7 +16,7 @@ from selfwise.workflows import perplexity as measuring
 
 def test_a_contrastive_loss_needs_two_examples():
     a, b = torch.randn(2, 1, 8)
-    with pytest.raises(ValueError, match="two examples or more, and got 1"):
+    with pytest.raises(ValueError, match="two examples or more, got 1"):
         losses.nt_xent(a, b)
     assert losses.nt_xent(*torch.randn(2, 2, 8)) > 0
 
@@ -47,10 +47,10 @@ def test_weights_that_are_no_numbers_are_refused_by_name(value, tmp_path):
 
 
 def test_a_loss_above_the_unigram_entropy_carries_a_sentence():
-    good = {"lm": 3.0, "unigram_entropy": 5.0, "perplexity": 20.0}
+    good = {"lm_loss": 3.0, "unigram_entropy": 5.0, "perplexity": 20.0}
     assert "Warning" not in measuring.describe_perplexity(good)
     assert "not below the unigram entropy, 5.00" in measuring.describe_perplexity(
-        {**good, "lm": 5.0}
+        {**good, "lm_loss": 5.0}
     )
     said = measuring.describe_perplexity({**good, measuring.TRAINING_TEXT: 1.0})
     assert "this is text that the run was trained on" in said

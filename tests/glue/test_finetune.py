@@ -396,7 +396,7 @@ def test_recipes_are_those_of_the_papers():
     }.items():
         albert = find_finetune_recipe("albert", find_task(name))
         (setting,) = albert.list_settings()
-        assert (albert.warmup, setting.rate, albert.steps, setting.batch_size) == numbers
+        assert (albert.warmup, setting.rate, albert.steps, setting.batch) == numbers
         assert albert.dropout is None
 
 

@@ -282,7 +282,7 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
     assert all(torch.equal(seen[3][4][name], fresh[name]) for name in fresh)
     assert scores.tasks[0]["fits"][0]["setting"] == {
         "rate": 4e-5,
-        "batch_size": 16,
+        "batch": 16,
         "epoch": 1,
         "examples": 20,
     }

@@ -84,7 +84,7 @@ def test_small_tasks_of_pairs_start_from_the_model_of_mnli(run, data, trained, t
     assert [one["task"] for one in scores.tasks] == ["cola", "stsb", "mnli", "rte"]
     asked = {one["task"]: one["asked"].get("init_from") for one in scores.tasks}
     assert asked == {"cola": None, "stsb": "mnli", "mnli": "mnli", "rte": "mnli"}
-    starts = {(o["task"], o["seed"], i % 2): o["init_from"] for i, o in enumerate(trained)}
+    starts = {(o["task"], o["seed"], i % 2): o["start"] for i, o in enumerate(trained)}
     for seed in (0, 1):
         fresh = run.build_untrained(seed).state_dict()
         own = run.encoder.state_dict()

@@ -111,7 +111,7 @@ def filled(run: Run, fill: Callable[[torch.nn.Module], None] = spread) -> Run:
     fill(run.method)
     kind = run.record.training.optimizer
     optimizer = build_optimizer(kind, run.method, lr=0.1, weight_decay=0.0)
-    state = {"meter": {}, "offset": 0, "newest": {}, "keep_best": {}}
+    state = {"meter": {}, "offset": 0, "newest": {}, "best": {}}
     checkpoint.save_checkpoint(
         run.folder / "checkpoints", run.step + 1, run.method, optimizer, state
     )

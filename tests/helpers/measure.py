@@ -30,7 +30,7 @@ def pytest_runtest_protocol(item: pytest.Item):
     try:
         return (yield)
     finally:
-        line = {"test": item.nodeid, "batch_seconds": round(sum(os.times()[:4]) - before, 3)}
+        line = {"test": item.nodeid, "seconds": round(sum(os.times()[:4]) - before, 3)}
         with FILE.open("a") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -222,7 +222,7 @@ def measuring(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     take = partial(measure_pace, patience=0.1, seed=0)
     source = Again(methods.find_method("simclr"))
     found = 0.0 if env.rank else take(lambda: cases.build("simclr"), source, options).step
-    return {"batch_seconds": torch.tensor(found)}
+    return {"seconds": torch.tensor(found)}
 
 
 class Windows(nn.Module):
@@ -252,7 +252,7 @@ def embedding(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     reader = cases.tiny_text_encoder("bert", vocab=tokenizer.vocabulary.size)
     seconds = (0.3, 1.7, 0.025, 0.9, 0.31, 1.1, 0.04)
     waves = [random.standard_normal(int(16_000 * s)).astype("f4") for s in seconds]
-    sounds, heard = open_recordings(waves), {"budget": 1.0, "batch_seconds": 0.5, **told}
+    sounds, heard = open_recordings(waves), {"budget": 1.0, "seconds": 0.5, **told}
     work = {
         "images": lambda: image_features.extract_features(
             encoder, images, size=16, batch=10, **told

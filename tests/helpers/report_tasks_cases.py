@@ -74,12 +74,12 @@ def run(name: str, folder: Path, **options: Any) -> Run:
             "val_fraction": 0.0,
         }
     elif kind.modality == "audio":
-        told.pop("batch")
+        told.pop("batch_size")
         told |= dict(zip(("encoder", "encoder_options"), SMALL[family]))
         told |= {"num_clusters": 8, "batch_seconds": 5.0, "max_clip_seconds": 2.0}
     else:
         small = SMALL.get(family, tuple(report_cases.TINY.values()))
         told |= {**dict(zip(("encoder", "encoder_options"), small)), "image_size": SIZE}
     if name == "beit":
-        told["clusters"] = 8
+        told["num_clusters"] = 8
     return pretrain(name, data=data(name), out=folder, **{**told, **options})

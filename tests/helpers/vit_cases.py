@@ -69,7 +69,7 @@ def imported(model: Any) -> BeitCheckpoint:
 
 def ours(found: BeitCheckpoint) -> beit_encoders.ViT:
     """The encoder with the checkpoint's weights, in evaluation mode."""
-    told = {"in_channels": found.channels, "image_size": found.size}
+    told = {"in_channels": found.channels, "size": found.size}
     encoder = beit_encoders.build_beit_encoder("beit-base", **told, **found.options).eval()
     encoder.load_state_dict(found.encoder)
     return encoder

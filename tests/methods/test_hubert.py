@@ -279,12 +279,12 @@ def test_the_recipe_is_the_papers():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"num_clusters": 1}, "clusters must be at least 2, got 1"),
+        ({"num_clusters": 1}, "num_clusters must be at least 2, got 1"),
         ({"mask_length": 0}, "mask_length must be at least 1, got 0"),
         ({"mask_prob": 80.0}, "mask_prob must be above 0 and at most 1, got 80"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0"),
         ({"unmasked_weight": -1.0}, "unmasked_weight must be at least 0, got -1"),
-        ({"feature_penalty": float("nan")}, "penalty must be at least 0, got nan"),
+        ({"feature_penalty": float("nan")}, "feature_penalty must be at least 0, got nan"),
         ({"proj_dim": 0}, "proj_dim must be at least 1, got 0"),
     ],
 )

@@ -231,12 +231,12 @@ def test_the_decoder_sees_the_mixture_of_code_vectors(rng):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"codebook_size": 1}, "codebook"),
+        ({"codebook_size": 1}, "codebook_size"),
         ({"code_dim": 0}, "code_dim"),
-        ({"anneal_steps": 0}, "anneal"),
+        ({"anneal_steps": 0}, "anneal_steps"),
         ({"temperature": 0.0}, "temperature"),
-        ({"kl_weight": -1.0}, "kl"),
-        ({"min_crop_scale": 2.0}, "crop"),
+        ({"kl_weight": -1.0}, "kl_weight"),
+        ({"min_crop_scale": 2.0}, "min_crop_scale"),
     ],
 )
 def test_impossible_options_are_named(options, words):

@@ -154,7 +154,7 @@ def test_import_export_import_is_bitwise_and_files_are_those_of_transformers(
 ):
     model = theirs(kind, bias, **options)
     first = imported(model)
-    told = {"image_size": first.size, "channels": first.channels}
+    told = {"size": first.size, "channels": first.channels}
     head = first.head if kind == MASKED else {"mask_embedding": first.head["mask_embedding"]}
     config, weights = to_hf(first.options, first.encoder, head, **told)
     again = from_hf(config, weights)

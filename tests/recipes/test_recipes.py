@@ -71,16 +71,16 @@ def test_spoken_digits_run_and_score(digits, tmp_path, monkeypatch, exclude):
     monkeypatch.setattr(
         module,
         "iterate_hubert",
-        partial(module.iterate_hubert, encoder_options=small, clusters=12),
+        partial(module.iterate_hubert, encoder_options=small, num_clusters=12),
     )
     told = {"data": str(digits), "out": str(tmp_path / "out"), "steps": 2, "next_num_clusters": 8}
     found = module.free_spoken_digits(**told, exclude=exclude)
     assert found["MFCC: other speakers"] > 0.4  # one in ten is chance
     assert 0 < found["PNMI 1"] <= 1
     records = [read_record(tmp_path / "out" / f"iteration-{i}") for i in (1, 2)]
-    assert [record.option("clusters") for record in records] == [12, 8]
+    assert [record.option("num_clusters") for record in records] == [12, 8]
     first = str(tmp_path / "out" / "iteration-1")
-    assert records[1].option("units") == records[1].option("start") == first
+    assert records[1].option("targets") == records[1].option("init_from") == first
     heard = [record.info for record in records]
     assert all(i.examples + i.held_out_examples == (160 if exclude else 240) for i in heard)
 
@@ -95,11 +95,11 @@ def test_beit_runs_and_scores(pictures, tmp_path, monkeypatch, units):
     found = module.beit_cifar10_cpu(targets=units, cpu_threads=1, **told)
     assert set(found) == {"BEiT", "untrained 0", "pixels"}
     assert found["pixels"] > 0.9
-    there = read_record(tmp_path / "out" / "beit").needs["units"]
-    assert there["clusters"] == 512
+    there = read_record(tmp_path / "out" / "beit").needs["targets"]
+    assert there["num_clusters"] == 512
     assert (there["of"] == "patches") == (units == "patches")
     with pytest.raises(ValueError, match="did you mean 'fsq'"):
-        recipes.run_recipe("beit_cifar10_cpu", units="fsqq", **told)
+        recipes.run_recipe("beit_cifar10_cpu", targets="fsqq", **told)
 
 
 @pytest.mark.parametrize("name", recipes.recipe_names())

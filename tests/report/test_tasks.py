@@ -280,7 +280,7 @@ def test_hidden_patches_are_gray_and_filled_with_the_guess(runs, monkeypatch, rn
 
 def test_units_without_pictures_are_colours(runs, monkeypatch, rng):
     method = runs("beit").method
-    monkeypatch.setattr(method, "_units", (Brightness(),))
+    monkeypatch.setattr(method, "_targets", (Brightness(),))
     batch = ImageBatch(torch.from_numpy(cases.pictures(2)), torch.arange(2))
     view = method.view(batch, rng())
     true = method.inspect(view).columns[2].images
@@ -316,7 +316,7 @@ def test_image_tokenizers_show_codes_and_what_they_keep(runs, rng, name):
 
 def test_a_run_without_its_units_says_so(runs, monkeypatch):
     run = runs("beit")
-    monkeypatch.setattr(run.method, "_units", (UnknownTargets(8),))
+    monkeypatch.setattr(run.method, "_targets", (UnknownTargets(8),))
     (found,) = sections(run)
     assert "imported without its image tokenizer" in found.about
     assert not found.parts

@@ -47,7 +47,9 @@ def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
 
 
 def tokenizer(kind: str, **told):
-    return train_tokenizer(kind, [TEXT] * 3, **{"vocab": None if kind == "chars" else 300, **told})
+    return train_tokenizer(
+        kind, [TEXT] * 3, **{"vocab_size": None if kind == "chars" else 300, **told}
+    )
 
 
 def plain(line) -> str:
@@ -173,12 +175,12 @@ def test_numbers_are_those_of_the_methods_loss(runs, name):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(run.method), "inspect", forward)
             list(tasks_rows.inspect_rows(run, made, seed=0))
-    term = "lm_loss" if name == "gpt" else "mlm_loss"
+    term = "lm" if name == "gpt" else "mlm"
     for one, step in zip(found, expected, strict=True):
         own = one.predictions.valid
-        assert int(own.sum()) == int(step.terms[term].count)
+        assert int(own.sum()) == int(step.terms[f"{term}_loss"].count)
         nats = float(one.predictions.nats[own].sum())
-        assert nats == pytest.approx(float(step.terms[term].sum), rel=1e-4)
+        assert nats == pytest.approx(float(step.terms[f"{term}_loss"].sum), rel=1e-4)
         hits = int(one.predictions.correct.sum())
         assert hits == int(step.metrics[f"{term}_accuracy"].sum)
     count = sum(int(one.predictions.valid.sum()) for one in found)
@@ -326,12 +328,12 @@ def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
     assert all(isinstance(part, Picture) for part in section.parts)
     batch = tasks_speech.read_batch(recordings, np.array([0]), np.array([0]), np.array([4000]))
     gone = FrameTargetOptions(targets=str(tmp_path / "gone"))
-    with pytest.raises(ValueError, match="which is not there"):
+    with pytest.raises(ValueError, match="which no longer exists"):
         targets.compute_unseen_targets(
             run.facts.targets, gone, batch, open_run=open_newest, device="cpu"
         )
     other = FrameTargetOptions(targets=str(run.folder))
-    with pytest.raises(ValueError, match="its units are of MFCC, and there is layer 1"):
+    with pytest.raises(ValueError, match="its units come from MFCC, not from layer 1"):
         targets.compute_unseen_targets(
             run.facts.targets, other, batch, open_run=open_newest, device="cpu"
         )

@@ -72,7 +72,7 @@ def test_units_are_learned_on_the_device_of_the_run(tmp_path, monkeypatch):
         pretrain(
             "hubert", data=sounds(4), out=tmp_path / "run", **TOLD | {"cpu_threads": threads + 1}
         )
-    assert (asked["device"], asked["threads"]) == ("cpu", threads + 1)
+    assert (asked["device"], asked["cpu_threads"]) == ("cpu", threads + 1)
     assert torch.get_num_threads() == threads
 
 

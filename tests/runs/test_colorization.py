@@ -127,7 +127,7 @@ def opened(pictures):
 
 def test_units_may_be_clusters_of_what_a_colorization_has_learned(run, pictures):
     options = PatchTargetOptions(targets=str(run.folder), num_clusters=4, target_layer=2)
-    told = {"image_size": 16, "patch": 4, "open_run": open_newest}
+    told = {"size": 16, "patch": 4, "open_run": open_newest}
     units = learn_targets(open_images(pictures), options, **told)
     assert units.units(torch.rand(2, 3, 16, 16)).shape == (2, 16)
 

@@ -220,29 +220,32 @@ def test_changed_code_is_named_at_resume(file, capsys):
     pretrain_from_file(capsys, "run")
     shutil.rmtree("run/checkpoints/step-00000004")
     file.write_text(SOURCE + "\n# another thought\n")
-    code, _, err = run_cli(capsys, "resume", "run", "--plugin", "mine.py", "--quiet")
+    code, _, err = run_cli(capsys, "resume", "run", "--plugin", "mine.py")
     assert code == 0
     assert f"warning: {file}:Brightness was changed since run was started" in err
 
 
-def test_a_config_file_names_no_code(file, capsys):
+@pytest.mark.parametrize("method", [[], ["mine.py:Brightness"]])
+def test_a_config_file_names_no_code(file, capsys, method):
+    """Neither its method, which it gives where none is typed, nor its encoder."""
     pretrain_from_file(capsys, "run")
-    words = ["pretrain", "simclr", "--config", "run/run.yaml", "--out", "other"]
+    words = ["pretrain", *method, "--config", "run/run.yaml", "--out", "other"]
     code, _, err = run_cli(capsys, *words)
     assert code == 2
     assert "a file does not cause an import" in err
+    assert ("mine.py:tiny" if method else "mine.py:Brightness") in err
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nothing.py:Brightness"], "nothing.py: there is no such file"),
+        (["nothing.py:Brightness"], "nothing.py: this file does not exist"),
         (["mine.py:Missing"], "mine.py has no Missing"),
         (["mine.py:tiny"], "is not a method"),
         (["broken.py:M"], "broken.py cannot be imported: NameError: name 'foo' is not defined (li"),
         (["broken:M"], "broken cannot be imported: NameError: name 'foo' is not defined (broken.p"),
-        (["mine.py:Brightness", "--plugin", "none.py"], "none.py: there is no such file"),
-        (["nowhere_at_all:Method"], "there is no module nowhere_at_all"),
+        (["mine.py:Brightness", "--plugin", "none.py"], "none.py: this file does not exist"),
+        (["nowhere_at_all:Method"], "module nowhere_at_all does not exist"),
         (["mine.py:Brightness", "--encoder", "mine.py:missing"], "mine.py has no missing"),
         (["mine.py:Brightness", "--scale", "0"], "--scale must be above 0, got 0"),
         (["mine.py:Brightness", "--scael", "1"], "unknown option --scael; did you mean '--scale'?"),
@@ -295,14 +298,14 @@ def test_a_broken_installed_package_is_one_sentence(package, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"batchsize": 4}, "unknown option batchsize; did you mean 'batch'?"),
-        ({"batch_size": 0}, "batch must be at least 1, got 0"),
+        ({"batchsize": 4}, "unknown option batchsize; did you mean 'batch_size'?"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         (
             {"encoder": "beit-tiny", "encoder_options": {"dept": 1}},
             "unknown option encoder.dept; did you mean 'encoder.depth'?",
         ),
         (
-            {"encoder": "beit-tiny", "encoder_options": {"image_size": 8}},
+            {"encoder": "beit-tiny", "encoder_options": {"size": 8}},
             "encoder.size is not an option of",
         ),
         ({"out": "."}, "out . is not empty; give a folder that does not exist yet"),

@@ -70,7 +70,7 @@ def test_another_size_is_no_model(selfwise, stopped, flat, tmp_path):
     path = stopped / "run.yaml"
     before = path.read_text()
     assert yaml.safe_load(before)["data_info"]["size"] != 64
-    edit(path, data_info={"image_size": 64})
+    edit(path, data_info={"size": 64})
     line = ["embed", stopped, "--data", flat, "--out", tmp_path / "v.npz"]
     code, lines = selfwise(*line)
     assert (code, "data_info.size is 64, and was" in lines[-1]) == (2, True)

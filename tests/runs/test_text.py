@@ -222,7 +222,7 @@ def test_bits_per_byte_count_every_target(runs, tmp_path):
 
 def test_generation_is_a_function_of_the_seed_and_goes_beyond_the_positions(runs):
     run = runs("gpt")
-    told = {"tokens": 90, "temperature": 1.0}
+    told = {"max_new_tokens": 90, "temperature": 1.0}
     one = generating.generate(run, "the old", **told, seed=1)
     assert one == generating.generate(run, "the old", **told, seed=1)
     assert one != generating.generate(run, "the old", **told, seed=2)
@@ -291,7 +291,7 @@ def test_a_probe_stands_beside_bag_of_words_and_the_untrained_encoder(runs, labe
     assert by_layer.n_test == 16
     with pytest.raises(ValueError, match="layer 2 does not exist: the encoder has layers 0 to 1"):
         selfwise.probe(run, **told, layer=2)
-    for wrong in ({"kind": "finetune"}, {"scratch": True}, {"kind": "sgd"}):
+    for wrong in ({"kind": "finetune"}, {"supervised_baseline": True}, {"kind": "sgd"}):
         with pytest.raises(ValueError, match=r"frozen|bags of words"):
             selfwise.probe(run, **told, **wrong)
 
@@ -374,11 +374,11 @@ def test_a_run_resumes_in_the_middle_of_an_epoch(runs, corpus, tmp_path):
 
 
 def test_a_step_may_be_a_number_of_tokens(corpus, runs, tmp_path):
-    told = {n: v for n, v in QUICK.items() if n != "batch"} | {"steps": 1}
+    told = {n: v for n, v in QUICK.items() if n != "batch_size"} | {"steps": 1}
     told |= {"tokenizer": str(runs("bert").folder / "tokenizer")}
     told |= {"encoder": "bert-tiny", "encoder_options": TINY}
     run = selfwise.pretrain("bert", data=corpus, out=tmp_path / "r", batch_tokens=200, **told)
-    assert run.record.option("batch") == 6  # 192 of 200 tokens, in rows of 32
+    assert run.record.option("batch_size") == 6  # 192 of 200 tokens, in rows of 32
     with pytest.raises(ValueError, match="leave out one of them"):
         selfwise.pretrain(
             "bert", data=corpus, out=tmp_path / "s", batch_tokens=200, batch_size=2, **told

@@ -72,11 +72,11 @@ def done(*arguments) -> None:
 def test_a_run_on_speech_is_complete(runs, voices):
     run = runs("hubert")
     record = read_record(run.folder)
-    found, units = record.info, record.needs["clusters"]
+    found, units = record.info, record.needs["num_clusters"]
     assert (found.examples, found.held_out_examples, found.left_out) == (11, 3, 0)
     assert units["of"] == "MFCC"
-    assert 1 < units["perplexity"] <= units["in use"] <= units["clusters"] == 6
-    assert record.option("clusters") == 6
+    assert 1 < units["perplexity"] <= units["in use"] <= units["num_clusters"] == 6
+    assert record.option("num_clusters") == 6
     lines = cases.logged(run.folder)
     assert math.isfinite(lines[-1]["masked_loss"])
     assert math.isfinite(lines[-1]["val/masked_loss"])
@@ -202,7 +202,7 @@ def test_units_are_learned_from_what_is_trained_on_alone(runs, voices, tmp_path)
 
 
 def _held_out(voices) -> list[str]:
-    return list(open_recordings(voices).split(cases.SPEECH["held_out"], seed=0)[1].ids)
+    return list(open_recordings(voices).split(cases.SPEECH["val_fraction"], seed=0)[1].ids)
 
 
 @pytest.mark.parametrize("kind", UNITS)
@@ -254,11 +254,11 @@ def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tm
     done(*words, *(["--warm"] if warm else []))
     first, second = (load(out / f"iteration-{k}") for k in (1, 2))
     assert cases.weights(first.folder) == cases.weights(runs("hubert").folder)
-    told, units = second.record.options, second.record.needs["clusters"]
+    told, units = second.record.options, second.record.needs["num_clusters"]
     assert told["targets"] == str(first.folder.resolve())
-    assert (told["steps"], told["target_layer"], told["clusters"]) == (2, 0, 5)
-    assert told["start"] == (str(first.folder.resolve()) if warm else "")
-    assert units["clusters"] == 5
+    assert (told["steps"], told["target_layer"], told["num_clusters"]) == (2, 0, 5)
+    assert told["init_from"] == (str(first.folder.resolve()) if warm else "")
+    assert units["num_clusters"] == 5
     assert units["of"] == "layer 0 of iteration-1 (step 4)"
     # each frame's unit is the nearest centre of what that layer says of it
     book, labels = second.facts.targets.codebook, second.facts.targets.trained
@@ -326,7 +326,7 @@ def test_beit_predicts_the_codes_of_a_tokenizer(runs, pictures):
     run, tokenizer = runs("beit of codes"), runs("fsq")
     about = run.record.needs["targets"]
     assert about["of"] == "fsq fsq (step 4)"
-    assert about["clusters"] == 16 == run.method.targets.size
+    assert about["num_clusters"] == 16 == run.method.targets.size
     assert 1 <= about["perplexity"] <= about["in use"] <= 16
     assert (run.folder / "targets" / "reconstructions.png").is_file()
     x = _views(pictures)
@@ -338,9 +338,9 @@ def test_beit_predicts_the_codes_of_a_tokenizer(runs, pictures):
 def test_beit_predicts_clusters_of_patches(runs):
     run = runs("beit")
     about = run.record.needs["targets"]
-    assert (about["of"], about["clusters"], about["patch"]) == ("patches", 8, 4)
+    assert (about["of"], about["num_clusters"], about["patch"]) == ("patches", 8, 4)
     assert (run.folder / "targets" / "reconstructions.png").is_file()
-    assert math.isfinite(cases.logged(run.folder)[-1]["masked_loss"])
+    assert math.isfinite(cases.logged(run.folder)[-1]["mim_loss"])
 
 
 @pytest.mark.run
@@ -350,7 +350,7 @@ def test_beit_predicts_clusters_of_a_layer_of_an_earlier_run(runs, pictures, tmp
     done("pretrain", "beit", "--data", pictures, "--out", tmp_path / "r", *cases.flags(told))
     run = load(tmp_path / "r")
     about = run.record.needs["targets"]
-    assert (about["layer"], about["clusters"]) == (1, 8)
+    assert (about["layer"], about["num_clusters"]) == (1, 8)
     x = _views(pictures)
     with torch.no_grad():
         tokens = earlier.encoder.eval().hidden(x)[1].tokens
@@ -375,9 +375,9 @@ def test_iterations_of_images(runs, pictures, tmp_path, warm):
     first = load(tmp_path / "runs" / "iteration-1")
     assert cases.weights(first.folder) == cases.weights(runs("beit").folder)
     about = run.record.needs["targets"]
-    assert (about["of"], about["clusters"]) == ("beit iteration-1 (step 4)", 5)
+    assert (about["of"], about["num_clusters"]) == ("beit iteration-1 (step 4)", 5)
     assert about["layer"] == 0
-    assert run.record.option("start") == (str(first.folder.resolve()) if warm else "")
+    assert run.record.option("init_from") == (str(first.folder.resolve()) if warm else "")
 
 
 @pytest.mark.run

@@ -39,7 +39,7 @@ BUGS = [
     Bug("everything is in lower case", train_tokenizer, changed_arguments(lower=True),
         on_trained(facts.test_characters_and_bytes_lose_nothing)),
     Bug("a token too few is learned", train_tokenizer,
-        changed_arguments(vocab=lambda asked: asked and asked - 1),
+        changed_arguments(vocab_size=lambda asked: asked and asked - 1),
         on_trained(facts.test_the_vocabulary_is_as_large_as_asked_for)),
     Bug("the last id is lost", Tokenizer.encode,
         lambda healthy: lambda self, texts, *, special=False: [

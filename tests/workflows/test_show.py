@@ -149,7 +149,7 @@ def test_what_the_machine_chose_is_in_the_command():
     words = typed(
         format_reproduce_command(cases.settings(cpu_threads=7, device="cuda"), out="b").command
     )
-    for name, value in {"cpu_threads": "7", "device": "cuda", "precision": "float32"}.items():
+    for name, value in {"cpu-threads": "7", "device": "cuda", "precision": "float32"}.items():
         assert words[words.index(f"--{name}") + 1] == value
     changes = list_changes(cases.settings(cpu_threads=7, device="cuda"))
     assert not {"cpu_threads", "device", "precision"} & {*changes}
@@ -234,7 +234,7 @@ def test_runs_of_other_methods_and_modalities(home, capsys):
     found = text.partition("found, where it differs")[2]
     assert "environment: nothing differs" in found
     assert len(row(found, "fingerprint")) == 3
-    assert row(found, "clusters.clusters") == ["6"]
+    assert row(found, "num_clusters.num_clusters") == ["6"]
 
 
 def test_a_long_value_keeps_its_ends(tmp_path):

@@ -88,7 +88,7 @@ def test_epochs_differ_in_neighbours_and_in_order(recordings):
 
 
 def test_a_batch_depends_on_nothing_but_seed_and_step(recordings):
-    told = {"batch_seconds": 20, "max_clip_seconds": 1.5, "seed": 5, "targets": Exact()}
+    told = {"seconds": 20, "longest": 1.5, "seed": 5, "units": Exact()}
     one, two = AudioSource(recordings, **told), AudioSource(recordings, **told)
     ahead = one[10 * one.steps_per_epoch]  # plans are thrown away in between
     steps = [3, 0, 2 * one.steps_per_epoch + 1]
@@ -158,8 +158,8 @@ def test_units_are_those_of_the_crop(recordings):
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        ({"batch_seconds": 3, "max_clip_seconds": 4}, "a crop of 4 s does not fit a batch of 3 s"),
-        ({"batch_seconds": 3, "max_clip_seconds": 0.02}, "a crop of 0.02 s is less than a frame"),
+        ({"seconds": 3, "longest": 4}, "a crop of 4 s does not fit a batch of 3 s"),
+        ({"seconds": 3, "longest": 0.02}, "a crop of 0.02 s is less than a frame"),
     ],
 )
 def test_wrong_lengths(recordings, told, sentence):

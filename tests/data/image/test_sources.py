@@ -381,9 +381,9 @@ def test_the_next_readable_row_goes_round_and_ends(tmp_path):
     ("options", "message"),
     [
         ({"channels": 4}, "channels must be 1 or 3, got 4"),
-        ({"max_decode_size": 0}, "decode must be at least 1"),
+        ({"decode": 0}, "decode must be at least 1"),
         ({"cache": "atuo"}, "did you mean 'auto'"),
-        ({"num_workers": -1}, "workers must be 0 or more"),
+        ({"workers": -1}, "workers must be 0 or more"),
     ],
 )
 def test_wrong_options(tmp_path, options, message):

@@ -259,7 +259,8 @@ def test_held_out_text_is_only_that_of_the_same_corpus(tmp_path):
     data.mkdir()
     for i in range(6):
         (data / f"{i}.txt").write_text("the old sea was calm. " * (20 + i))
-    told = {"steps": 1, "batch": 2, "length": 16, "threads": 1, "quiet": True, "held_out": 0.3}
+    told = {"steps": 1, "batch_size": 2, "max_length": 16, "cpu_threads": 1, "quiet": True}
+    told["val_fraction"] = 0.3
     encoder = {"encoder": "gpt-tiny", "encoder_options": {"dim": 16, "heads": 2, "depth": 1}}
     run = selfwise.pretrain(
         "gpt", data=data, out=tmp_path / "run", tokenizer="chars", **encoder, **told

@@ -91,7 +91,7 @@ def test_python_objects_and_parts_of_them():
     [
         ("a.csv", "text,label\nx,\n", {}, "line 2: the label in 'label' is empty"),
         ("a.csv", "text,labl\nx,y\n", {"label": "label"}, "no field 'label'.*mean 'labl'"),
-        ("a.csv", "text,b\nx,y\n", {"text_column": "txt"}, "no field 'txt'.*mean 'text'"),
+        ("a.csv", "text,b\nx,y\n", {"field": "txt"}, "no field 'txt'.*mean 'text'"),
         ("a.csv", "a,b\nx,y\n", {}, "which field holds the text"),
         ("a.csv", "text,b\nx,y\n", {"labelled": True}, "these texts have no labels"),
         ("a.csv", "text,label\n", {}, "there is no text in it"),

@@ -185,7 +185,7 @@ def test_of_text_and_speech(tmp_path, monkeypatch):
         "batch_seconds": 4.0,
         "max_clip_seconds": 2.0,
     }
-    told |= {name: value for name, value in QUICK.items() if name != "batch"}
+    told |= {name: value for name, value in QUICK.items() if name != "batch_size"}
     run = selfwise.pretrain("hubert", data=waves, out=tmp_path / "hubert", **told)
     expected = selfwise.embed(run, waves).vectors
     places = {"safetensors": "tensor", "hf": "wave"}
@@ -211,7 +211,7 @@ def test_what_it_says(run, told, tmp_path):
         "layers \\[1, 1, 1, 1\\], channels \\[8, 8, 16, 16\\]",
         f"torch {torch.__version__.partition('+')[0]}",
         "- the code of selfwise: Apache License 2.0",
-        "batch 8",
+        "batch_size 8",
         "the central square with all of the shorter side, resized once to 32 px",
     ):
         assert fact in told, fact
@@ -270,7 +270,7 @@ def test_where_weights_began(run, files, tmp_path):
     assert "- started from the run first\n- weights imported from published (timm)" in text
     assert "began as the weights of an earlier run, whose licence" in text
     record = read_record(second.folder)
-    write_record(second.folder, with_option(record, "start", str(tmp_path / "gone")))
+    write_record(second.folder, with_option(record, "init_from", str(tmp_path / "gone")))
     export_run(second.folder, to="timm", out=tmp_path / "fourth")
     text = (tmp_path / "fourth" / "README.md").read_text()
     assert "- started from the run gone, which is gone: its data are not known here" in text
