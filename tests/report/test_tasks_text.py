@@ -330,12 +330,12 @@ def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
     assert all(isinstance(part, Picture) for part in section.parts)
     batch = tasks_speech.read_batch(recordings, np.array([0]), np.array([0]), np.array([4000]))
     gone = FrameTargetOptions(targets=str(tmp_path / "gone"))
-    with pytest.raises(ValueError, match="which is not there"):
+    with pytest.raises(ValueError, match="which no longer exists"):
         targets.compute_unseen_targets(
             run.facts.targets, gone, batch, open_run=open_newest, device="cpu"
         )
     other = FrameTargetOptions(targets=str(run.folder))
-    with pytest.raises(ValueError, match="its units are of MFCC, and there is layer 1"):
+    with pytest.raises(ValueError, match="its units come from MFCC, not from layer 1"):
         targets.compute_unseen_targets(
             run.facts.targets, other, batch, open_run=open_newest, device="cpu"
         )

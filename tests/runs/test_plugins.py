@@ -239,13 +239,13 @@ def test_a_config_file_names_no_code(file, capsys, method):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nothing.py:Brightness"], "nothing.py: there is no such file"),
+        (["nothing.py:Brightness"], "nothing.py: this file does not exist"),
         (["mine.py:Missing"], "mine.py has no Missing"),
         (["mine.py:tiny"], "is not a method"),
         (["broken.py:M"], "broken.py cannot be imported: NameError: name 'foo' is not defined (li"),
         (["broken:M"], "broken cannot be imported: NameError: name 'foo' is not defined (broken.p"),
-        (["mine.py:Brightness", "--plugin", "none.py"], "none.py: there is no such file"),
-        (["nowhere_at_all:Method"], "there is no module nowhere_at_all"),
+        (["mine.py:Brightness", "--plugin", "none.py"], "none.py: this file does not exist"),
+        (["nowhere_at_all:Method"], "module nowhere_at_all does not exist"),
         (["mine.py:Brightness", "--encoder", "mine.py:missing"], "mine.py has no missing"),
         (["mine.py:Brightness", "--scale", "0"], "--scale must be above 0, got 0"),
         (["mine.py:Brightness", "--scael", "1"], "unknown option --scael; did you mean '--scale'?"),
