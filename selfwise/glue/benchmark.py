@@ -1,4 +1,4 @@
-"""GLUE: every task, frozen or fine-tuned, beside the untrained twin and bags of words."""
+"""GLUE: every task, frozen or fine-tuned, compared with an untrained encoder and bags of words."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,8 @@ def run_glue(
     device: str = "auto",
     quiet: bool = False,
 ) -> GlueScores:
-    """The tasks of GLUE, scored beside baselines, and answers for test; it goes on after a kill.
+    """Score the tasks of GLUE with baselines, and answer their test sets; resume after a
+    kill.
 
     Args:
         run: a run on text, or its folder.
@@ -56,7 +57,7 @@ def run_glue(
         mode: frozen: a linear probe of features that no gradient changes; layer, pooling, how a
             pair is put together, and penalty are chosen on a fifth of train, for every seed.
             finetune: all weights are trained.
-        seeds: how often held-out part, untrained twin, and with a limit training rows are drawn.
+        seeds: number of draws of held-out part, untrained encoder and, with a limit, training rows.
         limit: largest number of training rows of a task; 0 takes all.
         layers: to try: numbers, negative from the last; middle; last; all (default middle,last).
         poolings: to try, of mean, cls, last and layers (the means of every layer, side by side);
@@ -91,9 +92,9 @@ def run_glue(
 def _make_out_folder(run: Run, out: str | Path) -> Path:
     out = Path(out)
     if out.resolve() == (run.folder / GLUE).resolve():
-        raise ValueError(f"--out {out} is where the run keeps tables for its report; give another")
+        raise ValueError(f"--out {out} holds the run's tables for its report; use another folder")
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; results need a folder")
+        raise ValueError(f"--out {out} is a file; the results need a folder")
     out.mkdir(parents=True, exist_ok=True)
     return out
 
@@ -101,7 +102,7 @@ def _make_out_folder(run: Run, out: str | Path) -> Path:
 def _open_results(
     run: Run, data: str | Path, names: Sequence[str], config: GlueConfig, out: Path
 ) -> dict[str, TaskResults]:
-    """The results of each task. Reads all data, so that a mistake in them shows early."""
+    """Return the results of each task. Reads all data, so that a mistake in them shows early."""
     results = {}
     for name in (task for task in names if task != AX):
         options = select_result_options(run, config, name)
@@ -116,7 +117,7 @@ def _open_results(
 def _add_earlier_results(
     run: Run, config: GlueConfig, out: Path, current: Mapping[str, TaskResults]
 ) -> dict[str, TaskResults]:
-    """The current tasks, and those in the folder that were measured with equal options."""
+    """Return the current tasks, and those in the folder that were measured with equal options."""
     results = dict(current)
     for task in TASKS:
         path = out / f"{task.name}.json"
@@ -148,7 +149,7 @@ def _run_task(
         )
         _fit_competitors(results, splits, competitors, range(config.seeds), say)
     except ValueError as error:
-        say(f"{splits.task.name} has failed: {error}")
+        say(f"{splits.task.name} failed: {error}")
         return {splits.task.name: str(error)}
     return {}
 
@@ -182,7 +183,7 @@ def _fit_competitors(
 
 def _report_left_out(left_out: Mapping[str, str], say: Callable[[str], None]) -> None:
     for task, why in left_out.items():
-        say(f"{task} is left out: {why}")
+        say(f"skipping {task}: {why}")
 
 
 def _print_line(text: str) -> None:
