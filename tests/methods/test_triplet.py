@@ -309,9 +309,9 @@ FEW, FOUR = np.repeat([0, 1, 2], [8, 3, 8]), np.arange(40) % 4
 @pytest.mark.parametrize(
     ("labels", "batch", "k", "said"),
     [
-        (uneven(), 4, 4, r"batch of 4 .* no two identities.*--batch-size 8"),
-        (uneven(), 7, 4, r"batch of 7 .* no two identities.*--batch-size 8"),
-        (uneven(), 10, 4, r"batch of 10 is not made of 4 .*--batch-size 8 or 12"),
+        (uneven(), 4, 4, r"batch of 4 .* fewer than two identities.*--batch-size 8"),
+        (uneven(), 7, 4, r"batch of 7 .* fewer than two identities.*--batch-size 8"),
+        (uneven(), 10, 4, r"batch of 10 is not a multiple of 4 .*--batch-size 8 or 12"),
         (np.zeros(20, dtype=np.int64), 8, 4, r"all images are of one class, 'cat'"),
         (
             FEW,
