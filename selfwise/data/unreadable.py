@@ -1,4 +1,4 @@
-"""Files that cannot be read: what is said of them, and which errors are about a file."""
+"""Files that cannot be read: their messages, and the errors that are about a file."""
 
 import errno
 from os import PathLike
@@ -37,6 +37,6 @@ class ReadError(ValueError):
 
 
 def check_not_special(path: str | PathLike[str]) -> None:
-    """Raises UnreadableFile for a pipe, a socket or a device, which would be waited for."""
+    """Raise UnreadableFile for a pipe, a socket or a device, which would be waited for."""
     if kind := special_kind(path):
         raise UnreadableFile(f"{kind}, not a file")

@@ -36,7 +36,7 @@ class FinetuneResult(NamedTuple):
     # settings with their `average_metrics` there; None: it diverged
     tried: tuple[tuple[FinetuneSetting, float | None], ...]
     trained_on: int  # examples
-    epoch: int  # after which the weights were taken, from 1
+    epoch: int  # epoch of the chosen weights, from 1
     curve: tuple[dict[str, float], ...]  # after each epoch, on what chooses, else on dev
     predicted: tuple[np.ndarray, ...]  # classes, or scores from 0 to 5
     scores: tuple[dict[str, float] | None, ...]  # every metric; None for test
@@ -61,7 +61,7 @@ def finetune_on_task(
     train. Otherwise the setting, of several, and the epoch, with `early`, have the best score on
     the part that is held out, the mean of the task's metrics; of equals the first. Without `early`
     the model is then trained again, on all of train; with it the chosen one answers, which has not
-    seen the part. A setting whose loss is no number any more is out. Where too few examples would
+    seen the part. A setting whose loss is no longer a number is out. Where too few examples would
     choose (`can_choose`), the recipe's first setting learns from all of train for all epochs.
 
     Args:
@@ -111,7 +111,7 @@ def _all_diverged(train: GlueSplit, tried: SettingScores) -> DivergenceError:
     settings = "; ".join(str(setting) for setting, _ in tried)
     return DivergenceError(
         f"{train.task.name}: fine-tuning diverged at every setting tried ({settings}): the "
-        "loss or the outputs were no numbers any more; lower rates are needed"
+        "loss or the outputs became NaN or infinite; use lower learning rates"
     )
 
 
@@ -178,16 +178,16 @@ def _split_judge(
     if not share:
         if dev is None:
             raise ValueError(
-                f"{job.task.name}: dev is to choose, but no split with labels was asked for; "
-                "hold out a part of train instead"
+                f"{job.task.name}: no split with labels was requested, so dev would have to choose "
+                "the settings; hold out a part of train instead"
             )
         return dev, train, DEV
     total = len(train.rows)
     count = round(share * total)
     if not 0 < count < total:
         raise ValueError(
-            f"{job.task.name}: of {total} training examples a share of {share:g} cannot be held "
-            "out, since one part would be empty"
+            f"{job.task.name}: {total} training examples are too few to hold out a fraction of "
+            f"{share:g}, since one part would be empty"
         )
     order = shuffle_indices(total, job.seed, "glue held out", job.task.name)
     apart, rest = np.sort(order[:count]), np.sort(order[count:])
@@ -195,7 +195,7 @@ def _split_judge(
 
 
 def _count_choosers(train: GlueSplit, test: Sequence[GlueSplit], share: float) -> int:
-    """How many examples would choose setting or epoch."""
+    """Return how many examples would choose setting or epoch."""
     judges = (len(one) for one in test if _split_truth(one) is not None)
     # without a judge `_split_judge` raises
     return round(share * len(train)) if share else next(judges, MIN_CHOOSERS)
@@ -207,14 +207,16 @@ def _check_arguments(
     name = train.task.name
     if not isinstance(run.encoder, TextEncoder):
         encoder_name = getattr(run.encoder, "name", type(run.encoder).__name__)
-        raise ValueError(f"GLUE is read by a text encoder, and {encoder_name} is none")
+        raise ValueError(f"GLUE needs a text encoder, and {encoder_name} is not one")
     if _split_truth(train) is None:
         raise ValueError(f"{name}: fine-tuning needs labels, and {train.split} has none")
     if not 0 <= held_out < 1:
-        raise ValueError(f"held_out is a share of train, from 0 to below 1, not {held_out:g}")
+        raise ValueError(f"held_out is a fraction of train, from 0 to below 1, not {held_out:g}")
     for split in test:
         if split.task.labels != train.task.labels:
-            raise ValueError(f"a model of {name} cannot answer {split.task.name}: labels differ")
+            raise ValueError(
+                f"a model of {name} cannot answer {split.task.name}: the labels differ"
+            )
 
 
 def _first_labelled(splits: Sequence[TokenizedSplit]) -> TokenizedSplit | None:

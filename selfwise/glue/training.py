@@ -29,7 +29,7 @@ from selfwise.training.optimizers import build_optimizer
 
 SORTED_BATCHES = 32  # batches that are sorted by length together
 
-# steps done of one training, all its steps, and what is going on
+# finished steps of one training, all its steps, and the current work
 Progress = Callable[[int, int, str], None]
 
 
@@ -40,7 +40,7 @@ class TokenizedSplit(NamedTuple):
     truth: np.ndarray | None  # classes (n,), or scores
 
     def take(self, places: np.ndarray) -> "TokenizedSplit":
-        """Some of its examples, in the order of `places`."""
+        """Return some of its examples, in the order of `places`."""
         assert self.truth is not None
         return TokenizedSplit([self.rows[i] for i in places], self.truth[places])
 
@@ -135,7 +135,7 @@ class FinetuneJob(NamedTuple):
     ) -> Iterator[int]:
         """Train, and yield the number of every epoch that is done, from 1.
 
-        Raises FloatingPointError after an epoch in which the loss was no number.
+        Raises FloatingPointError after an epoch in which the loss was not a number.
         """
         recipe = self.recipe
         warmup = round(recipe.warmup * steps) if recipe.warmup < 1 else round(recipe.warmup)
@@ -160,7 +160,7 @@ class FinetuneJob(NamedTuple):
                 if self.progress is not None:
                     self.progress(step + 1, steps, str(setting))
             if not bool(total.isfinite()):
-                raise FloatingPointError("the loss is no number any more")
+                raise FloatingPointError("the loss is no longer a number")
             yield epoch + 1
 
     def _train_batch(
@@ -182,7 +182,7 @@ class FinetuneJob(NamedTuple):
 def batch_epoch(
     lengths: np.ndarray, batch: int, seed: int, name: str, epoch: int
 ) -> list[np.ndarray]:
-    """Places of every example once, in batches of similar length, in an order of the epoch.
+    """Return places of every example once, in batches of similar length, in an order of the epoch.
 
     Within windows of 32 batches of a random order examples are sorted, so that little is padding;
     then the batches are put in a random order. The last of the last window may be smaller.

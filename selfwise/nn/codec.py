@@ -44,7 +44,7 @@ class Decoder(nn.Module):
         width: channels at the resolution of the grid; half as many at each finer level.
         depth: residual blocks at the resolution of the grid.
 
-    Raises ValueError if `patch` is no power of two, or a width is too small.
+    Raises ValueError if `patch` is not a power of two, or a width is too small.
     """
 
     def __init__(self, dim: int, channels: int, *, patch: int, width: int, depth: int = 2):
@@ -64,9 +64,9 @@ class Decoder(nn.Module):
 
 
 def level_widths(patch: int, width: int) -> list[int]:
-    """The channels of each level, from the grid to the pixels: log2(patch) + 1 of them.
+    """Return the channels of each level, from the grid to the pixels: log2(patch) + 1 of them.
 
-    Raises ValueError if `patch` is no power of two, or `width` is below 1.
+    Raises ValueError if `patch` is not a power of two, or `width` is below 1.
     """
     if patch < 1 or patch & (patch - 1):
         raise ValueError(f"patch must be a power of two (1, 2, 4, 8, 16), got {patch}")
@@ -115,13 +115,13 @@ def build_decoder(encoder: object, dim: int, *, size: int, name: str) -> Decoder
     """
     if not isinstance(encoder, PatchCodec):
         raise ValueError(
-            f"{name} rebuilds images from patches, and needs an encoder that is made for it: "
+            f"{name} reconstructs images from patches, and needs an encoder for that: "
             "codec-tiny, codec-small or codec-base"
         )
     if encoder.grid[0] * encoder.patch != size:
         raise ValueError(
             f"{name} has images of {size} px and an encoder for {encoder.grid[0] * encoder.patch} "
-            "px; the same for both would be right"
+            "px; use one size for both"
         )
     width, depth = encoder.shape.width, encoder.shape.depth
     return Decoder(dim, encoder.channels, patch=encoder.patch, width=width, depth=depth)

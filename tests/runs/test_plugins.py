@@ -399,7 +399,7 @@ def test_a_module_that_cannot_draw_its_weights_needs_a_factory(package):
     run = selfwise.pretrain(
         "rotation", data="digits:train", out="run", encoder=Raw(), min_crop_scale=1.0, **FAST
     )
-    with pytest.raises(ValueError, match="pass a function that makes the encoder"):
+    with pytest.raises(ValueError, match="pass a function that returns the encoder"):
         run.build_untrained(0)
 
 

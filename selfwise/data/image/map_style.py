@@ -19,7 +19,7 @@ from selfwise.data.labels import encode_labels
 from selfwise.data.unreadable import ReadError
 
 PROBE_COUNT = 64  # evenly spaced items that are looked at before anything is decided
-SMALL_SIDE = 96  # px; up to here pictures are kept in memory,
+SMALL_SIDE = 96  # px; pictures up to this side stay in memory,
 MAX_MEMORY_BYTES = 2**30  # if they fit in so many bytes
 
 
@@ -75,10 +75,10 @@ def _decode_named(
 def from_items(
     items: Indexable, reading: ReadOptions, *, labelled: bool
 ) -> ArrayImages | ItemImages:
-    """Small pictures are read once and kept in memory, large ones whenever they are needed.
+    """Small pictures are read once and stay in memory, large ones are read when they are needed.
 
-    Labels of large ones are taken from the data set's `targets` or `labels`; where it has none,
-    every item is read for its label if `labelled`, else they are left out.
+    Labels of large pictures come from the data set's `targets` or `labels`. A data set without
+    them is read item by item for its labels if `labelled`, and otherwise has no labels.
 
     Raises ValueError for items of other types.
     """
@@ -122,7 +122,7 @@ def from_items(
 
 
 def decode_item(item: object, channels: int, decode: int) -> np.ndarray:
-    """The image of an item as uint8 (c h w). Raises ValueError for unknown types."""
+    """Return the image of an item as uint8 (c h w). Raises ValueError for unknown types."""
     image = _item_image(item)
     if isinstance(image, Image.Image):
         return decode_image(image, channels, decode)
@@ -142,7 +142,7 @@ def decode_item(item: object, channels: int, decode: int) -> np.ndarray:
 
 
 def _load_all(items: Indexable, channels: int, reading: ReadOptions, paired: bool) -> ArrayImages:
-    """Every item read once, in order."""
+    """Return every item read once, in order."""
     pictures, labels = [], []
     for row in range(len(items)):
         item = items[row]
@@ -199,7 +199,7 @@ def _item_image(item: object) -> object:
 
 
 def _item_label(item: object) -> object:
-    """An item's label as a plain number or text; None if it is an image alone."""
+    """Return an item's label as a plain number or text; None if it is an image alone."""
     if not (isinstance(item, tuple | list) and len(item) == 2):
         return None
     return item[1].item() if hasattr(item[1], "item") else item[1]

@@ -1,4 +1,4 @@
-"""The token cache: written once, a part at a time, so that a killed build goes on where it was."""
+"""The token cache: written once, part by part, so that a killed build can resume."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ from selfwise.data.text.encode import (
 CHARACTERS_PER_SHARD = 2**25  # characters of text after which what was written is made safe
 STALE_SECONDS = (
     7 * 24 * 3600
-)  # seconds after which a half-built cache that nobody went on with is removed
+)  # seconds after which a half-built cache that nobody resumed is removed
 FILES = ("tokens", "documents", "sizes", "sentences")
 FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 EMPTY_JOURNAL = dict.fromkeys(FILES, 0) | {"part": 0, "piece": 0, "total": 0, "from": 0}
@@ -44,7 +44,7 @@ def build_token_cache(
 
     Tokens and spans are appended to files. After each shard they are flushed to the disk, and a
     journal that says how long they are is renamed into place; what a killed build wrote after that
-    is cut off when the next one goes on.
+    is cut off when the next build continues.
 
     Raises ValueError for a full disk, and what reading the documents raises.
     """
@@ -59,8 +59,8 @@ def build_token_cache(
         if error.errno not in FULL_DISK_ERRORS:
             raise
         raise ValueError(
-            f"the disk of {home.parent} is full ({error.strerror}); make room and start again, the "
-            "token cache goes on where it was, or set SELFWISE_CACHE to another disk"
+            f"the disk of {home.parent} is full ({error.strerror}); free some space and start "
+            "again: the token cache resumes where it stopped. Or set SELFWISE_CACHE to another disk"
         ) from error
     except ValueError:  # something is wrong with the text, which will not be the same again
         shutil.rmtree(half, ignore_errors=True)
@@ -99,7 +99,7 @@ def _write_all(
 
 
 def _resume_journal(half: Path, files: Mapping[str, IO[bytes]]) -> dict[str, int]:
-    """The journal of an earlier build, with its files cut back to what was safe."""
+    """Return the journal of an earlier build, with its files cut back to what was safe."""
     path = half / "journal.json"
     journal = json.loads(path.read_text()) if path.is_file() else dict(EMPTY_JOURNAL)
     for name, file in files.items():
@@ -150,7 +150,7 @@ def _save_journal(half: Path, files: Mapping[str, IO[bytes]], journal: dict[str,
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove half-built caches that nobody went on with for a week."""
+    """Remove half-built caches that nobody resumed for a week."""
     for path in folder.glob(".*.half"):
         journal = path / "journal.json"
         touched = journal if journal.is_file() else path

@@ -29,13 +29,13 @@ ALREADY_CHOSEN = (
 def permutation_set(
     tiles: int, count: int, *, seed: int = 0, rule: str = "mean"
 ) -> Int64[np.ndarray, "{count} {tiles}"]:
-    """`count` orders of `tiles` tiles; row r, column j is the tile that lies in place j.
+    """`count` orders of `tiles` tiles; row r, column j is the tile in place j.
 
     The first is random. Then always the one that is farthest from those chosen, by Hamming
     distance: on average (`mean`: the paper's algorithm, VISSL's `max_avg`), or from the nearest
-    (`min`: VISSL's `max_min`). Distances to all candidates are kept up to date, so that 1,000 of
-    9 tiles take a fifth of a second; the published scripts compute them anew for each. Larger sets
-    are kept in the cache folder. The result is shared and must not be written to.
+    (`min`: VISSL's `max_min`). Distances to all candidates are updated, so that 1,000 of
+    9 tiles take a fifth of a second; the published scripts compute them again for each. The
+    cache folder stores larger sets. The result is shared and must not be written to.
 
     Raises ValueError unless there are so many orders.
     """
@@ -53,7 +53,7 @@ def permutation_set(
 
 
 def hamming_distances(perms: Int64[np.ndarray, "n tiles"]) -> tuple[int, float]:
-    """The smallest and the mean Hamming distance between two of the permutations."""
+    """Return the smallest and the mean Hamming distance between two of the permutations."""
     n, tiles = perms.shape
     # with a one for each place and tile, a product counts in how many places two rows agree
     ones = np.eye(tiles, dtype=np.float32)[perms].reshape(n, -1)
@@ -71,7 +71,7 @@ def _check_set(tiles: int, count: int, rule: str) -> None:
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r} of permutations{did_you_mean(rule, RULES)}")
     if not 2 <= tiles <= MAX_TILES:
-        raise ValueError(f"permutations are made of 2 to {MAX_TILES} tiles, not of {tiles}")
+        raise ValueError(f"permutations need 2 to {MAX_TILES} tiles, not {tiles}")
     if not 2 <= count <= factorial(tiles):
         raise ValueError(
             f"permutations of {tiles} tiles: 2 to {factorial(tiles):,} can be chosen, not {count:,}"
@@ -79,7 +79,8 @@ def _check_set(tiles: int, count: int, rule: str) -> None:
 
 
 def _list_orders(tiles: int) -> UInt8[np.ndarray, "{tiles} candidates"]:
-    """Every order in lexicographic order, one place a row: a comparison reads along memory."""
+    """Return every order in lexicographic order, one place a row: a comparison reads along
+    memory."""
     orders = np.zeros((1, 1), np.uint8)
     for n in range(2, tiles + 1):
         # behind each first tile: the orders of n - 1, whose numbers leave the first one out
