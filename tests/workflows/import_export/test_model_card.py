@@ -219,7 +219,7 @@ def test_what_it_says(run, told, tmp_path):
     assert os.path.expanduser("~") not in told
     (file,) = (run.folder / "scores").glob("*.json")
     score = json.loads(file.read_text())
-    assert "nearest neighbours, in percent ± deviation, 12 test examples of " in told
+    assert "nearest-neighbor probe, in percent ± deviation, 12 test examples of " in told
     for row in score["rows"]:
         assert row["competitor"] in told
         assert f"{100 * row['mean']:.1f}" in told
