@@ -297,7 +297,7 @@ def test_impossible_options_are_named(name):
         cases.build(name, mining="semihrad")
     with pytest.raises(ValueError, match="min_crop_scale must be above 0"):
         cases.build(name, min_crop_scale=0.0)
-    with pytest.raises(ValueError, match="per_identity must be at least 2"):
+    with pytest.raises(ValueError, match="images_per_identity must be at least 2"):
         cases.build("triplet_labelled", images_per_identity=1)
     with pytest.raises(ValueError, match="there are: hard, random, semihard"):
         cases.build("triplet", mining="batch_hard")
@@ -317,7 +317,7 @@ FEW, FOUR = np.repeat([0, 1, 2], [8, 3, 8]), np.arange(40) % 4
             FEW,
             8,
             4,
-            r"class 'dog' has 3 images, and per_identity is 4; use --images-per-identity 3",
+            r"class 'dog' has 3 images, and images_per_identity is 4; use --images-per-identity 3",
         ),
         (
             np.repeat([0, 1, 2], [8, 1, 3]),

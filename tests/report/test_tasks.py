@@ -342,7 +342,7 @@ def test_data_without_labels_or_with_a_single_image_are_told(runs):
     assert len(sheet(sections(runs("rotation"), cases.pictures(1)))) == 1
     few = (cases.pictures(3), np.array(["a", "b", "c"]))
     (found,) = sections(runs("triplet_labelled"), few)
-    assert "class 'a' has 1 image, and per_identity is 4" in found.about
+    assert "class 'a' has 1 image, and images_per_identity is 4" in found.about
 
 
 def test_pages_mark_answers_and_halve_dense_pictures():

@@ -127,7 +127,7 @@ def open_targets(
 ) -> ImageTargets:
     """The targets of these images: those of the run folder, or learned unless the cache has them.
 
-    Raises ValueError if `units` is neither `patches` nor a run that fits.
+    Raises ValueError if `targets` is neither `patches` nor a run that fits.
     """
     if opening.folder is not None:
         return load_targets(opening.folder / FOLDER, opening.open_run)
@@ -163,7 +163,7 @@ def learn_targets(
 ) -> ImageTargets:
     """The targets of these images, learned if they are not in the cache yet.
 
-    Raises ValueError if `units` is neither `patches` nor a run that fits.
+    Raises ValueError if `targets` is neither `patches` nor a run that fits.
     """
     units, clusters = options.targets, options.num_clusters
     run = None if units == PATCHES else _open_tokenizer_run(units, images, size, open_run)

@@ -103,8 +103,8 @@ def _check_size(
         smallest = int(size.min())
         lower = f"use --images-per-identity {smallest} or less, or " if smallest > 1 else ""
         raise ValueError(
-            f"class {class_names[worst]!r} has {smallest} image{'s' * (smallest > 1)}, "
-            f"and per_identity is {images_per_identity}{more}; {lower}leave out what has fewer"
+            f"class {class_names[worst]!r} has {smallest} image{'s' * (smallest > 1)}, and "
+            f"images_per_identity is {images_per_identity}{more}; {lower}leave out what has fewer"
         )
 
 
