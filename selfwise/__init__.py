@@ -1,4 +1,4 @@
-"""Self-supervised learning: point it at unlabelled files, get an encoder and its proof.
+"""Self-supervised learning: point it at unlabeled files, get an encoder and its proof.
 
 run = selfwise.pretrain("simclr", data="photos/", encoder="resnet18", epochs=100, out="runs/a")
 run = selfwise.load("runs/a")

@@ -21,7 +21,8 @@ PAGES = sorted(p for p in ROOT.glob("docs/**/*.md") if not {*p.parts} & SITE)
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 READ = [*TOP, *(p for p in PAGES if p.stem != "log")]
 # rooms of the package whose sentences are rewritten; in the end all of them
-ROOMS = {"cli", "commands", "methods", "runs", "training"}
+ROOMS = {"cli", "commands", "core", "distributed", "losses", "methods", "modalities", "profiling"}
+ROOMS |= {"__init__.py", "__main__.py", "recipes", "runs", "targets", "testing", "training"}
 HELP_IS_REWRITTEN = False
 LONGEST = 100
 FAULTS = {  # a planted sentence for each rule

@@ -1,4 +1,4 @@
-"""Measure how fast a method trains here, its limits, and what to change: METHOD --data PATH."""
+"""Measure the speed of training and what limits it: METHOD --data PATH."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any

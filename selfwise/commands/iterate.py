@@ -1,4 +1,4 @@
-"""Train repeatedly, each time on clusters of the previous run: METHOD --data PATH --out FOLDER."""
+"""Train in iterations on clusters of the previous run: METHOD --data PATH --out FOLDER."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,4 @@
-"""Measure all GLUE tasks against baselines, and write a submission: RUN --data PATH --out
-FOLDER."""
+"""Measure all GLUE tasks, and write a submission: RUN --data PATH --out FOLDER."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any

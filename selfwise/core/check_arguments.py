@@ -1,4 +1,4 @@
-"""Functions of Python whose arguments are checked as the options of a command line are."""
+"""Checks of the arguments of Python functions, as for options on a command line."""
 
 from collections.abc import Callable
 from copy import copy
@@ -20,11 +20,11 @@ R = TypeVar("R")
 
 
 def check_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, with its arguments checked and converted as on a command line.
+    """Return the function with its arguments checked and converted as on a command line.
 
-    What it raises for a wrong value names the parameter as Python spells it. A missing argument
-    is Python's own TypeError. Where a class or a function may be passed, as for a method and an
-    encoder, the function checks the argument itself.
+    An error for a wrong value names the parameter as Python spells it. A missing argument raises
+    Python's own TypeError. A parameter that takes a class or a function, such as a method or an
+    encoder, is checked by the function itself.
     """
     parameters = signature(function)
     skip = [
@@ -47,12 +47,12 @@ def check_arguments(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _takes_code(hint: object) -> bool:
-    """Whether a class or a function may be passed for a parameter, beside a name of one."""
+    """Return whether a parameter accepts a class or a function in addition to its name."""
     return bool({type, Callable} & {get_origin(part) for part in (hint, *get_args(hint))})
 
 
 def _without_required(kind: type[Config]) -> type[Config]:
-    """The class with None as the default of each field that must be given."""
+    """Return the class with None as the default of each required field."""
     chosen: dict[str, Any] = {}
     for name, field in kind.model_fields.items():
         optional = copy(field)

@@ -1,6 +1,6 @@
-"""Options as frozen, typed classes. Flags, files, Python and run.yaml all make the same instance.
+"""Options as frozen, typed classes. Flags, files, Python and run.yaml produce equal instances.
 
-A config is made once, at the edge, and handed on whole. Users see one flat list of options: the
+A config is created once, at the edge, and passed on whole. Users see one flat list of options: the
 sections of a class are for the code that reads them.
 """
 
@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from selfwise.core.errors import did_you_mean
 from selfwise.core.option_types import describe_bounds, get_hint, list_choices
 
-Spell = Callable[[str], str]  # how the user writes an option: --batch-size for batch
+Spell = Callable[[str], str]  # returns an option as the user writes it: --batch-size for batch_size
 Values = Mapping[str, object]
 Documented = Callable[..., object]
 
@@ -29,7 +29,7 @@ S = TypeVar("S", bound="Config")
 
 
 class Config(BaseModel):
-    """Base of all config classes: unknown names are refused, and nothing changes afterwards."""
+    """Base of all config classes: rejects unknown names, and never changes afterwards."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -42,12 +42,12 @@ class Config(BaseModel):
     prefix: ClassVar[str] = ""  # of its options as users write them: "encoder." for encoder.depth
 
     def replace(self: S, **changes: object) -> S:
-        """A copy with some values changed, which are not checked again."""
+        """Return a copy with some values changed, which are not checked again."""
         return self.model_copy(update=changes)
 
 
 def AbsolutePath(*words: str) -> AfterValidator:  # used like a class
-    """Makes the path of something that is there hold from any folder; `words` stay as they are."""
+    """Return a validator that makes an existing path absolute; `words` stay unchanged."""
 
     def resolve_path(text: str) -> str:
         if not text or text.partition(":")[0] in words:
@@ -59,11 +59,11 @@ def AbsolutePath(*words: str) -> AfterValidator:  # used like a class
 
 
 C = TypeVar("C", bound=Config)
-_OPTIONS: dict[object, type[Config]] = {}  # one class for one function: equal configs are equal
+_OPTIONS: dict[object, type[Config]] = {}  # one class per function, so that equal configs are equal
 
 
 def format_flag(option: str) -> str:
-    """An option as it is typed on a command line."""
+    """Return an option as typed on a command line."""
     return f"--{option.replace('_', '-')}"
 
 
@@ -71,13 +71,13 @@ _spell: ContextVar[Spell] = ContextVar("spell", default=format_flag)
 
 
 def spell_option(option: str) -> str:
-    """An option as the user writes it: a flag, or a keyword in a call from Python."""
+    """Return an option as the user writes it: a flag, or a keyword in a call from Python."""
     return _spell.get()(option)
 
 
 @contextmanager
 def spell_options_as(spell: Spell) -> Iterator[None]:
-    """Let errors spell options this way meanwhile."""
+    """Make errors spell options this way inside the context."""
     token = _spell.set(spell)
     try:
         yield
@@ -86,7 +86,7 @@ def spell_options_as(spell: Spell) -> Iterator[None]:
 
 
 def make_config(kind: type[C], values: Values, *, spell: Spell = spell_option) -> C:
-    """An instance of `kind` from plain values, nested as the class is.
+    """Return an instance of `kind` from plain values, nested as the class is.
 
     Raises ValueError with one sentence: which option, what is wrong, what would be right.
     """
@@ -103,9 +103,9 @@ def make_options_class(
     prefix: str = "",
     positional: bool = False,
 ) -> type[Config]:
-    """The keyword-only parameters of a function or class, with their docstrings, as a config class.
+    """Return a config class of the keyword-only parameters of a function or class, with their docs.
 
-    A function that takes `**options` makes a class that takes options of any name. `positional`:
+    A function that takes `**options` gives a class that takes options of any name. `positional`:
     parameters that may be given by name are options too.
     """
     key = (function, frozenset(skip), prefix, positional)
@@ -127,7 +127,7 @@ def make_options_class(
 
 
 def make_overrides_class(shape: type, *, prefix: str = "") -> type[Config]:
-    """A class with the fields of the dataclass `shape`; None stands for the preset's value."""
+    """Return a class with the fields of the dataclass `shape`; None means the preset's value."""
     key = (shape, prefix)
     if key not in _OPTIONS:
         about = _read_descriptions(shape)
@@ -142,23 +142,23 @@ def make_overrides_class(shape: type, *, prefix: str = "") -> type[Config]:
 
 
 class _Open(Config):
-    """Takes options of any name, for somebody else's model to check."""
+    """Takes options of any name, which another model checks."""
 
     model_config = ConfigDict(extra="allow")
 
 
 def is_open(kind: type[Config]) -> bool:
-    """Whether a class takes options of any name."""
+    """Return whether a class takes options of any name."""
     return kind.model_config.get("extra") == "allow"
 
 
 def drop_none(config: Config) -> dict[str, object]:
-    """The values of a config that are not None, by name."""
+    """Return the values of a config that are not None, by name."""
     return {name: value for name, value in config if value is not None}
 
 
 def list_sections(kind: type[Config]) -> dict[str, type[Config]]:
-    """The fields of a config class that are config classes themselves."""
+    """Return the fields of a config class that are config classes themselves."""
     return {
         name: field.annotation
         for name, field in kind.model_fields.items()
@@ -167,7 +167,7 @@ def list_sections(kind: type[Config]) -> dict[str, type[Config]]:
 
 
 def list_option_paths(kind: type[Config]) -> dict[str, tuple[str, ...]]:
-    """Each option as users write it, and the path of fields that leads to it."""
+    """Return each option as users write it, and the path of fields that leads to it."""
     inner = list_sections(kind)
     paths: dict[str, tuple[str, ...]]
     paths = {kind.prefix + name: (name,) for name in kind.model_fields if name not in inner}
@@ -180,17 +180,17 @@ def list_option_paths(kind: type[Config]) -> dict[str, tuple[str, ...]]:
 
 
 def option_fields(kind: type[Config]) -> dict[str, FieldInfo]:
-    """Each option as users write it, and its field."""
+    """Return each option as users write it, and its field."""
     return {name: find_field(kind, path) for name, path in list_option_paths(kind).items()}
 
 
 def open_prefixes(kind: type[Config]) -> set[str]:
-    """The prefixes of options that may have any name, such as "encoder."."""
+    """Return the prefixes of options that may have any name, such as "encoder."."""
     return {section.prefix for section in list_sections(kind).values() if is_open(section)}
 
 
 def find_field(kind: type[Config], path: tuple[str, ...]) -> FieldInfo:
-    """The field that a path of `list_option_paths` leads to."""
+    """Return the field at a path of `list_option_paths`."""
     for name in path[:-1]:
         kind = list_sections(kind)[name]
     return kind.model_fields[path[-1]]
@@ -199,7 +199,7 @@ def find_field(kind: type[Config], path: tuple[str, ...]) -> FieldInfo:
 def nest_values(
     kind: type[Config], values: Values, *, spell: Spell = spell_option
 ) -> dict[str, object]:
-    """Names and values as the class nests them, from a flat list or one that is nested already.
+    """Return names and values nested as in the class, from a flat or a nested list.
 
     Raises ValueError with the nearest option for a name that no section has.
     """
@@ -222,12 +222,12 @@ def nest_values(
 def describe_unknown_option(
     name: str, options: Collection[str], spell: Spell = spell_option
 ) -> str:
-    """The sentence for an option that there is not, with the nearest one."""
+    """Return the error for an unknown option, with the nearest option."""
     return f"unknown option {spell(name)}{did_you_mean(spell(name), map(spell, options))}"
 
 
 def _open_path(kind: type[Config], option: str) -> tuple[str, ...]:
-    """Where an option goes that no class lists: into the open section with its prefix."""
+    """Return the path of an option that no class lists: the open section with its prefix."""
     for name, section in list_sections(kind).items():
         if section.prefix and option.startswith(section.prefix) and is_open(section):
             return (name, option.removeprefix(section.prefix))
@@ -235,7 +235,7 @@ def _open_path(kind: type[Config], option: str) -> tuple[str, ...]:
 
 
 def flatten_config(config: Config) -> dict[str, object]:
-    """Each option as users write it, and its value; the inverse of `nest_values`."""
+    """Return each option as users write it, and its value; the inverse of `nest_values`."""
     flat: dict[str, object] = {}
     for name, value in config:
         if isinstance(value, Config):
@@ -246,7 +246,7 @@ def flatten_config(config: Config) -> dict[str, object]:
 
 
 def select_values(config: Config, nested: Values) -> dict[str, object]:
-    """The values of a config for the options that `nested` names, as users write them."""
+    """Return the values of a config for the options in `nested`, as users write them."""
     flat: dict[str, object] = {}
     for name, value in config:
         inner = nested.get(name)
@@ -258,7 +258,7 @@ def select_values(config: Config, nested: Values) -> dict[str, object]:
 
 
 def merge_values(below: Values, above: Values) -> dict[str, object]:
-    """Both mappings as one, section by section; where both have a value, that of `above`."""
+    """Merge both mappings section by section; if both have a value, `above` wins."""
     merged: dict[str, object] = dict(below)
     for name, value in above.items():
         old = merged.get(name)
@@ -269,7 +269,7 @@ def merge_values(below: Values, above: Values) -> dict[str, object]:
 
 
 def _find_annotation(parameter: Parameter) -> object:
-    """The type of a parameter; any value will do where none is written."""
+    """Return the type of a parameter; without one, any value is accepted."""
     return Any if parameter.annotation is Parameter.empty else parameter.annotation
 
 
@@ -279,13 +279,13 @@ def _make_field(default: object, description: str | None) -> object:
 
 
 def _read_descriptions(function: Documented) -> dict[str, str]:
-    """What the docstring says of each parameter."""
+    """Return the docstring's description of each parameter."""
     text = parse(function.__doc__ or "")
     return {p.arg_name: " ".join((p.description or "").split()) for p in text.params}
 
 
 def _explain(error: ValidationError, kind: type[Config], spell: Spell) -> str:
-    """What is wrong with the first value that is wrong, as one sentence."""
+    """Describe the first wrong value in one sentence."""
     first = error.errors()[0]
     paths = list_option_paths(kind)
     names = {path: option for option, path in paths.items()}
@@ -319,7 +319,7 @@ def _full_name(kind: type[Config], place: tuple[str, ...]) -> str:
 
 
 def join_choices(choices: Collection[object]) -> str:
-    """`a, b or c`."""
+    """Format choices as `a, b or c`."""
     words = [str(choice) for choice in choices]
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 

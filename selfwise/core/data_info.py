@@ -1,4 +1,4 @@
-"""What was found about the data of a run: facts that run.yaml records, never options."""
+"""Facts about the data of a run, which run.yaml records; never options."""
 
 from selfwise.core.config_class import Config
 
@@ -9,7 +9,7 @@ class DataInfo(Config):
     examples: int = 0
     """Examples in a pass over the data; 0 for imported weights."""
     fingerprint: str = ""
-    """Depends on every example; empty for imported weights."""
+    """A digest of every example; empty for imported weights."""
 
 
 class ImageInfo(DataInfo):
@@ -22,14 +22,15 @@ class ImageInfo(DataInfo):
     classes: int = 0
     """Number of classes; 0 without labels."""
     broken: int = 0
-    """Files that cannot be read and are left out."""
+    """Unreadable files that are left out."""
 
 
 class TextInfo(DataInfo):
     """Facts about documents, as their tokenizer reads them."""
 
     vocab: int
-    """Rows of the token table. Published tables may have more than their tokenizer has tokens."""
+    """Rows of the token table. Published tables may have more rows than their tokenizer has
+    tokens."""
     length: int
     """Tokens in a row."""
     documents: int = 0
@@ -37,14 +38,14 @@ class TextInfo(DataInfo):
     held_out_tokens: int = 0
     bytes_per_token: float = 0.0
     unigram_entropy: float = 0.0
-    """Of the held-out tokens, in nats: the loss of guessing by frequency."""
+    """Entropy of the held-out tokens in nats: the loss of predicting by frequency."""
 
 
 class AudioInfo(DataInfo):
     """Facts about recordings."""
 
     hours: float = 0.0
-    """Of the recordings that are trained on."""
+    """Hours of the training recordings."""
     held_out_examples: int = 0
     left_out: int = 0
-    """Files that cannot be read or are too short."""
+    """Files that are unreadable or too short."""

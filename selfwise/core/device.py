@@ -1,4 +1,4 @@
-"""Where a model runs and in what precision: devices and precisions by name."""
+"""Devices and precisions of a model, by name."""
 
 from functools import cache
 from typing import Literal, Protocol, runtime_checkable
@@ -14,12 +14,12 @@ HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 DTYPES = {"float32": torch.float32, **HALF_DTYPES}
 WITHOUT_FLOAT64 = {"mps"}  # types of devices
 EvaluationPrecision = Literal["float32", "bf16"]
-EVALUATION_PRECISIONS = ("float32", "bf16")  # fp16 helps only where there are gradients
+EVALUATION_PRECISIONS = ("float32", "bf16")  # fp16 helps only with gradients
 
 
 @runtime_checkable
 class TrainedOn(Protocol):
-    """The device and the precision that a run was trained with, as its options name them."""
+    """The device and the precision of a run's training, as its options name them."""
 
     @property
     def device(self) -> str: ...
@@ -29,14 +29,14 @@ class TrainedOn(Protocol):
 
 
 def device_type(device: str) -> str:
-    """The kind of a device without its number: cuda for cuda:1."""
+    """Return the kind of a device without its number: cuda for cuda:1."""
     return device.partition(":")[0]
 
 
 def resolve_device(name: str) -> str:
-    """`auto` becomes cuda where there is one, else cpu.
+    """Return the device; `auto` becomes cuda if available, otherwise cpu.
 
-    `mps` (Apple) is used only if the user names it, and with a warning, since it is not tested.
+    `mps` (Apple) needs to be named by the user and prints a warning, since it is not tested.
 
     Raises ValueError for a device that torch does not see here.
     """
@@ -46,7 +46,7 @@ def resolve_device(name: str) -> str:
     if torch.cuda.is_available():
         available += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if name not in available:
-        raise ValueError(f"--device {name} is not there; this machine has: {', '.join(available)}")
+        raise ValueError(f"--device {name} is not available; available: {', '.join(available)}")
     if name == "mps":
         _warn_untested()
     return name
@@ -60,18 +60,18 @@ def _warn_untested() -> None:
 
 
 def to_float64(x: Tensor) -> Tensor:
-    """x in float64: on its device, or on the CPU if its device has no float64 (mps)."""
+    """Return x in float64: on its device, or on the CPU if its device has no float64 (mps)."""
     return (x.cpu() if x.device.type in WITHOUT_FLOAT64 else x).double()
 
 
 def float64_device(device: torch.device | str) -> torch.device:
-    """The device, or the CPU if the device has no float64 (mps)."""
+    """Return the device, or the CPU if the device has no float64 (mps)."""
     device = torch.device(device)
     return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
 
 
 def wait_for_device(device: str) -> None:
-    """Wait until the device has finished what it was given; a CPU always has."""
+    """Wait until the device has finished its work; a CPU always has."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
     elif device == "mps":
@@ -79,9 +79,10 @@ def wait_for_device(device: str) -> None:
 
 
 def resolve_precision(name: PrecisionName, device: str) -> PrecisionName:
-    """`auto` becomes bf16 where the hardware multiplies it, else float32; on mps float32.
+    """Return the precision; `auto` becomes bf16 if the hardware supports it, otherwise float32.
 
-    Raises ValueError for fp16 without a CUDA GPU: its loss scale is only tested there.
+    On mps, `auto` is float32. Raises ValueError for fp16 without a CUDA GPU: its loss scale is only
+    tested there.
     """
     if name == "fp16" and not device.startswith("cuda"):
         raise ValueError(
@@ -97,7 +98,7 @@ def resolve_precision(name: PrecisionName, device: str) -> PrecisionName:
 
 
 def match_precision(training: TrainedOn, device: str) -> PrecisionName:
-    """The precision of training if `device` is of the same kind, else the best one there."""
+    """Return the precision of training if `device` is of that kind, otherwise the best there."""
     if device_type(device) == device_type(training.device):
         return training.precision
     return resolve_precision("auto", device)
@@ -106,9 +107,9 @@ def match_precision(training: TrainedOn, device: str) -> PrecisionName:
 def choose_evaluation(
     training: TrainedOn, device: str, precision: str = ""
 ) -> tuple[str, PrecisionName]:
-    """The device, and the precision in which a trained run is evaluated there.
+    """Return the device and the precision in which a trained run is evaluated there.
 
-    Without a `precision` it is float32 where the run was trained in float32, else bf16.
+    Without a `precision` it is float32 if the run was trained in float32, otherwise bf16.
 
     Raises ValueError for a precision that is neither float32 nor bf16.
     """
@@ -120,18 +121,18 @@ def choose_evaluation(
 
 
 def check_evaluation_precision(precision: str) -> None:
-    """Raises ValueError for a precision in which nothing is evaluated."""
+    """Raise ValueError for a precision that evaluation does not support."""
     if precision not in EVALUATION_PRECISIONS:
         near = did_you_mean(precision, EVALUATION_PRECISIONS)
         raise ValueError(f"unknown precision {precision!r}{near}")
 
 
 def autocast(device: torch.device | str, precision: str) -> torch.autocast:
-    """The context in which torch computes in bf16 or fp16; for float32 it changes nothing."""
+    """Return the context in which torch computes in bf16 or fp16; float32 changes nothing."""
     half = HALF_DTYPES.get(precision)
     return torch.autocast(torch.device(device).type, half, enabled=half is not None)
 
 
 def _cpu_multiplies_bf16() -> bool:
-    """Without the instructions bf16 is emulated, and slower than float32."""
+    """Return whether the CPU has bf16 instructions; emulated bf16 is slower than float32."""
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

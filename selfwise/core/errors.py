@@ -10,7 +10,7 @@ from selfwise.core.foreign_names import find_equivalent
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Build the end of an error message: the nearest name, or all names if they are few.
 
-    A name that another tool has for one of them is nearer than any spelling.
+    Another tool's word for one of the names counts as nearer than any spelling.
     """
     candidates = sorted(names)
     if (equivalent := find_equivalent(name, candidates)) is not None:

@@ -1,7 +1,8 @@
-"""Optional packages: which extra of `pip install` brings them, and what needs them.
+"""Optional packages: the extra of `pip install` that installs each, and the features that need it.
 
-A plain install has what images and reports need. Every other package is imported when it is first
-used, and its absence is one sentence that names the extra.
+A plain install covers images and reports. Every other package is imported at its first use; if it
+is
+missing, the error is one sentence that names the extra.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ class Extra:
     modules: tuple[str, ...]
     """The modules that its packages bring and that selfwise imports."""
     used_for: str
-    """What needs it: the subject of the error, in the singular."""
+    """The feature that needs it: the subject of the error, in the singular."""
 
 
 EXTRAS = {
@@ -32,7 +33,7 @@ EXTRAS = {
     "trackio": Extra(("trackio",), "--logger trackio"),
     "completion": Extra(("shtab",), "shell completion"),
 }
-MODALITY_EXTRAS = {"text": "text", "audio": "speech"}  # images need none
+MODALITY_EXTRAS = {"text": "text", "audio": "speech"}  # images need no extra
 
 
 def check_extra(extra: str, used_for: str = "") -> None:
@@ -45,7 +46,7 @@ def check_extra(extra: str, used_for: str = "") -> None:
 
 
 def check_modality(modality: str) -> None:
-    """Check that the packages are installed that text or audio needs.
+    """Check that the packages for text or audio are installed.
 
     Raises ValueError with the command that installs them.
     """
@@ -54,15 +55,16 @@ def check_modality(modality: str) -> None:
 
 
 def missing_modules(extra: str) -> list[str]:
-    """The modules of an extra that are not installed."""
+    """Return the modules of an extra that are not installed."""
     return [module for module in EXTRAS[extra].modules if not _is_installed(module)]
 
 
 def import_extra(module: str, used_for: str = "") -> ModuleType:
-    """Import a module that an extra brings.
+    """Import a module of an extra.
 
     Raises ValueError if it is not installed, with the command that installs it, or if it is
-    installed and its import fails.
+    installed
+    but its import fails.
     """
     extra = find_extra(module)
     if not _is_installed(module):
@@ -77,7 +79,7 @@ def import_extra(module: str, used_for: str = "") -> ModuleType:
 
 
 def find_extra(module: str) -> str:
-    """The extra that brings a module, or the package that the module is in."""
+    """Return the extra that installs a module or the module's package."""
     top = module.partition(".")[0]
     for name, extra in EXTRAS.items():
         if any(top == own.partition(".")[0] for own in extra.modules):
@@ -86,13 +88,14 @@ def find_extra(module: str) -> str:
 
 
 class LazyModule(ModuleType):
-    """Stands for a module of an extra, which is imported when one of its names is first used.
+    """A placeholder for a module of an extra, which is imported when one of its names is first
+    used.
 
-    Raises ValueError then if the extra is not installed.
+    That first use raises ValueError if the extra is not installed.
     """
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):  # Python and its tools look for these in every module
+        if name.startswith("__"):  # Python and its tools look up these names in every module
             raise AttributeError(f"{self.__name__} has no {name} before its first use")
         value = getattr(import_extra(self.__name__), name)
         setattr(self, name, value)

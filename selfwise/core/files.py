@@ -1,4 +1,4 @@
-"""Files that are whole or not there, the lock, the cache folder, and digests of contents."""
+"""Atomic files, a lock, the cache folder, and digests of contents."""
 
 import os
 import shutil
@@ -13,12 +13,12 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock
 
-UNFINISHED = ".writing"  # how the names of temporary files and folders end
-STALE_SECONDS = 24 * 3600  # after which an unfinished file belongs to a process that was killed
+UNFINISHED = ".writing"  # the ending of temporary files' and folders' names
+STALE_SECONDS = 24 * 3600  # older unfinished files belong to a killed process
 
 
 def cache_dir(name: str) -> Path:
-    """The folder of one kind of cache below `$SELFWISE_CACHE`, or below the user's cache folder.
+    """Return the folder of one kind of cache in `$SELFWISE_CACHE`, or in the user's cache folder.
 
     It may be deleted at any time when no run is reading it.
     """
@@ -28,11 +28,12 @@ def cache_dir(name: str) -> Path:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path to write a file or a folder to, which then is renamed to `path`.
+    """Yield a temporary path to write a file or a folder to, then rename it to `path`.
 
-    The contents are flushed to the disk before the rename, so that `path` is whole or as it was
-    before, also after a crash. An error removes the temporary file. A file replaces what is at
-    `path`; a folder replaces an empty folder, and raises OSError for any other.
+    The contents are flushed to the disk before the rename, so that even after a crash `path` is
+    either
+    whole or unchanged. An error removes the temporary file. A file replaces what is at `path`; a
+    folder replaces an empty folder, and raises OSError for any other.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent, escape(path.name), age=STALE_SECONDS)
@@ -63,7 +64,7 @@ def publish(source: Path, path: Path) -> None:
 def flush_to_disk(path: Path) -> None:
     """Wait until the contents of a file, or the names in a folder, are on the disk.
 
-    Windows opens no folders, and flushes only files that are open for writing.
+    Windows cannot open folders, and flushes only files that are open for writing.
     """
     if os.name == "nt" and path.is_dir():
         return
@@ -75,9 +76,9 @@ def flush_to_disk(path: Path) -> None:
 
 
 def remove_unfinished(folder: Path, pattern: str = "*", *, age: float = 0) -> None:
-    """Remove what killed processes left of `atomic_write`, if it is `age` seconds old.
+    """Remove temporary files that killed processes left behind, if they are `age` seconds old.
 
-    `pattern` matches the names that the files would have got.
+    `pattern` matches the final names of the files.
     """
     for path in folder.glob(f".{pattern}.*{UNFINISHED}"):
         with suppress(OSError):  # another process was faster
@@ -94,11 +95,11 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def hold_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file `path`, which stays. The system releases it if the process dies.
+    """Hold the lock file `path`, which stays. The system releases the lock if the process dies.
 
     Child processes do not inherit the lock.
 
-    Raises TimeoutError if another process holds it and `wait` is False.
+    Raises TimeoutError if another process holds the lock and `wait` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path, blocking=wait):
@@ -106,7 +107,7 @@ def hold_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def digest(*parts: str | bytes | np.ndarray) -> str:
-    """32 hex digits that depend on every part, its length, and their order."""
+    """Return 32 hex digits that depend on every part, its length, and the order."""
     hashed = blake2b(digest_size=16)
     for part in parts:
         whole = part.encode() if isinstance(part, str) else part
@@ -117,6 +118,6 @@ def digest(*parts: str | bytes | np.ndarray) -> str:
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> bytes:
-    """The hash of all bytes of a file."""
+    """Return the hash of all bytes of a file."""
     with path.open("rb") as stream:
         return file_digest(stream, algorithm).digest()

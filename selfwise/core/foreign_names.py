@@ -1,12 +1,12 @@
-"""Names that other tools, and earlier versions of selfwise, have for options, values and commands.
+"""Other tools' and earlier versions' names for options, values and commands.
 
 Only error messages read them: a name from lightly-train, timm, transformers or Lightning is not
-accepted, but it leads to the name that is.
+accepted, but the error suggests our name for it.
 """
 
 from collections.abc import Iterable
 
-# each of our names, and what it is called elsewhere; `-` and `_` are the same letter here
+# each of our names, and its other names; `-` and `_` are equal here
 ELSEWHERE = {
     # data and run
     "data": "data_dir dataset dataset_name train_file train_data input inputs",
@@ -106,7 +106,7 @@ ELSEWHERE = {
 
 
 def find_equivalent(name: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that another tool calls `name`; None if there is none."""
+    """Return the one of `names` that another tool calls `name`; None without one."""
     own = {_normalize(one): one for one in names}
     wanted = _normalize(name)
     for ours, elsewhere in ELSEWHERE.items():

@@ -15,7 +15,7 @@ def write_html_table(
     caption: str = "",
     notes: Sequence[str] = (),
 ) -> str:
-    """HTML of a table whose rows begin with a heading, with `notes` as paragraphs below it.
+    """Return HTML of a table whose rows begin with a heading, with `notes` as paragraphs below it.
 
     All texts are escaped.
     """
@@ -31,7 +31,7 @@ def write_html_table(
 
 
 def convert_rich_table(table: "Table", notes: Sequence[str] = ()) -> str:
-    """HTML of a table for the terminal, with `notes` in the place of its caption."""
+    """Return HTML of a terminal table, with `notes` in place of its caption."""
     rows = zip(*([str(cell) for cell in column.cells] for column in table.columns))
     head = [str(column.header) for column in table.columns]
     return write_html_table(rows, head=head, caption=str(table.title or ""), notes=notes)

@@ -12,7 +12,7 @@ Schema = dict[str, object]
 
 
 class _AnyUnknown(GenerateJsonSchema):
-    """A type that JSON does not have, such as a class, is described as any value."""
+    """Describes a type that JSON does not have, such as a class, as any value."""
 
     def handle_invalid_for_json_schema(
         self, schema: core_schema.CoreSchema, error_info: str
@@ -21,11 +21,11 @@ class _AnyUnknown(GenerateJsonSchema):
 
 
 def describe_options(kinds: Sequence[type[Config]], *, title: str, is_part: bool = False) -> Schema:
-    """The JSON schema of a flat list of options, as a file given as --config has them.
+    """Return the JSON schema of a flat list of options, as in a --config file.
 
     Args:
         kinds: the config classes that have the options; the first class with a name decides.
-        title: of the schema.
+        title: title of the schema.
         is_part: no option is required, since the command line may have the others.
     """
     properties: Schema = {}
@@ -45,7 +45,7 @@ def describe_options(kinds: Sequence[type[Config]], *, title: str, is_part: bool
 
 
 def _list_properties(kind: type[Config]) -> Schema:
-    """The schema of each option, in the order of the class, with those of its sections."""
+    """Return the schema of each option, in the order of the class, including its sections."""
     own = kind.model_json_schema(schema_generator=_AnyUnknown).get("properties", {})
     properties: Schema = {}
     for section in list_sections(kind).values():

@@ -1,4 +1,4 @@
-"""Folders that are made once, by one process, and copied into run folders."""
+"""Folders that one process creates once, and that are copied into run folders."""
 
 import shutil
 from collections.abc import Callable
@@ -11,9 +11,9 @@ SCRATCH = "fit"  # holds the state of an unfinished fit
 
 
 def make_once(home: Path, make: Callable[[], None]) -> None:
-    """Call `make` unless `home` is finished. Another process that wants the same folder waits.
+    """Call `make` unless `home` is finished. Another process that needs the folder waits.
 
-    What a killed process left there stays, and `make` may resume from it.
+    Files of a killed process stay there, and `make` may resume from them.
     """
     with hold_lock(home / ".lock"):
         if not (home / DONE).is_file():
@@ -21,7 +21,7 @@ def make_once(home: Path, make: Callable[[], None]) -> None:
 
 
 def mark_finished(home: Path, about: str) -> None:
-    """Write the file that says that `home` is whole, and remove the scratch folder."""
+    """Write the file that marks `home` as complete, and remove the scratch folder."""
     write_file(home / DONE, about)
     shutil.rmtree(home / SCRATCH, ignore_errors=True)
 

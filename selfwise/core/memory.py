@@ -1,4 +1,4 @@
-"""Memory that a step frees is kept for the next one."""
+"""Keep the memory that a step frees for the next step."""
 
 import ctypes
 import os
@@ -9,10 +9,10 @@ from threading import Lock
 
 # malloc.h of the GNU C library
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-KEEP_ALL = {TRIM_THRESHOLD: -1, MMAP_MAX: 0}  # give nothing back, map nothing apart
-# afterwards: the two limits that move, as high as the library ever moves them; the third as it was
+KEEP_ALL = {TRIM_THRESHOLD: -1, MMAP_MAX: 0}  # return nothing, map nothing separately
+# afterwards: two limits at the highest value that the library ever chooses; the third as before
 USUAL_LIMITS = {TRIM_THRESHOLD: 2**26, MMAP_THRESHOLD: 2**25, MMAP_MAX: 2**16}
-# how a user says how memory is kept
+# environment variables by which a user configures memory
 USER_SETTINGS = (
     "GLIBC_TUNABLES",
     "MALLOC_TRIM_THRESHOLD_",
@@ -20,19 +20,21 @@ USER_SETTINGS = (
     "MALLOC_MMAP_MAX_",
 )
 
-_inside = [0]  # how often it was entered and not left: the C library is the whole process's
+_inside = [0]  # nesting depth: the C library belongs to the whole process
 _entering = Lock()
 
 
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """Inside, memory of tensors on the CPU that is freed stays with the process.
+    """Keep freed memory of CPU tensors in the process while inside the context.
 
-    By itself the GNU C library gives large blocks back to the system as soon as they are free, and
-    the next step asks for as many again, page by page, each filled with zeros: a sixth of a SimCLR
-    step (docs/log.md). Afterwards all that is free goes back. Loader processes that are started
-    inside keep theirs, too. With another C library, or where the environment says how this one
-    keeps memory, nothing changes.
+    By default the GNU C library returns large blocks to the system as soon as they are freed, and
+    the
+    next step requests them again, page by page, each filled with zeros: a sixth of a SimCLR step
+    (docs/log.md). Afterwards all free memory is returned. Loader processes started inside keep
+    theirs,
+    too. With another C library, or if the environment configures this one's memory, nothing
+    changes.
     """
     with _entering:
         _inside[0] += 1
@@ -60,10 +62,10 @@ def _trim_heap() -> None:
 
 @cache
 def _find_function(name: str) -> Callable[..., int] | None:
-    """A function of the C library, where it has one of this name, as GNU's, and is ours to tell."""
+    """Return a function of the C library, if it is GNU's and the user has not configured it."""
     if any(name in os.environ for name in USER_SETTINGS):
         return None
     try:
         return getattr(ctypes.CDLL(None), name, None)
-    except (OSError, TypeError):  # not where programs are linked in another way
+    except (OSError, TypeError):  # platforms that link programs differently
         return None

@@ -1,4 +1,4 @@
-"""What a type says of values: their range, and the words that may stand there."""
+"""What a type implies for values: their range, and the allowed words."""
 
 from collections.abc import Iterator
 from typing import Literal, get_args, get_origin
@@ -6,7 +6,7 @@ from typing import Literal, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
-ENCODER_PREFIX = "encoder."  # of the options of encoders, in front of their names
+ENCODER_PREFIX = "encoder."  # before the names of encoder options
 
 _BOUNDS: dict[type, tuple[str, str]] = {
     Ge: ("ge", "at least"),
@@ -17,7 +17,7 @@ _BOUNDS: dict[type, tuple[str, str]] = {
 
 
 def find_bounds(hint: object) -> dict[str, float]:
-    """The range of a type: {"ge": 0, "lt": 1} for numbers from 0 to below 1."""
+    """Return the range of a type: {"ge": 0, "lt": 1} for numbers from 0 to below 1."""
     return {
         name: getattr(part, name)
         for part in _parts(hint)
@@ -27,19 +27,19 @@ def find_bounds(hint: object) -> dict[str, float]:
 
 
 def describe_bounds(hint: object) -> str:
-    """The range of a type in words: `at least 0 and below 1`."""
+    """Return the range of a type in words: `at least 0 and below 1`."""
     bounds = find_bounds(hint)
     words = [f"{word} {bounds[name]:g}" for name, word in _BOUNDS.values() if name in bounds]
     return " and ".join(words)
 
 
 def list_choices(hint: object) -> list[object]:
-    """The words of a Literal inside a type; empty where any value will do."""
+    """Return the words of a Literal inside a type; empty if any value is allowed."""
     return [word for part in _parts(hint) if get_origin(part) is Literal for word in get_args(part)]
 
 
 def get_hint(field: FieldInfo) -> object:
-    """The type of a field with its range."""
+    """Return the type of a field with its range."""
     return (field.annotation, *field.metadata)
 
 

@@ -1,4 +1,4 @@
-"""Work on many files in several processes."""
+"""Processing many files in several processes."""
 
 import multiprocessing
 import os
@@ -14,9 +14,9 @@ import numpy as np
 Result = TypeVar("Result")
 Progress = Callable[[int, int], None]
 CHUNK = 512
-WORTH_A_POOL = 4 * CHUNK  # below this, starting processes takes longer than the work
+WORTH_A_POOL = 4 * CHUNK  # with fewer, starting processes takes longer than the work
 
-_job: Callable[[np.ndarray], object] | None = None  # in a worker: what it was started for
+_job: Callable[[np.ndarray], object] | None = None  # in a worker: its job
 
 
 def map_in_chunks(
@@ -27,12 +27,13 @@ def map_in_chunks(
     progress: Progress | None = None,
     chunk: int | None = None,
 ) -> Iterator[Result]:
-    """`job(part)` for parts of `rows`, in order; `progress(done, total)` after each.
-    A part has `chunk` rows, by default as many as suit small images.
+    """Yield `job(part)` for parts of `rows`, in order; call `progress(done, total)` after each.
+    A part has `chunk` rows, by default a number that suits small images.
 
-    Processes, because Pillow holds the interpreter lock for most of the time that a small image
+    Uses processes, because Pillow holds the interpreter lock for most of the time that a small
+    image
     takes: two threads are slower than one. On Linux they are forked, like those of torch's
-    DataLoader: nothing is imported again, and a script needs no `__main__` guard.
+    DataLoader: they import nothing again, and a script needs no `__main__` guard.
     """
     parts = [rows[at : at + (chunk or CHUNK)] for at in range(0, len(rows), chunk or CHUNK)]
     workers = count_cpus() if workers is None else workers
@@ -57,18 +58,18 @@ def map_in_chunks(
 
 @contextmanager
 def explain_worker_death() -> Iterator[None]:
-    """Raises ChildProcessError, an OSError, with one sentence for a process that was killed."""
+    """Raise ChildProcessError, an OSError, with one sentence if a process was killed."""
     try:
         yield
     except BrokenProcessPool as error:
         raise ChildProcessError(
-            "a process that was reading the data was killed, perhaps because the memory of the "
-            "machine ran out: give the command again, or with fewer processes (--num-workers 0)"
+            "a process that was reading the data was killed, perhaps because the machine ran out "
+            "of memory: run the command again, or with fewer processes (--num-workers 0)"
         ) from error
 
 
 def count_cpus() -> int:
-    """How many processors this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -80,7 +81,7 @@ def _start_worker(job: Callable[[np.ndarray], object]) -> None:
 
 
 def _run_job(part: np.ndarray) -> object:
-    assert _job is not None, "the pool has started this process"
+    assert _job is not None, "the pool started this process"
     return _job(part)
 
 

@@ -1,7 +1,8 @@
 """Code from outside the package, named MODULE:NAME or FILE.py:NAME.
 
-Importing runs the code, so only what a user has typed is imported. A place that stands in a file
-is not typed: whoever reads it asks for it again (`--plugin`).
+Importing runs the code, so only names that a user typed are imported. A name in a file was not
+typed:
+its reader requests permission again (`--plugin`).
 """
 
 import importlib.util
@@ -17,20 +18,20 @@ from types import ModuleType
 
 from selfwise.core.files import digest
 
-ALLOWED = "SELFWISE_PLUGINS"  # the environment variable that processes inherit
-FROM_PYTHON = "<from Python>"  # stands in run.yaml for what lives in memory alone
+ALLOWED = "SELFWISE_PLUGINS"  # the environment variable that child processes inherit
+FROM_PYTHON = "<from Python>"  # in run.yaml, for objects that exist only in memory
 
 
 def is_import_path(text: str) -> bool:
-    """Whether a name is MODULE:NAME or FILE.py:NAME."""
+    """Return whether a name is MODULE:NAME or FILE.py:NAME."""
     module, colon, name = text.rpartition(":")
     return bool(colon and module and name.isidentifier())
 
 
 def load_object(place: str) -> object:
-    """What MODULE:NAME or FILE.py:NAME names; the module is imported.
+    """Import the module of MODULE:NAME or FILE.py:NAME and return the object.
 
-    Raises ValueError if there is no such file, module or name, or if importing it fails.
+    Raises ValueError if the file, module or name does not exist, or if importing it fails.
     """
     module_name, _, name = place.rpartition(":")
     module = load_module(module_name)
@@ -40,22 +41,22 @@ def load_object(place: str) -> object:
 
 
 def load_module(name: str) -> ModuleType:
-    """A module by its dotted name or by its file. Raises ValueError if it cannot be imported."""
+    """Import a module by its dotted name or by its file. Raises ValueError if that fails."""
     if _is_file(name):
         _check_file(name)
     else:
         _check_installed(name)
     try:
         return _load_file(Path(name)) if _is_file(name) else import_module(name)
-    except Exception as error:  # somebody else's code may raise anything
+    except Exception as error:  # external code may raise anything
         raise ValueError(f"{name} cannot be imported: {_describe(error, name)}") from error
 
 
 def load_entry_point(point: EntryPoint) -> object:
-    """Import what an installed package offers. Raises ValueError if importing it fails."""
+    """Import an entry point of an installed package. Raises ValueError if importing it fails."""
     try:
         return point.load()
-    except Exception as error:  # somebody else's code may raise anything
+    except Exception as error:  # external code may raise anything
         raise ValueError(
             f"{point.value}, the entry point {point.name} of {point.group}, cannot be imported: "
             f"{_describe(error)}"
@@ -63,7 +64,7 @@ def load_entry_point(point: EntryPoint) -> object:
 
 
 def _describe(error: Exception, file: str = "") -> str:
-    """What an import has raised, and the line: of `file`, or else the innermost line of all."""
+    """Return the import's error and its line: the line in `file`, otherwise the innermost line."""
     if isinstance(error, SyntaxError):  # its message has the line
         return f"{type(error).__name__}: {error}"
     lines = [line for line in extract_tb(error.__traceback__) if not _is_import_machinery(line)]
@@ -75,24 +76,24 @@ def _describe(error: Exception, file: str = "") -> str:
 
 
 def _is_import_machinery(line: FrameSummary) -> bool:
-    """Whether a line of a traceback is of this file or of Python's own import."""
+    """Return whether a line of a traceback is in this file or in Python's own import."""
     return line.filename == __file__ or "importlib" in line.filename
 
 
 def _check_file(name: str) -> None:
     if not Path(name).is_file():
-        raise ValueError(f"{name}: there is no such file")
+        raise ValueError(f"{name}: this file does not exist")
 
 
 def _check_installed(name: str) -> None:
     if importlib.util.find_spec(name.partition(".")[0]) is None:
         raise ValueError(
-            f"there is no module {name}: install it, or name a file, as in {name}.py:NAME"
+            f"module {name} does not exist: install it, or name a file, as in {name}.py:NAME"
         )
 
 
 def _load_file(file: Path) -> ModuleType:
-    """The module of a file, loaded once; other processes can load it by the same path."""
+    """Return the module of a file, loaded once; other processes can load it by the same path."""
     file = file.resolve()
     name = f"selfwise_plugin_{file.stem}_{digest(str(file))[:8]}"
     if name not in sys.modules:
@@ -110,7 +111,7 @@ def _load_file(file: Path) -> ModuleType:
 
 
 def name_import_path(thing: type | object) -> str:
-    """The place of a class or function for run.yaml; FROM_PYTHON if no import finds it."""
+    """Return the import path of a class or function; FROM_PYTHON if no import finds it."""
     module = inspect.getmodule(thing)
     name = getattr(thing, "__qualname__", "")
     if module is None or module.__name__ == "__main__" or getattr(module, name, None) is not thing:
@@ -121,20 +122,20 @@ def name_import_path(thing: type | object) -> str:
 
 
 def resolve_import_path(place: str) -> str:
-    """The place with the absolute path of its file, as it holds from any folder."""
+    """Return the import path with its file's absolute path, which works from any folder."""
     module, _, name = place.rpartition(":")
     return f"{Path(module).resolve()}:{name}" if module.endswith(".py") else place
 
 
 def module_part(place: str) -> str:
-    """MODULE or FILE.py of a place."""
+    """Return MODULE or FILE.py of an import path."""
     return place.rpartition(":")[0]
 
 
 def digest_code(thing: object) -> str:
-    """A digest of the file that a class or function can be imported from, or else of its source.
+    """Return a digest of the file that defines a class or function, otherwise of its source.
 
-    Empty where Python does not know the source.
+    Empty if Python has no source.
     """
     try:
         if name_import_path(thing) == FROM_PYTHON:
@@ -146,7 +147,7 @@ def digest_code(thing: object) -> str:
 
 
 def allow_plugins(plugins: Iterable[str]) -> None:
-    """Let run folders name these modules and files, in this process and in those that it starts.
+    """Allow run folders to name these modules and files, in this process and its child processes.
 
     Raises ValueError for a file that does not exist.
     """
@@ -161,20 +162,20 @@ def allow_plugins(plugins: Iterable[str]) -> None:
 
 
 def list_allowed_plugins() -> list[str]:
-    """The modules and files that run folders may name."""
+    """Return the modules and files that run folders may name."""
     return [plugin for plugin in os.environ.get(ALLOWED, "").split(os.pathsep) if plugin]
 
 
 def load_allowed_object(place: str, *, folder: Path) -> object:
-    """What a place in the run.yaml of `folder` names.
+    """Import the object that the run.yaml of `folder` names.
 
     Raises ValueError if the user has not allowed its module to be imported.
     """
     module = module_part(place)
     if module not in list_allowed_plugins():
         raise ValueError(
-            f"{folder} was made with {place}, which is not part of selfwise: --plugin {module} "
-            f'allows it to be imported (in Python plugins=["{module}"])'
+            f"{folder} needs {place}, which is not part of selfwise: --plugin {module} "
+            f'allows its import (in Python plugins=["{module}"])'
         )
     return load_object(place)
 

@@ -1,4 +1,4 @@
-"""What a run asks of its process: a number of threads, and an orderly end."""
+"""Settings of a run's process: its number of threads, and an orderly end."""
 
 import os
 import signal
@@ -11,17 +11,18 @@ import torch
 
 from selfwise.core.progress import print_progress
 
-PLENTY_PER_WORKER = 2**29  # bytes of shared memory, beyond which no batch is looked at
-BATCHES_AHEAD = 3  # batches of a loader process: two read ahead, one handed over
-# what a socket's path may have on Linux, less what multiprocessing adds to the temporary folder
+PLENTY_PER_WORKER = 2**29  # bytes of shared memory above which no batch is measured
+BATCHES_AHEAD = 3  # batches of a loader process: two read ahead, one in transfer
+# longest socket path on Linux, minus the part that multiprocessing adds to the temporary folder
 MAX_PATH_BYTES = 107 - len("/pymp-12345678/listener-12345678")
 
 
 def check_temporary_folder(workers: int) -> None:
-    """Whether loader processes, of which there are `workers`, can hand over what they have read.
+    """Check that `workers` loader processes can transfer their batches.
 
-    Where they cannot open a socket, batches are lost and would be waited for without an end. Raises
-    ValueError if the path of the temporary folder is too long for one.
+    If they cannot open a socket, batches are lost and the run would wait forever. Raises ValueError
+    if
+    the path of the temporary folder is too long for a socket.
     """
     folder = tempfile.gettempdir()
     if workers and torch.multiprocessing.get_sharing_strategy() == "file_descriptor":
@@ -29,17 +30,18 @@ def check_temporary_folder(workers: int) -> None:
             return
         raise ValueError(
             f"the temporary folder {folder} has a path of {length} bytes, and loader processes "
-            f"need one of at most {MAX_PATH_BYTES}: set TMPDIR to a shorter one, or read with "
+            f"need a path of at most {MAX_PATH_BYTES}: set TMPDIR to a shorter path, or use "
             "--num-workers 0"
         )
 
 
 def limit_workers(workers: int, sample: Callable[[], object]) -> int:
-    """As many of the loader processes as shared memory has room for, with a sentence if fewer.
+    """Return the number of loader processes that fit into shared memory, and report a reduction.
 
-    They hand batches over in /dev/shm, where each reads two ahead; where it is full, as Docker's 64
-    MB soon are, they are killed or wait for ever. How many read changes no result. `sample` gives
-    one batch, which is read only where there is little room.
+    Loader processes transfer batches in /dev/shm, where each reads two ahead. If it is full, as
+    Docker's
+    64 MB soon are, they are killed or wait forever. Their number does not change results. `sample`
+    returns one batch, and is only called if there is little room.
     """
     free = measure_free_shared_memory()
     if not workers or free is None or free > workers * PLENTY_PER_WORKER:
@@ -49,14 +51,14 @@ def limit_workers(workers: int, sample: Callable[[], object]) -> int:
     if fits < workers:
         print_progress(
             f"/dev/shm has {free / 2**20:.0f} MiB free and a loader process needs "
-            f"{batch_bytes / 2**20:.0f}: reading with {fits} of them instead of {workers} "
+            f"{batch_bytes / 2**20:.0f}: using {fits} loader processes instead of {workers} "
             "(in Docker, --shm-size 2g gives more)"
         )
     return fits
 
 
 def measure_free_shared_memory() -> int | None:
-    """Bytes free in /dev/shm; None where there is no such place."""
+    """Return the free bytes in /dev/shm; None where it does not exist."""
     if not hasattr(os, "statvfs"):  # Windows
         return None
     try:
@@ -67,7 +69,7 @@ def measure_free_shared_memory() -> int | None:
 
 
 def count_bytes(batch: object) -> int:
-    """Of all tensors of a batch."""
+    """Count the bytes of all tensors of a batch."""
     if isinstance(batch, torch.Tensor):
         return batch.nbytes
     parts = batch if isinstance(batch, tuple | list) else ()
@@ -75,15 +77,15 @@ def count_bytes(batch: object) -> int:
 
 
 def is_loader_death(error: BaseException) -> bool:
-    """Whether torch raised this because a loader process was killed, whatever ran just then."""
+    """Return whether torch raised this because a loader process was killed."""
     return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
 
 
 @contextmanager
 def explain_loader_death() -> Iterator[None]:
-    """Raises ChildProcessError, an OSError, with one sentence for a loader process that was killed.
+    """Raise ChildProcessError, an OSError, with one sentence if a loader process was killed.
 
-    torch notices it by a signal, anywhere in the first process.
+    torch notices the death by a signal, anywhere in the first process.
     """
     try:
         yield
@@ -91,14 +93,14 @@ def explain_loader_death() -> Iterator[None]:
         if not is_loader_death(error):
             raise
         raise ChildProcessError(
-            "a loader process was killed, perhaps because the memory of the machine ran out: "
-            "resume the run, or take fewer --num-workers or a smaller --batch-size"
+            "a loader process was killed, perhaps because the machine ran out of memory: "
+            "resume the run, or use fewer --num-workers or a smaller --batch-size"
         ) from error
 
 
 @contextmanager
 def limit_threads(number: int) -> Iterator[None]:
-    """Run with this many CPU threads: another number adds in another order."""
+    """Run with this many CPU threads: another number would change the order of sums."""
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
     try:
@@ -118,7 +120,7 @@ def catch_stop_signals() -> Iterator[Callable[[], bool]]:
 
     try:
         before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are somebody else's
+    except ValueError:  # not the main thread, which alone can handle signals
         yield lambda: False
         return
     try:

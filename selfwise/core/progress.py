@@ -1,4 +1,4 @@
-"""Lines on stderr about work that takes a while."""
+"""Lines on stderr about long work."""
 
 import sys
 from collections.abc import Callable
@@ -11,18 +11,18 @@ def print_progress(text: str, *, prefix: str = "", quiet: bool = False) -> None:
 
 
 def format_count(number: int, noun: str) -> str:
-    """A number with its noun: 1 core, 2 cores."""
+    """Format a number with its noun: 1 core, 2 cores."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def report_tenths(
     format_line: Callable[[int, int], str], *, min_total: int
 ) -> Callable[[int, int], None]:
-    """A function of (done, total) that prints a line at every tenth of a long piece of work.
+    """Return a function of (done, total) that prints a line at every tenth of a long task.
 
     Args:
-        format_line: makes the line from (done, total).
-        min_total: a piece of work that is not longer than this is not reported.
+        format_line: formats the line from (done, total).
+        min_total: shorter tasks are not reported.
     """
     reported = 0
 

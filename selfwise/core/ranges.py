@@ -1,7 +1,7 @@
-"""Types of options with a range, and the check of arguments against the ranges of their types.
+"""Types of options with a range, and a check of arguments against these ranges.
 
-Config classes check such types by themselves; `check_ranges` does it for a function or a
-constructor that somebody calls in Python.
+Config classes check such types themselves; `check_ranges` does it for a function or a constructor
+that is called from Python.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 def check_ranges(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, which first raises ValueError for an argument outside the range of its type."""
+    """Return the function; it first raises ValueError for an argument outside its type's range."""
     call_signature = signature(function)
     hints = {name: one.annotation for name, one in call_signature.parameters.items()}
     ranges = {name: bounds for name, hint in hints.items() if (bounds := find_bounds(hint))}
@@ -48,5 +48,5 @@ def check_ranges(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def is_within(value: float, bounds: dict[str, float]) -> bool:
-    """Whether a finite number is within the bounds, such as {"ge": 0}; NaN never is."""
+    """Return whether a finite number is within the bounds, such as {"ge": 0}; NaN never is."""
     return isfinite(value) and all(_COMPARISONS[n](value, limit) for n, limit in bounds.items())

@@ -1,4 +1,4 @@
-"""The four nouns that every module speaks: Batch -> View -> Features -> Step.
+"""The four types that all modules exchange: Batch -> View -> Features -> Step.
 
 A view is a NamedTuple that each method defines for itself; the other three are here.
 """
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 
 class ImageBatch(NamedTuple):
-    """Images as they are stored. Values 0..255 as uint8 or 0..1 as float; one or three channels.
+    """Images as stored. Values 0..255 as uint8 or 0..1 as float; one or three channels.
 
-    Images of different sizes lie in the top left corner of a common canvas; `extent` says where
-    each ends. `None`: every image fills the canvas.
+    Images of different sizes are in the top left corner of a common canvas; `extent` gives the size
+    of
+    each. `None`: every image fills the canvas.
     """
 
     x: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
@@ -25,28 +26,28 @@ class ImageBatch(NamedTuple):
 
 
 class TextBatch(NamedTuple):
-    """Rows of n token ids. What is None is the plain case: all real, one document, no segments."""
+    """Rows of n token ids. None means the plain case: all real, one document, no segments."""
 
     ids: Int64[Tensor, "b n"]
     index: Int64[Tensor, "b"]  # type: ignore[assignment] # which example of the epoch each row is
     valid: Bool[Tensor, "b n"] | None = None  # True where a token is real; padding is at the end
     segment: Int64[Tensor, "b n"] | None = None  # 0 or 1: sentence A or B
-    # where the documents of each row begin, ascending, filled up with n; attention stays inside
+    # where the documents of each row begin, ascending, padded with n; attention stays inside
     starts: Int64[Tensor, "b s"] | None = None
-    pair: Int64[Tensor, "b"] | None = None  # label of the pair of sentences, where there are pairs
-    epoch: Int64[Tensor, "b"] | None = None  # with `index`: which visit of which example this is
+    pair: Int64[Tensor, "b"] | None = None  # label of the pair of sentences, if rows are pairs
+    epoch: Int64[Tensor, "b"] | None = None  # with `index`: the visit of the example
 
 
-RATE, WINDOW, HOP = 16_000, 400, 320  # of speech: samples a second, in a frame, between frames
+RATE, WINDOW, HOP = 16_000, 400, 320  # of speech: samples per second, in a frame, between frames
 
 
 def count_frames(samples: int) -> int:
-    """Frames of 25 ms, 50 a second, in that many samples at 16 kHz: 190,800 samples have 596."""
+    """Count the frames of 25 ms, 50 per second, in samples at 16 kHz: 190,800 samples have 596."""
     return max(0, (samples - WINDOW) // HOP + 1)
 
 
 class AudioBatch(NamedTuple):
-    """Clips of sound: mono, 16 kHz, values about -1..1. Shorter ones end in zeros.
+    """Audio clips: mono, 16 kHz, values about -1..1. Shorter clips end in zeros.
 
     Frame t of a clip covers its samples 320 t to 320 t + 400.
     """
@@ -59,7 +60,7 @@ class AudioBatch(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """A batch with class labels: for `supervised`, labelled `triplet` and probes, nothing else."""
+    """A batch with class labels, only for `supervised`, `triplet_labelled` and probes."""
 
     batch: ImageBatch
     label: Int64[Tensor, "b"]
@@ -69,15 +70,15 @@ Batch = ImageBatch | TextBatch | AudioBatch | Labelled
 
 
 class Vocabulary(NamedTuple):
-    """What a method and an encoder must know of a tokenizer. Roles that it has not are None."""
+    """Facts about a tokenizer for a method and an encoder. Missing roles are None."""
 
     size: int
     starts: Bool[Tensor, "v"]  # True where a token begins a word (all of them, for characters)
-    special: tuple[int, ...]  # ids that stand for no text, ascending; `unknown` is one of them
+    special: tuple[int, ...]  # ids that represent no text, ascending, including `unknown`
     pad: int | None = None
     unknown: int | None = None
     first: int | None = None  # [CLS], <s>: begins a sequence
-    last: int | None = None  # [SEP], </s>, <|endoftext|>: ends one
+    last: int | None = None  # [SEP], </s>, <|endoftext|>: ends a sequence
     mask: int | None = None
 
 
@@ -86,13 +87,13 @@ class EpochPlan(NamedTuple):
 
     pieces: Int64[np.ndarray, "p 2"]  # (start, stop) of each span
     rows: Int64[np.ndarray, "r1"]  # row i has the pieces rows[i] to rows[i + 1]
-    pair: Int64[np.ndarray, "r"] | None = None  # label of each row, where rows are pairs
-    # whether each piece begins, and whether it ends, its document; where special tokens say so
+    pair: Int64[np.ndarray, "r"] | None = None  # label of each row, if rows are pairs
+    # whether each piece begins its document, and ends it; for samplers with special tokens
     ends: Bool[np.ndarray, "p 2"] | None = None
 
     @property
     def size(self) -> int:
-        """Number of rows."""
+        """The number of rows."""
         return len(self.rows) - 1
 
 
@@ -101,7 +102,7 @@ class EmptyPlan(ValueError):
 
 
 class RowSampler(NamedTuple):
-    """How a method on text makes rows of documents.
+    """How a method on text builds rows from documents.
 
     `plan(documents, sentences, length=n, vocabulary=v, random=r) -> EpochPlan` runs once an epoch.
     `documents` (d, 2) and `sentences` (s, 2) are int64 spans of the stream, ascending; every
@@ -117,21 +118,21 @@ class RowSampler(NamedTuple):
     needs_sentences: bool = False
 
 
-# How images are drawn by their labels: `(labels, batch=b, names=classes)`, called once, returns a
-# function of a source, `(n, batch, step, seed)` -> int64 rows. Raises ValueError if none can be.
+# Draws images by their labels: `(labels, batch=b, names=classes)`, called once, returns a function
+# of a source, `(n, batch, step, seed)` -> int64 rows. Raises ValueError if no batch can be drawn.
 LabelSampler = Callable[..., Callable[[int, int, int, int], np.ndarray]]
 
 
 class Features(NamedTuple):
-    """What an encoder returns, in every mode."""
+    """The output of an encoder, in every mode."""
 
     pooled: Float[Tensor, "b d"]
-    tokens: Float[Tensor, "b n d"] | None = None  # where there are positions, in raster order
-    grid: tuple[int, ...] | None = None  # how the n positions are laid out, for example (7, 7)
+    tokens: Float[Tensor, "b n d"] | None = None  # if it has positions, in raster order
+    grid: tuple[int, ...] | None = None  # layout of the n positions, for example (7, 7)
 
 
 class Term(NamedTuple):
-    """A mean that is not divided yet, so that micro-batches and processes can be added first."""
+    """A mean before its division, so that micro-batches and processes can be added first."""
 
     sum: Float[Tensor, ""]
     count: Float[Tensor, ""]  # type: ignore[assignment]
@@ -142,7 +143,7 @@ class Term(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one forward pass found: terms of the loss, and metrics that nothing is trained on."""
+    """Results of one forward pass: terms of the loss, and metrics that are not trained on."""
 
     terms: dict[str, Term]
     metrics: dict[str, Term]
@@ -165,7 +166,7 @@ class Encoder(Protocol[Input_contra]):
     def __call__(self, x: Input_contra, /) -> Features: ...
 
     def hidden(self, x: Input_contra, /) -> list[Features]:
-        """The features of every layer (stage, block), first to last, for probes."""
+        """Return the features of every layer (stage, block), first to last, for probes."""
         ...
 
 
@@ -182,7 +183,7 @@ Tree = TypeVar("Tree")
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
-    """Apply `function` to every tensor of nested tuples, lists and dicts; the rest stays."""
+    """Apply `function` to every tensor of nested tuples, lists and dicts; keep the rest."""
     return cast(Tree, _map_tensors(function, tree))
 
 
@@ -199,7 +200,7 @@ def _map_tensors(function: Callable[[Tensor], Tensor], tree: object) -> object:
 
 
 def cast_floats(tree: Tree, dtype: torch.dtype) -> Tree:
-    """Convert every float tensor of a tree, as `map_tensors` finds them; others stay unchanged."""
+    """Convert every float tensor of a tree to `dtype`; other values stay unchanged."""
 
     def cast(tensor: Tensor) -> Tensor:
         return tensor.to(dtype) if tensor.is_floating_point() else tensor
@@ -220,36 +221,36 @@ class HeadShape(Protocol):
 
 @runtime_checkable
 class TextEncoder(Encoder[TextBatch], Protocol):
-    """Maps a TextBatch to features: `tokens` (b n d), and `pooled` over the real ones."""
+    """Maps a TextBatch to features: `tokens` (b n d), and `pooled` over the real tokens."""
 
     vocab: int  # size of the vocabulary
     length: int  # longest row
-    causal: bool  # True: a position sees only those before it
-    segments: int  # kinds of segments that it tells apart; 0: none
+    causal: bool  # True: a position sees only earlier positions
+    segments: int  # number of segment kinds; 0: none
     token: nn.Embedding  # (vocab, e), to which heads tie their output
-    pooler: nn.Linear | None  # (d, d); tanh and [CLS] belong to it
+    pooler: nn.Linear | None  # (d, d); followed by tanh, for [CLS]
 
     @property
     def shape(self) -> HeadShape: ...
 
     def forward_at(self, batch: TextBatch, where: Tensor) -> Tensor:
-        """The last layer at the positions `where` (b k) alone: (b k d)."""
+        """Return the last layer at only the positions `where` (b k): (b k d)."""
         ...
 
 
 class Frames(NamedTuple):
-    """What comes out of the stem of a speech encoder."""
+    """The output of a speech encoder's stem."""
 
-    tokens: Float[Tensor, "b t d"]  # as the trunk takes them
+    tokens: Float[Tensor, "b t d"]  # input of the trunk
     valid: Bool[Tensor, "b t"]  # True where a frame is real
     power: Term  # mean square of the stem's output over real frames and channels
 
 
 @runtime_checkable
 class SpeechEncoder(Encoder[AudioBatch], Protocol):
-    """Maps an AudioBatch to features: `tokens` (b t d), and `pooled` over the real ones.
+    """Maps an AudioBatch to features: `tokens` (b t d), and `pooled` over the real frames.
 
-    It can be masked between `embed` and `trunk`. Nothing real depends on the padding.
+    It can be masked between `embed` and `trunk`. Real frames do not depend on the padding.
     """
 
     def embed(self, batch: AudioBatch) -> Frames: ...
@@ -257,7 +258,7 @@ class SpeechEncoder(Encoder[AudioBatch], Protocol):
     def trunk(self, tokens: Tensor, valid: Tensor) -> Features: ...
 
     def forward_at(self, tokens: Tensor, valid: Tensor, where: Tensor) -> Tensor:
-        """The last layer at the positions `where` (b k) alone: (b k d)."""
+        """Return the last layer at only the positions `where` (b k): (b k d)."""
         ...
 
 
@@ -271,7 +272,7 @@ class PatchEncoder(TokenEncoder, Protocol):
     grid: tuple[int, int]  # patches down and across
 
     def forward_at(self, tokens: Tensor, where: Tensor) -> Tensor:
-        """The last layer at the patches `where` (b k) alone: (b k d)."""
+        """Return the last layer at only the patches `where` (b k): (b k d)."""
         ...
 
 
@@ -281,11 +282,12 @@ class Units(Protocol):
 
     @property
     def size(self) -> int:
-        """How many kinds of unit there are."""
+        """The number of kinds of units."""
         ...
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The unit of each patch (b n), int64 in raster order, of images (b c h w) in 0..1."""
+        """Return the unit of each patch (b n), int64 in raster order, of images (b c h w) in
+        0..1."""
         ...
 
 
@@ -295,7 +297,7 @@ def slice_batch(batch: Tree, part: slice) -> Tree:
 
 
 def shard_slice(total: int, index: int, count: int) -> slice:
-    """The slice of `total` rows for shard `index` of `count`.
+    """Return the slice of `total` rows for shard `index` of `count`.
 
     The shards are consecutive, and their sizes differ by at most one row. If there are fewer rows
     than shards, the last shards get the first row as well.

@@ -1,1 +1,1 @@
-"""Where examples come from."""
+"""Datasets and batches of images, text and audio."""

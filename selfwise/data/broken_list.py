@@ -5,16 +5,16 @@ from pathlib import Path
 
 
 def read_listed(path: Path) -> set[str]:
-    """The lines of the list; empty where the run left nothing out."""
+    """Return the lines of the list; empty where the run left nothing out."""
     return set(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else set()
 
 
 def check_listed(broken: Sequence[str], listed: Collection[str], path: Path) -> None:
-    """Raises ValueError if a file is broken that the list does not name."""
+    """Raise ValueError if a file is broken that the list does not name."""
     new = [name for name in broken if name not in listed]
     if new:
         files = "1 file" if len(new) == 1 else f"{len(new):,} files"
         raise ValueError(
-            f"{files} cannot be read, such as {new[0]}, and {path} does not list it: remove it, or "
-            "leave it out with --skip-broken"
+            f"{files} cannot be read, such as {new[0]}, and {path} does not list it: remove the "
+            "file, or leave it out with --skip-broken"
         )

@@ -39,7 +39,7 @@ class Paths(Sequence[str]):
         return os.fsdecode(self.blob[start : int(self.ends[row])])
 
     def take(self, rows: np.ndarray) -> "Paths":
-        """The paths of some rows; the blob is shared."""
+        """Return the paths of some rows; the blob is shared."""
         return Paths(self.blob, self.ends, rows if self.rows is None else self.rows[rows])
 
 
@@ -82,5 +82,5 @@ class RowNumbers(Sequence[str]):
 
 
 def take_rows(ids: Sequence[str], rows: np.ndarray) -> Sequence[str]:
-    """The ids of some rows; sequences that can share their memory do."""
+    """Return the ids of some rows; sequences that can share their memory do."""
     return ids.take(rows) if hasattr(ids, "take") else [ids[int(row)] for row in rows]

@@ -1,4 +1,4 @@
-"""What a data set from Python has to have: a length, and items by number."""
+"""The interface of a data set from Python: a length, and items by number."""
 
 from typing import Protocol, runtime_checkable
 

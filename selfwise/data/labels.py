@@ -11,7 +11,7 @@ EncodedLabels = tuple[np.ndarray, list[str]]
 
 
 def encode_labels(values: object, where: str) -> EncodedLabels:
-    """Labels as int64 (n,), and the name of each: `names[label]`.
+    """Return labels as int64 (n,), and the name of each: `names[label]`.
 
     Whole numbers 0..65535 keep their value, so that two files of one data set agree even when
     one of them lacks a class; other numbers and text are numbered in sorted order.
@@ -41,7 +41,7 @@ def encode_labels(values: object, where: str) -> EncodedLabels:
 
 
 def _as_numbers(text: np.ndarray) -> np.ndarray:
-    """Text that is nothing but plain whole numbers, as numbers; other text as it is."""
+    """Return text that consists of plain whole numbers as numbers; other text unchanged."""
     names, codes = np.unique(text, return_inverse=True)
     plain = all(name.isascii() and name.isdigit() and str(int(name)) == name for name in names)
     if not plain or any(len(name) > 15 for name in names):

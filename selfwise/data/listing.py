@@ -29,7 +29,7 @@ class FileKind(NamedTuple):
     path_names: tuple[str, ...]  # of the column of a table that names them
 
     def matches(self, name: str) -> bool:
-        """Whether a file of this name is expected to be one."""
+        """Return whether a file of this name is expected to be one."""
         return Path(name).suffix.lower() in self.suffixes
 
 
@@ -57,11 +57,12 @@ class Listing(NamedTuple):
         return self._replace(paths=paths, sizes=sizes, times=times, labels=labels, groups=groups)
 
     def where(self) -> bytes:
-        """The folder without links: other folders hold other data, whatever their files' names."""
+        """Return the folder without links: other folders hold other data, whatever their files'
+        names."""
         return os.fsencode(self.root.resolve())
 
     def fingerprint(self) -> str:
-        """What the data are, wherever they lie: names, sizes, and the beginnings of some files.
+        """The identity of the data in any location: names, sizes, and some files' first bytes.
 
         Up to 64 files, evenly spaced, are looked into, so that a million take no longer.
         """
@@ -71,7 +72,7 @@ class Listing(NamedTuple):
 
 
 def list_folder(root: Path, kind: FileKind = IMAGES) -> Listing:
-    """Every file of a kind below a folder, in the order of the relative paths.
+    """Return every file of a kind below a folder, in the order of the relative paths.
 
     When each lies in a sub-folder, the first level's names are the class labels. Hidden entries
     and `__MACOSX` are left out; linked folders are followed, unless they contain themselves.
@@ -92,7 +93,7 @@ def list_folder(root: Path, kind: FileKind = IMAGES) -> Listing:
     if not sizes:
         kinds = ", ".join(suffix[1:] for suffix in kind.suffixes)
         raise ValueError(
-            f"{root}: there is no {kind.noun} in this folder or below it (read are: {kinds})"
+            f"{root}: there is no {kind.noun} in this folder or below it (supported: {kinds})"
         )
     labels, names = _folder_labels(to_int64(tops), classes)
     return Listing(
@@ -107,7 +108,7 @@ def list_folder(root: Path, kind: FileKind = IMAGES) -> Listing:
 
 
 def describe_skipped(counts: Mapping[str, int]) -> str:
-    """What a walk passed over, in words.
+    """Describe the entries that a walk skipped.
 
     `counts` are those of hidden entries by HIDDEN, and of other files by their suffixes.
     """
@@ -155,7 +156,8 @@ def _walk_files(
 
 
 def size_and_time(file: os.DirEntry | str) -> tuple[int, int]:
-    """Bytes and modification time in ns; MISSING for what is not there or not a regular file."""
+    """Return bytes and modification time in ns; MISSING for what is not there or not a regular
+    file."""
     try:
         status = os.stat(file) if isinstance(file, str) else file.stat()
     except (OSError, ValueError):  # a dangling link, a name in a table: reported as unreadable
@@ -166,7 +168,8 @@ def size_and_time(file: os.DirEntry | str) -> tuple[int, int]:
 
 
 def _read_beginning(listing: Listing, row: int) -> bytes:
-    """The first bytes of a file; none where it cannot be read, which the headers' check reports."""
+    """Return the first bytes of a file; none where it cannot be read, which the headers' check
+    reports."""
     if listing.sizes[row] <= 0:
         return b""
     try:
@@ -191,5 +194,5 @@ def _folder_labels(
 
 
 def to_int64(values: array) -> np.ndarray:
-    """The numbers as an array of their own."""
+    """Return the numbers as an array of their own."""
     return np.array(values, dtype=np.int64)

@@ -27,7 +27,7 @@ class _Columns(NamedTuple):
 
 
 def list_table(file: Path, kind: FileKind = IMAGES) -> Listing:
-    """The files that a table names, in its order; paths are relative to the table.
+    """Return the files that a table names, in its order; paths are relative to the table.
 
     Columns are found by their header (path, file, filename or what the kind is called; label,
     class or target; group or speaker), or are the first two: path and label. Raises ValueError
@@ -63,7 +63,7 @@ def list_table(file: Path, kind: FileKind = IMAGES) -> Listing:
 def _read_header(
     file: Path, kind: FileKind
 ) -> tuple[int, _Columns, Iterator[tuple[int, list[str]]]]:
-    """How many cells a row has, which of them are read, and the rows without the header."""
+    """Return how many cells a row has, which of them are read, and the rows without the header."""
     rows = read_cells(file, lambda read: None)
     number, first = next(rows, (0, []))
     if not first:
@@ -77,14 +77,16 @@ def _read_header(
 
 
 def _check_separator(where: str, file: Path, first: list[str], kind: FileKind) -> None:
-    """Raises ValueError for a single cell that is several behind another separator."""
+    """Raise ValueError for a single cell that is several behind another separator."""
     mark = next((separator for separator in ";\t,|" if separator in first[0]), None)
     if len(first) == 1 and mark and not kind.matches(first[0]):
         usual = "commas separate the cells of a csv, tabs those of a tsv"
         raise ValueError(f"{where}: one cell, {first[0][:80]!r}; {usual}")
     names = first[0].split(mark) if mark else []
     if len(first) == 1 and len(names) > 1 and kind.matches(names[0].strip()):
-        raise ValueError(f"{where}: one cell, {first[0][:80]!r}: is another separator meant?")
+        raise ValueError(
+            f"{where}: one cell, {first[0][:80]!r}: does the file use another separator?"
+        )
 
 
 def _prepend_row(
@@ -110,12 +112,12 @@ def _choose_columns(file: Path, header: list[str], kind: FileKind) -> tuple[_Col
 
 
 def _check_cells(where: str, row: Sequence[str], columns: _Columns, kind: FileKind) -> None:
-    """Raises ValueError for what a stray quotation mark made of several rows."""
+    """Raise ValueError for what a stray quotation mark made of several rows."""
     names = {number: name for name, number in columns._asdict().items() if number is not None}
     for number, cell in enumerate(row):
         name = names.get(number)
         if name and len(cell) > MAX_CELL_LENGTH:
-            limit = f"at most {MAX_CELL_LENGTH:,} are read"
+            limit = f"at most {MAX_CELL_LENGTH:,} are allowed"
             raise ValueError(f"{where}: the {name} has {len(cell):,} characters, {limit}")
         if "\n" in cell and (name or _has_rows(cell, kind)):
             what = f"the {name}" if name else "a cell"
@@ -123,7 +125,7 @@ def _check_cells(where: str, row: Sequence[str], columns: _Columns, kind: FileKi
 
 
 def _has_rows(cell: str, kind: FileKind) -> bool:
-    """Whether a line has a cell that names a file: text of several lines rarely does.
+    """Return whether a line has a cell that names a file: text of several lines rarely does.
 
     What is before the first comma of the first line began this very cell.
     """
@@ -135,7 +137,7 @@ def _has_rows(cell: str, kind: FileKind) -> bool:
 def _check_contradictions(
     file: Path, paths: Sequence[str], numbers: Sequence[int], what: str, coded: "_CodedColumn"
 ) -> None:
-    """Raises ValueError for a path that is there twice, with two labels or two groups.
+    """Raise ValueError for a path that is there twice, with two labels or two groups.
 
     Only hashes are held of all paths, so that a long table costs little memory.
     """
@@ -156,7 +158,7 @@ def _check_contradictions(
         if place(paths[a]) == place(paths[b]):
             raise ValueError(
                 f"{file}, line {numbers[b]}: {paths[b]} has the {what} {names[values[b]]!r}, and "
-                f"{names[values[a]]!r} on line {numbers[a]}; keep the row that is right"
+                f"{names[values[a]]!r} on line {numbers[a]}; keep the correct row"
             )
 
 
@@ -184,6 +186,6 @@ class _CodedColumn:
 
 
 def _shorten_row(row: list[str]) -> str:
-    """The cells for a message, which one long cell must not fill."""
+    """Return the cells for a message, which one long cell must not fill."""
     text = repr(row)
     return text if len(text) <= 200 else f"{len(row)} that begin with {text[:100]}"

@@ -13,7 +13,7 @@ SPECIAL_KINDS = {
 
 
 def special_kind(path: str | os.PathLike[str]) -> str:
-    """What a path is if not a regular file or a folder; "" for these and where nothing is."""
+    """Name the kind of a path that is not a regular file or folder; "" for both and for no file."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):  # reported, with its reason, by whoever opens it
@@ -22,7 +22,7 @@ def special_kind(path: str | os.PathLike[str]) -> str:
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """Raises ValueError for a pipe, a socket or a device, which may never end or never begin."""
+    """Raise ValueError for a pipe, a socket or a device, which may never end or never begin."""
     kind = special_kind(path)
     if kind:
         raise ValueError(f"{Path(path)}: {kind} cannot be read; copy its content to a file")

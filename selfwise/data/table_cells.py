@@ -12,12 +12,12 @@ NumberedRow = tuple[int, list[str]]  # the number of a row's first line, and its
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file is a csv or a tsv by its name, compressed or not."""
+    """Return whether a file is a csv or a tsv by its name, compressed or not."""
     return inner_suffix(path) in CELL_SUFFIXES
 
 
 def read_cells(path: Path, report_bytes: ReportBytes) -> Iterator[NumberedRow]:
-    """Every row that is not empty, the header too; compressed or not, UTF-8 or UTF-16.
+    """Return every row that is not empty, the header too; compressed or not, UTF-8 or UTF-16.
 
     Tabs separate the cells of a tsv, and quotation marks are text there, as in the files of GLUE.
     Raises ValueError, with file and line, for text in another encoding and for quotation marks
@@ -31,7 +31,7 @@ def read_cells(path: Path, report_bytes: ReportBytes) -> Iterator[NumberedRow]:
 
 
 def check_column_names(where: str, names: Sequence[str]) -> None:
-    """Raises ValueError for a header that has a name twice or that runs over several lines."""
+    """Raise ValueError for a header that has a name twice or that runs over several lines."""
     unique: set[str] = set()
     for name in map(str.strip, names):
         if "\n" in name:
@@ -42,11 +42,11 @@ def check_column_names(where: str, names: Sequence[str]) -> None:
 
 
 def describe_multiline_cell(what: str, cell: str) -> str:
-    """The sentence for a cell that took in the rows behind it."""
+    """Return the sentence for a cell that took in the rows behind it."""
     first, count = cell.partition("\n")[0][:40], cell.count("\n") + 1
     return (
         f"{what} begins with {first!r} and runs over {count} lines; "
-        "is there a quotation mark too many?"
+        "does it have a quotation mark too many?"
     )
 
 

@@ -37,6 +37,6 @@ class ReadError(ValueError):
 
 
 def check_not_special(path: str | PathLike[str]) -> None:
-    """Raises UnreadableFile for a pipe, a socket or a device, which would be waited for."""
+    """Raise UnreadableFile for a pipe, a socket or a device, which would be waited for."""
     if kind := special_kind(path):
         raise UnreadableFile(f"{kind}, not a file")

@@ -1,4 +1,4 @@
-"""What several processes have of their rows together, with gradients."""
+"""Collectives over the rows of several processes, with gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _local_only: ContextVar[bool] = ContextVar("local_only", default=False)
 
 @contextmanager
 def local_only() -> Iterator[None]:
-    """Inside, this process acts as if it were the only one: no collective waits for others."""
+    """Make this process act as if it were the only one: no collective waits for other processes."""
     token = _local_only.set(True)
     try:
         yield

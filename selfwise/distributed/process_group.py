@@ -1,4 +1,4 @@
-"""The processes of a run: how many there are, which of them this is, and how they are connected.
+"""The processes of a run: their number, this process's rank, and their connection.
 
 Either a run starts the other processes itself (`launch_workers`), or torchrun or SLURM started all
 of them. They form one group of torch.distributed: gloo between CPUs, nccl between GPUs.
@@ -16,10 +16,10 @@ import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore
 
-# the first process may learn units for a day before it needs the others, which wait for it
+# the first process may cluster for a day before it needs the other processes, which wait for it
 GROUP_TIMEOUT = timedelta(days=3)
 FIRST_SLURM_PORT, DEFAULT_PORT = 15_000, 12_910
-RENDEZVOUS_TIMEOUT = timedelta(minutes=10)  # until a task of SLURM that begins sees the first one
+RENDEZVOUS_TIMEOUT = timedelta(minutes=10)  # for a starting SLURM task to reach the first task
 
 
 class DistributedEnv(NamedTuple):
@@ -37,17 +37,17 @@ SINGLE_PROCESS = DistributedEnv()
 def detect_env() -> DistributedEnv | None:
     """Detect the processes that torchrun or SLURM started; None if neither of them did.
 
-    Raises ValueError if SLURM does not know how many processes each machine has.
+    Raises ValueError if SLURM does not specify the number of processes per machine.
     """
     environ = os.environ
     if dist.is_torchelastic_launched():
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
         return DistributedEnv(*(int(environ[name]) for name in names))
-    # of a job, and not of a script that asked for several tasks and starts one without srun
+    # for a job step, but not for a script with several tasks that starts one without srun
     if (tasks := int(environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
         if "SLURM_NTASKS_PER_NODE" not in environ:
             raise ValueError(
-                f"SLURM has started {tasks} tasks and does not say how many of them are on each "
+                f"SLURM started {tasks} tasks and does not specify how many of them are on each "
                 "machine: give --ntasks-per-node instead of --ntasks"
             )
         nodes = int(environ.get("SLURM_STEP_NUM_NODES", environ.get("SLURM_NNODES", "1")))
@@ -61,8 +61,8 @@ def detect_env() -> DistributedEnv | None:
 def find_slurm_address() -> tuple[str, int]:
     """Find the host and the port at which the tasks of SLURM meet.
 
-    MASTER_ADDR and MASTER_PORT decide; else it is the first machine of the job, and a port that
-    follows from the number of the job.
+    MASTER_ADDR and MASTER_PORT take precedence; otherwise it is the first machine of the job, and a
+    port that follows from the number of the job.
     """
     # node[05-07,11] -> node05, node05,node06 -> node05
     nodes = re.sub(r"\[([^],-]*)[^]]*\]", r"\1", os.environ.get("SLURM_NODELIST", "127.0.0.1"))
@@ -79,7 +79,7 @@ def count_local_processes(devices: int) -> int:
 
 
 def count_processes(devices: int | None) -> int:
-    """Count the processes of a run: those that a launcher started, or else `devices`.
+    """Count the processes of a run: those that a launcher started, otherwise `devices`.
 
     Raises ValueError if `devices` differs from the number that a launcher started.
     """
@@ -89,16 +89,16 @@ def count_processes(devices: int | None) -> int:
     if devices not in (None, 1, env.size):
         raise ValueError(
             f"--devices {devices} does not fit the {env.size} processes that were started: "
-            "torchrun and SLURM say how many there are, so leave it out"
+            "torchrun and SLURM set the number, so leave out --devices"
         )
     return env.size
 
 
 def process_device(env: DistributedEnv, device_type: str) -> torch.device:
-    """The device of this process, of a type such as cuda."""
+    """Return the device of this process, of a type such as cuda."""
     if device_type != "cuda":
         return torch.device(device_type)
-    # where SLURM shows each task a GPU of its own, there is one
+    # if SLURM shows each task only its own GPU, there is one
     return torch.device("cuda", env.local_rank % torch.cuda.device_count())
 
 
@@ -107,7 +107,7 @@ def join_process_group(
 ) -> None:
     """Join the process group and wait for the other processes.
 
-    Without a store the processes meet where torchrun or SLURM says.
+    Without a store, the processes meet at the address that torchrun or SLURM sets.
     """
     if dist.is_initialized():  # by an earlier run of the same processes
         wait_for_all()
@@ -117,22 +117,23 @@ def join_process_group(
     if store is None and not dist.is_torchelastic_launched():
         store = open_rendezvous()
     backend = {"cuda": "nccl"}.get(device_type, "gloo")
-    # without a store, torchrun has put both numbers into the environment: -1 means to read them
+    # without a store, torchrun sets both numbers in the environment: -1 means to read them
     rank, size = (env.rank, env.size) if store is not None else (-1, -1)
     dist.init_process_group(backend, store=store, timeout=GROUP_TIMEOUT, rank=rank, world_size=size)
 
 
 def check_multiprocess_command(verb: str, multiprocess_verbs: Sequence[str]) -> None:
-    """Raises ValueError if a launcher started several processes for the work of one.
+    """Raise ValueError if a launcher started several processes for a command that needs one.
 
-    In a command of several processes, the other ones wait for the first process. From here on they
-    notice if it ends before they meet. torchrun does so by itself; `srun` leaves them waiting.
+    In a command of several processes, the other processes wait for the first. From here on they
+    notice
+    if it ends before they meet. torchrun handles that itself; `srun` leaves them waiting.
     """
     if (env := detect_env()) is None or env.size == 1:
         return
     if verb not in multiprocess_verbs:
         raise ValueError(
-            f"selfwise {verb} is the work of one process, and {env.size} were started: "
+            f"selfwise {verb} runs in one process, and {env.size} were started: "
             f"torchrun and srun are for {', '.join(multiprocess_verbs)}"
         )
     if env.rank == 0 and not dist.is_torchelastic_launched():
@@ -159,7 +160,7 @@ def leave_process_group() -> None:
 
 
 def cpu_group() -> dist.ProcessGroup | None:
-    """The group that sends arrays of numpy; None for the default group."""
+    """Return the group that sends numpy arrays; None for the default group."""
     if dist.get_backend() == "gloo":
         return None
     return _new_cpu_group()
@@ -179,7 +180,7 @@ def wait_for_all() -> None:
 
 
 def is_peer_failure(error: BaseException) -> bool:
-    """Whether the error means that another process of the group is gone."""
+    """Return whether the error means that another process of the group is gone."""
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and ("gloo" in str(error) or "closed by peer" in str(error))
     )

@@ -1,7 +1,7 @@
-"""Features that several processes compute by turns: group j is computed by process j mod size.
+"""Features computed by several processes in turn: process j mod size computes group j.
 
-The first process gets the results in the order of the groups, and puts them together as it would
-have put its own, so that the number of processes changes no bit of them.
+The first process gets the results in the order of the groups and joins them as if it had computed
+all of them, so that the number of processes does not change a bit of the result.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ import torch.distributed as dist
 from selfwise.distributed.process_group import DistributedEnv, cpu_group
 
 Arrays = tuple[np.ndarray, ...]
-SENT_DTYPES = (np.dtype("float32"), np.dtype("int64"))  # that are sent, by their number
-EMPTY = np.zeros((0, 0), dtype=np.float32)  # what the other processes return in the end
+SENT_DTYPES = (np.dtype("float32"), np.dtype("int64"))  # identified by their index
+EMPTY = np.zeros((0, 0), dtype=np.float32)  # the return value of the other processes
 
 
 def gather_in_order(

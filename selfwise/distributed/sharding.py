@@ -1,7 +1,7 @@
-"""What each of several processes does of a step, and how their shares become one.
+"""The part of a step in each of several processes, and how the parts are combined.
 
-The batch of a step is cut into as many parts as there are processes, in their order. Draws are
-made for the whole batch, counts are added before the backward passes, gradients and metrics after.
+The batch of a step is split into as many parts as there are processes, in order. Draws are made for
+the whole batch; counts are summed before the backward passes, gradients and metrics after them.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from selfwise.core.types import Batch, Step, Term, batch_size, shard_slice, slice_batch
 from selfwise.distributed.process_group import DistributedEnv
 
-BUCKET_BYTES = 25 * 2**20  # bytes of gradients that are added at once
+BUCKET_BYTES = 25 * 2**20  # bytes of gradients that are summed at once
 
 
 class LocalBatch(NamedTuple):
@@ -22,8 +22,8 @@ class LocalBatch(NamedTuple):
 
     batch: Batch
     first: int = 0  # the place of its first row in the whole batch
-    total: int = 0  # rows of the whole batch; 0: as many as there are here
-    weight: float = 1.0  # 0 where there are fewer rows than processes: a row to go along with
+    total: int = 0  # rows of the whole batch; 0: the number of rows here
+    weight: float = 1.0  # 0 for a placeholder row, if there are fewer rows than processes
 
 
 @runtime_checkable
@@ -38,7 +38,8 @@ class ShardedSource(Protocol):
     """A source that can read the rows of one process alone."""
 
     def read_part(self, step: int, index: int, count: int, /) -> tuple[Batch, int, int]:
-        """Shard `index` of `count`: its rows, the number of the first, and the number of all."""
+        """Read shard `index` of `count`: its rows, the number of the first, and the number of
+        all."""
         ...
 
 
@@ -75,7 +76,7 @@ def broadcast_weights(method: nn.Module) -> None:
 
 
 def check_same_step(step: int) -> None:
-    """Raises ValueError unless all processes resume from the same checkpoint."""
+    """Raise ValueError unless all processes resume from one checkpoint."""
     numbers = torch.zeros(dist.get_world_size(), dtype=torch.int64)
     numbers[dist.get_rank()] = step
     numbers = numbers.to("cuda") if dist.get_backend() == "nccl" else numbers
@@ -84,18 +85,21 @@ def check_same_step(step: int) -> None:
     if len(set(steps)) > 1:
         raise ValueError(
             f"the processes found the checkpoints of the steps {', '.join(map(str, steps))}: all "
-            "machines of a run have to see the same folder"
+            "machines of a run must see one folder"
         )
 
 
 @torch.no_grad()
 def all_reduce_gradients(method: nn.Module) -> None:
-    """Sum the gradients of all processes, once a step.
+    """Sum the gradients of all processes, once per step.
 
-    DistributedDataParallel is not used: after its first step it changes its buckets, so that a
-    resumed run of three processes would add in another order than an uninterrupted run; and it
-    needs to know which parameters have no gradient. Here the buckets are always the same. Each
-    bucket is pending while the next one is packed.
+    This does not use DistributedDataParallel: it changes its buckets after its first step, so that
+    a
+    resumed run of three processes would add in another order than an uninterrupted run; and it must
+    know
+    which parameters have no gradient. Here the buckets never change. Each bucket is pending while
+    the
+    next one is packed.
     """
     grads = [p.grad for p in method.parameters() if p.grad is not None]
     pending = []

@@ -1,4 +1,4 @@
-"""Batch norm over the batch of all processes, so that the statistics are those of one process."""
+"""Batch norm over the batch of all processes, so that the statistics equal those of one process."""
 
 from typing import Any
 
@@ -26,9 +26,9 @@ def sync_batch_norms(module: nn.Module, device_type: str) -> None:
 
 
 class CpuSyncBatchNorm(_BatchNorm):
-    """A batch norm whose means and variances are taken over the rows of all processes.
+    """A batch norm that computes means and variances over the rows of all processes.
 
-    timm's batch norm has an activation behind it, which stays there.
+    timm's batch norm includes an activation, which remains.
     """
 
     def __init__(self, norm: _BatchNorm):
@@ -46,13 +46,13 @@ class CpuSyncBatchNorm(_BatchNorm):
         return activated
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions will do."""
+        """Accept any number of dimensions."""
 
     def _normalise_over_ranks(self, x: Tensor) -> Tensor:
-        assert self.momentum is not None, "the mean over all steps is not kept here"
+        assert self.momentum is not None, "a cumulative mean over all steps is not supported"
         with torch.no_grad():
             wide = x.to(torch.promote_types(x.dtype, torch.float32))
-            # what var_mean finds too, in four times the time
+            # equal to var_mean's result, which takes four times as long
             mean, var = torch.batch_norm_update_stats(wide, None, None, 0.0)
             each = torch.full_like(mean, x.numel() / x.shape[1])
             means, variances, counts = gather_rows(torch.stack([mean, var, each])[None]).unbind(
@@ -81,10 +81,12 @@ class CpuSyncBatchNorm(_BatchNorm):
 class _Normalise(torch.autograd.Function):
     """(x - mean) / sqrt(var + eps) * weight + bias, where mean and var are those of all rows.
 
-    By torch's batch norm for statistics that are given, and what its gradient lacks: a row moves
-    the mean and the variance of all. With y the normalised row, g its gradient behind the weight
-    and E the mean over all rows, it is (g - E[g] - y E[g y]) / sqrt(var + eps). Written as a graph
-    of single operations it takes nearly four times as long.
+    Uses torch's batch norm with given statistics, and adds the missing part of its gradient: a row
+    changes the mean and the variance of all rows. With y the normalized row, g its gradient after
+    the
+    weight and E the mean over all rows, it is (g - E[g] - y E[g y]) / sqrt(var + eps). As a graph
+    of
+    single operations it takes nearly four times as long.
     """
 
     @staticmethod

@@ -1,8 +1,8 @@
 """The processes that a run starts on its machine, which end together.
 
-The first process prepares a run, starts the others, and waits until they are ready. If one of them
-dies, the others notice at once (gloo) or are ended after a while (nccl would wait for ever); if the
-first one dies, the others end themselves.
+The first process prepares a run, starts the other processes, and waits until they are ready. If one
+of them dies, the others notice at once (gloo) or are ended after a while (nccl would wait forever).
+If the first process dies, the others end themselves.
 """
 
 import os
@@ -29,15 +29,15 @@ from selfwise.distributed.process_group import (
     report_peer_failure,
 )
 
-# gloo talks by the network of the host's name, unless told otherwise
+# gloo uses the network of the host's name by default
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
 HOST, WORKER_VARIABLE = (
     "127.0.0.1",
     "SELFWISE_MEMBER",
 )  # rank, size, port, number of the first process
-EXIT_PEER_LOST, EXIT_STOPPED = 75, 130  # exit codes: another process is gone; told to stop
-GRACE_SECONDS = 15.0  # seconds in which a process may find out by itself that another is gone
-POLL_SECONDS = 0.25  # seconds between two looks
+EXIT_PEER_LOST, EXIT_STOPPED = 75, 130  # exit codes: another process is gone; stopped by request
+GRACE_SECONDS = 15.0  # seconds in which a process may notice itself that another one is gone
+POLL_SECONDS = 0.25  # seconds between two checks
 
 
 class WorkerProcesses:
@@ -45,7 +45,7 @@ class WorkerProcesses:
 
     def __init__(self, command: Sequence[str], size: int, threads: int, resume_hint: str):
         self.resume_hint, self.finished = resume_hint, threading.Event()
-        # by itself the store would listen on all networks
+        # by default the store would listen on all networks
         server = socket.create_server((HOST, 0))
         address = (HOST, server.getsockname()[1], size, True, GROUP_TIMEOUT, False)
         self.store = TCPStore(*address, master_listen_fd=server.detach())
@@ -74,7 +74,7 @@ class WorkerProcesses:
             sleep(POLL_SECONDS / 5)
 
     def check_alive(self, patience: float = 0.0) -> None:
-        """Raises ChildProcessError if a worker fails within `patience` seconds."""
+        """Raise ChildProcessError if a worker fails within `patience` seconds."""
         until = monotonic() + patience
         while not (sentence := self._describe_failure()):
             if monotonic() >= until:
@@ -83,7 +83,7 @@ class WorkerProcesses:
         raise ChildProcessError(sentence)
 
     def terminate(self, patience: float = 0.0) -> None:
-        """Kill the workers that do not end by themselves within `patience` seconds."""
+        """Kill the workers that do not end themselves within `patience` seconds."""
         until = monotonic() + patience
         for worker in self.workers:
             with suppress(subprocess.TimeoutExpired):
@@ -110,7 +110,7 @@ class WorkerProcesses:
         return f"{process} {ending}; {self.resume_hint}"
 
     def _watch(self) -> None:
-        """End the first process where it waits for ever for a worker that is gone."""
+        """End the first process if it waits forever for a worker that is gone."""
         while not self.finished.wait(POLL_SECONDS):
             if sentence := self._describe_failure():
                 if self.finished.wait(GRACE_SECONDS):
@@ -147,7 +147,7 @@ def launch_workers(
         yield env
         patience = 60.0
     except KeyboardInterrupt as stop:
-        patience = 60.0 if stop.args else 0.0  # with a sentence: they stop after the same step
+        patience = 60.0 if stop.args else 0.0  # with a sentence, they stop after one common step
         raise
     except RuntimeError as error:
         if is_peer_failure(error):
@@ -180,7 +180,7 @@ def run_worker(work: Callable[[DistributedEnv, TCPStore], None], resume_hint: st
         work(env, store)
     except KeyboardInterrupt:
         return EXIT_STOPPED
-    except FloatingPointError:  # of a number that all have, and the first one says so
+    except FloatingPointError:  # all processes have the number, and the first one reports it
         return EXIT_PEER_LOST
     except (ValueError, OSError) as error:
         print(f"selfwise: process {rank + 1} of {size}: {error}", file=sys.stderr, flush=True)
@@ -188,7 +188,7 @@ def run_worker(work: Callable[[DistributedEnv, TCPStore], None], resume_hint: st
     except RuntimeError as error:
         if not is_peer_failure(error):
             raise
-        sleep(GRACE_SECONDS)  # the first process says what happened, or is gone itself
+        sleep(GRACE_SECONDS)  # the first process reports the error, or is gone itself
         return EXIT_PEER_LOST
     return 0
 

@@ -73,7 +73,8 @@ class ViT(nn.Module):
         return self.trunk(self.embed(x))
 
     def embed(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
-        """The patches in raster order, before positions. Raises ValueError for another size."""
+        """Return the patches in raster order, before positions. Raises ValueError for another
+        size."""
         expected = (self.in_channels, self.size, self.size)
         if x.shape[1:] != expected:
             raise ValueError(
@@ -104,12 +105,13 @@ class ViT(nn.Module):
         return x
 
     def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
-        """The output of every block; the final norm is part of the last one alone."""
+        """Return the output of every block; the final norm is part of the last one alone."""
         *inner, last = self.layers(x)[1:]
         return [*(self._features(output[:, 1:]) for output in inner), self._final_features(last)]
 
     def layers(self, x: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b m d"]]:
-        """The input of the first block and the output of every block, the class token first."""
+        """Return the input of the first block and the output of every block, the class token
+        first."""
         outputs = [self._add_class_token(self.embed(x))]
         for block, bias in self._blocks_and_biases(outputs[0]):
             outputs.append(block(outputs[-1], bias))

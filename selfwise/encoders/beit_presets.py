@@ -1,4 +1,4 @@
-"""How large BEiT's vision transformer is, and what it has of what was published since.
+"""Sizes of BEiT's vision transformer, and later published features that it includes.
 
 Base and large are the paper's (arXiv:2106.08254, appendix G). The smaller ones are ours, without
 drop path where a model is too small to overfit.
@@ -92,8 +92,8 @@ def resolve_vit_shape(name: str, options: Mapping[str, Any], *, size: int) -> Vi
 def _check_size(name: str, patch: int, size: int) -> None:
     if size < patch:
         raise ValueError(
-            f"encoder {name} has patches of {patch} px, which images of {size} px do not fill; "
-            "give it a smaller patch or larger images"
+            f"encoder {name} has patches of {patch} px, larger than images of {size} px; "
+            "use a smaller patch or larger images"
         )
     if size % patch:
         nearest_size = max(patch, patch * round(size / patch))

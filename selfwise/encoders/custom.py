@@ -36,14 +36,15 @@ def find_factory(name: str) -> Factory | None:
     else:
         return None
     if isinstance(factory, nn.Module) or not callable(factory):
-        raise ValueError(f"encoder {name} must be a class or a function that makes a torch module")
+        raise ValueError(f"encoder {name} must be a class or function that returns a torch module")
     return cast(Factory, factory)
 
 
 def build_outside_encoder(
     factory: Factory, options: Config, *, in_channels: int, size: int, seed: int
 ) -> nn.Module:
-    """An encoder of images by somebody else's factory; its weights are a function of the seed.
+    """Return an encoder of images by somebody else's factory; its weights are a function of the
+    seed.
 
     The factory gets `in_channels` and `size` where it takes arguments of these names. What it makes
     may return features (b, d), a map (b, c, h, w), tokens (b, n, d), or `Features`.
@@ -60,7 +61,8 @@ def build_outside_encoder(
 def build_checked_encoder(
     factory: Factory, options: Config, protocol: type, *, kind: str, seed: int, vocab: int = 0
 ) -> nn.Module:
-    """An encoder of text or speech by somebody else's factory, which keeps the contract `protocol`.
+    """Return an encoder of text or speech by somebody else's factory, which keeps the contract
+    `protocol`.
 
     The factory of a text encoder gets `vocab` where it takes an argument of that name.
 
@@ -74,13 +76,13 @@ def build_checked_encoder(
 
 
 def _call_factory(factory: Factory, arguments: Mapping[str, object], seed: int) -> nn.Module:
-    """The module of somebody else's factory; its weights are a function of the seed."""
+    """Return the module of somebody else's factory; its weights are a function of the seed."""
     with init_seed(seed, "encoder"):
         return factory(**arguments)
 
 
 def adapt_image_encoder(module: nn.Module, *, in_channels: int, size: int) -> nn.Module:
-    """The module as an encoder of ours; one that is one already stays as it is."""
+    """Return the module as an encoder of ours; an encoder stays unchanged."""
     if not isinstance(module, nn.Module):
         raise ValueError(f"an encoder must be a torch module, not {type(module).__name__}")
     output = _try_module(module, torch.zeros(2, in_channels, size, size))
@@ -105,18 +107,19 @@ class AdaptedEncoder(nn.Module):
         return as_features(self.module(x), self.module)
 
     def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
-        """Raises ValueError: nothing is known of the layers of somebody else's module."""
+        """Raise ValueError: nothing is known of the layers of somebody else's module."""
         layers = getattr(self.module, "hidden", None)
         if layers is None:
             raise ValueError(
-                f"{type(self.module).__name__} does not show its layers: give it a method "
+                f"{type(self.module).__name__} does not expose its layers: add a method "
                 "hidden(x) that returns the features of each layer"
             )
         return [as_features(output, self.module) for output in layers(x)]
 
 
 def as_features(output: object, module: nn.Module) -> Features:
-    """Features (b, d), a map (b, c, h, w) or tokens (b, n, d) as Features; positions are averaged.
+    """Return features (b, d), a map (b, c, h, w) or tokens (b, n, d) as Features; positions are
+    averaged.
 
     Raises ValueError for an output of another kind.
     """
@@ -132,12 +135,12 @@ def as_features(output: object, module: nn.Module) -> Features:
     what = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     raise ValueError(
         f"the encoder {type(module).__name__} returns {what}; features (b, d), a map "
-        "(b, c, h, w), tokens (b, n, d) or selfwise.core.types.Features would be right"
+        "(b, c, h, w), tokens (b, n, d) or selfwise.core.types.Features are supported"
     )
 
 
 def check_contract(module: nn.Module, protocol: type, *, kind: str) -> None:
-    """Raises ValueError naming what an encoder of text or speech lacks."""
+    """Raise ValueError naming what an encoder of text or speech lacks."""
     wanted = getattr(protocol, "__protocol_attrs__", None) or {*protocol.__annotations__}
     lacks = sorted(name for name in wanted if not hasattr(module, name))
     if lacks:
@@ -148,10 +151,10 @@ def check_contract(module: nn.Module, protocol: type, *, kind: str) -> None:
 
 
 def reset_weights(module: nn.Module) -> nn.Module:
-    """Draw all weights of a module anew, by the `reset_parameters` of its parts.
+    """Draw all weights of a module again, by the `reset_parameters` of its parts.
 
-    Raises ValueError naming a part that has weights and cannot draw them: its untrained twin needs
-    a factory.
+    Raises ValueError naming a part that has weights and cannot draw them: an untrained encoder
+    needs a factory.
     """
     for name, part in module.named_modules():
         own = [*part.parameters(recurse=False)]
@@ -160,9 +163,9 @@ def reset_weights(module: nn.Module) -> nn.Module:
             reset()
         elif own:
             raise ValueError(
-                f"the encoder's {name or 'module'} ({type(part).__name__}) has weights and no "
-                "reset_parameters, so its untrained twin cannot be made: pass a function that "
-                "makes the encoder in place of the encoder itself"
+                f"the encoder's {name or 'module'} ({type(part).__name__}) has weights but no "
+                "reset_parameters, so selfwise cannot build an untrained encoder: pass a function "
+                "that returns the encoder instead of the encoder itself"
             )
     return module
 

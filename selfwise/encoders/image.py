@@ -24,11 +24,11 @@ STEMS = ("auto", "timm", "cifar", "half")
 NORMALIZE = ("auto", "unit", "timm")
 SEES = ("color", "lightness")
 
-_FILES = "timm is given no files; weights of your own come from an earlier run"
+_FILES = "timm does not load files; for your own weights use --init-from"
 REFUSED = {
-    "in_chans": "the images decide on their channels",
+    "in_chans": "the images determine the channels",
     "num_classes": "an encoder has no classes",
-    "patch_drop_rate": "the positions would not be the same in training and evaluation",
+    "patch_drop_rate": "the positions would differ between training and evaluation",
     **dict.fromkeys(("checkpoint_path", "cache_dir"), _FILES),
     **dict.fromkeys(("pretrained_cfg", "pretrained_cfg_overlay"), _FILES),
 }
@@ -50,14 +50,14 @@ class TimmEncoder(nn.Module):
         size: side of the images in pixels.
         stem: for ResNets on small images. `cifar` (SimCLR, appendix B.9): 3x3 convolution with
             stride 1 and no max-pool; `half`: the same with stride 2, a quarter of the cost;
-            `timm`: as it is. `auto`: cifar up to 64 px where the model is a ResNet whose weights
+            `timm`: unchanged. `auto`: cifar up to 64 px where the model is a ResNet whose weights
             are not published ones.
         pretrained: start from timm's published weights, which are downloaded once.
         normalize: `unit`: the values stay in [0, 1]; `timm`: they are brought to the mean and
             standard deviation that the published weights expect. `auto`: timm if pretrained. Or
             these themselves, as imported weights have them: two lists, a number for each channel.
         color_space: `color`: the channels as they are; `lightness`: only L of Lab, as 0 to 1,
-            whatever the channels of the images. A method that is trained to guess colours asks for
+            whatever the channels of the images. A method that is trained to guess colors asks for
             it.
         options: what the timm model takes besides, such as layers, channels, drop_path_rate.
 
@@ -118,7 +118,7 @@ class TimmEncoder(nn.Module):
         Raises ValueError for one of the few timm models that do not show them.
         """
         if not hasattr(self.model, "forward_intermediates"):
-            raise ValueError(f"encoder {self.name} does not show its layers, only the last")
+            raise ValueError(f"encoder {self.name} does not expose its layers, only the last one")
         x = self._normalise_images(x)
         maps = self.model.forward_intermediates(x, intermediates_only=True, output_fmt="NCHW")
         return [_from_map(m) for m in maps]
@@ -153,7 +153,7 @@ def enable_residual_blocks(encoder: TimmEncoder) -> TimmEncoder:
 def without_pretrained_weights(options: Mapping[str, Any]) -> dict[str, Any]:
     """Remove the published weights from the options of an encoder.
 
-    Stem and normalisation stay those of the pretrained encoder, so that the two differ in their
+    Stem and normalization stay those of the pretrained encoder, so that the two differ in their
     weights alone, and their state dicts fit each other.
     """
     untrained = {name: option for name, option in options.items() if name != "pretrained"}
@@ -172,7 +172,7 @@ def _check_options(
     normalize: str | Sequence[Sequence[float]],
     color_space: str,
 ) -> None:
-    """Raises ValueError for errors that show without building the encoder."""
+    """Raise ValueError for errors that show without building the encoder."""
     if not timm.is_model(name):
         raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, timm.list_models())}")
     _check_choice("stem", stem, STEMS)
@@ -184,7 +184,7 @@ def _check_options(
     if not isinstance(pretrained, bool):
         raise ValueError(f"pretrained must be true or false, not {pretrained!r}")
     for option in REFUSED.keys() & options.keys():
-        raise ValueError(f"encoder option {option!r} is not taken: {REFUSED[option]}")
+        raise ValueError(f"encoder option {option!r} is not available: {REFUSED[option]}")
 
 
 def _check_choice(option: str, choice: str, allowed: Sequence[str]) -> None:
@@ -196,7 +196,7 @@ def _check_choice(option: str, choice: str, allowed: Sequence[str]) -> None:
 
 
 def _check_statistics(normalize: Sequence[Sequence[float]]) -> None:
-    """Raises ValueError unless these are the means and the deviations of the same channels."""
+    """Raise ValueError unless these are the means and the deviations of the same channels."""
     numbers = isinstance(normalize, Sequence) and all(
         isinstance(part, Sequence) and all(type(number) in (int, float) for number in part)
         for part in normalize
@@ -209,7 +209,7 @@ def _check_statistics(normalize: Sequence[Sequence[float]]) -> None:
     ):
         raise ValueError(
             f"normalize must be {', '.join(NORMALIZE)} or two lists of numbers, the mean and the "
-            f"deviation of each channel, not {normalize!r}"
+            f"standard deviation of each channel, not {normalize!r}"
         )
     if not all(deviation > 0 for deviation in normalize[1]):
         raise ValueError(f"normalize: deviations must be above 0, not {list(normalize[1])}")
@@ -232,7 +232,7 @@ def _explain_errors(
     except OSError as error:  # all that the hub and the network raise
         raise ValueError(
             f"the published weights of {name} are not in the cache and could not be fetched; "
-            f"leave out pretrained, or go online once ({_shorten_error(error)})"
+            f"leave out pretrained, or connect to the internet once ({_shorten_error(error)})"
         ) from error
     except _BUILD_ERRORS as error:
         unknown = re.search(r"(\w+)(\.__init__)?\(\) got an unexpected .*'(\w+)'$", str(error))
@@ -252,7 +252,7 @@ def _shorten_error(error: Exception) -> str:
 
 
 def _list_options(name: str, kind: str) -> list[str]:
-    """List the options of the class that refused one, if timm defines it beside the model."""
+    """List the options of the class that refused one, if timm defines it next to the model."""
     refusing = getattr(sys.modules[timm.model_entrypoint(name).__module__], kind, None)
     parameters = signature(refusing).parameters if refusing else ()
     return [option for option in parameters if option not in REFUSED]
@@ -272,7 +272,7 @@ def _replace_stem(model: nn.Module, name: str, stem: str) -> None:
     if stem == "timm":
         return
     if not _has_resnet_stem(model):
-        raise ValueError(f"stem {stem!r} is for ResNets; {name} has no stem that it could replace")
+        raise ValueError(f"stem {stem!r} is for ResNets; {name} has no stem to replace")
     old = model.conv1
     assert isinstance(old, nn.Conv2d)
     stride = 1 if stem == "cifar" else 2
@@ -297,7 +297,8 @@ def _channel_statistics(
 
 @torch.no_grad()
 def _measure_width(encoder: TimmEncoder, images: Float[Tensor, "b c h w"]) -> int:
-    """The width of `pooled`: timm has several names for it, and none holds for every model."""
+    """Return the width of `pooled`: timm has several names for it, and none holds for every
+    model."""
     modes = [(part, part.training) for part in encoder.modules()]
     pooled = encoder.eval()(images).pooled
     for part, training in modes:
@@ -325,7 +326,7 @@ def _split_tokens(
 
 
 def _token_grid(model: nn.Module, size: torch.Size) -> tuple[int, ...] | None:
-    """How the patches of a transformer or mixer are laid out."""
+    """The layout of the patches of a transformer or mixer."""
     parts: list[Any] = [getattr(model, name, None) for name in ("patch_embed", "stem")]
     embeddings = [part for part in parts if hasattr(part, "dynamic_feat_size")]
     return tuple(embeddings[0].dynamic_feat_size(tuple(size))) if embeddings else None

@@ -24,7 +24,7 @@ class CodecShape:
     """Everything that decides on the weights.
 
     Args:
-        patch: pixels that a vector stands for, down and across; a power of two.
+        patch: height and width in pixels that a vector represents; a power of two.
         dim: width of the vectors, by default `width`.
         width: channels at the resolution of the grid; half as many at each finer level.
         depth: residual blocks at the resolution of the grid.
@@ -63,7 +63,7 @@ class CodecEncoder(nn.Module):
         return self.hidden(x)[-1]
 
     def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
-        """The features of every level, block, and of the last layer. `x` is in 0 to 1."""
+        """Return the features of every level, block, and of the last layer. `x` is in 0 to 1."""
         x, outputs = 2 * x - 1, []
         for layer in [*self.down, *self.blocks, self.last]:
             x = layer(x)
@@ -108,8 +108,8 @@ def _check_fits(name: str, size: int, patch: int) -> None:
     if size < patch or size % patch:
         near = max(patch, round(size / patch) * patch)
         raise ValueError(
-            f"encoder {name}: images of {size} px are not made of whole patches of {patch} px; "
-            f"--image-size {near} or another --encoder.patch would be right"
+            f"encoder {name}: images of {size} px do not divide into patches of {patch} px; "
+            f"use --image-size {near} or another --encoder.patch"
         )
 
 

@@ -40,7 +40,7 @@ def check_options(name: str, shape: type, options: Mapping[str, Any]) -> None:
 
 
 def _describe_problem(option: str, value: object, hint: object) -> str:
-    """What is wrong with the value of an option, in words; empty if nothing is."""
+    """Describe what is wrong with the value of an option; "" if nothing is."""
     if choices := list_choices(hint):
         names = [str(choice) for choice in choices]
         is_choice = value in choices

@@ -69,24 +69,26 @@ class SpeechTransformer(nn.Module):
         return self.trunk(frames.tokens, valid)
 
     def hidden(self, batch: AudioBatch) -> list[Features]:
-        """The output of every layer; the final norm of "pre" is part of the last one alone."""
+        """Return the output of every layer; the final norm of "pre" is part of the last one
+        alone."""
         frames, valid = self._embed_frames(batch)
         x, layout = self._add_positions(frames.tokens, valid)
         return [_features(tokens, valid) for tokens in self.blocks.all_layers(x, layout)]
 
     def layers(self, batch: AudioBatch) -> list[Float[Tensor, "b t d"]]:
-        """What the first layer gets, and the output of every layer: transformers' hidden_states."""
+        """Return the input of the first layer and the output of every layer, as hidden_states."""
         frames, valid = self._embed_frames(batch)
         x, layout = self._add_positions(frames.tokens, valid)
         return [x, *self.blocks.all_layers(x, layout)]
 
     def embed(self, batch: AudioBatch) -> Frames:
-        """The frames of a batch, before positions. Raises ValueError where not one fits in."""
+        """Return the frames of a batch, before positions. Raises ValueError where not one fits
+        in."""
         x, extent = batch.x, batch.extent
         if x.shape[1] < WINDOW:
             raise ValueError(
                 f"encoder {self.name} needs clips of at least {WINDOW} samples, a frame of 25 ms, "
-                f"and not {x.shape[1]}"
+                f"not {x.shape[1]}"
             )
         if extent is not None:
             x = x.masked_fill(torch.arange(x.shape[1], device=x.device) >= extent[:, None], 0.0)
@@ -104,7 +106,8 @@ class SpeechTransformer(nn.Module):
     def trunk(
         self, tokens: Float[Tensor, "b t d"], valid: Bool[Tensor, "b t"] | None = None
     ) -> Features:
-        """Positions and layers. Where `valid` is None all frames are real, which costs less."""
+        """Return positions and layers. Where `valid` is None all frames are real, which costs
+        less."""
         x, layout = self._add_positions(tokens, valid)
         return _features(self.blocks(x, layout), valid)
 
@@ -125,7 +128,7 @@ class SpeechTransformer(nn.Module):
     def _add_positions(
         self, x: Tensor, valid: Tensor | None
     ) -> tuple[Float[Tensor, "b t d"], Layout]:
-        """The input of the first layer, and which frames see each other."""
+        """Return the input of the first layer, and which frames see each other."""
         if valid is not None and valid.device.type == "cpu" and bool(valid.all()):
             valid = None  # elsewhere a look would wait for the device
         if valid is not None:  # a convolution reaches from real frames into the padding
@@ -166,7 +169,7 @@ class _ScaleGradient(torch.autograd.Function):
 def _standardize(
     x: Float[Tensor, "b s"], extent: Int64[Tensor, "b"] | None
 ) -> Float[Tensor, "b s"]:
-    """Mean 0 and variance 1 over the real samples; beyond them 0."""
+    """Return the mean 0 and variance 1 over the real samples; beyond them 0."""
     if extent is None:
         mean = x.mean(dim=1, keepdim=True)
         return (x - mean) * (x.var(dim=1, correction=0, keepdim=True) + QUIET).rsqrt()
@@ -177,7 +180,7 @@ def _standardize(
 
 
 def _power(x: Float[Tensor, "b t c"], valid: Bool[Tensor, "b t"]) -> Term:
-    """Mean square of the stem's output, the feature penalty of fairseq's HuBERT."""
+    """Return the mean square of the stem's output, the feature penalty of fairseq's HuBERT."""
     square = x.float().square().sum(dim=-1)
     return Term((square * valid).sum(), valid.sum().float() * x.shape[-1])
 

@@ -1,4 +1,4 @@
-"""What makes a speech encoder HuBERT, and how large it is.
+"""The settings and sizes of HuBERT's speech encoder.
 
 Base and Large are those of "HuBERT", Hsu et al. 2021 (arXiv:2106.07447), Table I; the others are
 ours, for small data and for CPUs. Where paper and code differ:
@@ -116,6 +116,6 @@ def resolve_speech_shape(name: str, options: Mapping[str, Any]) -> SpeechShape:
     check_options(name, SpeechShape, options)
     settings = SIZES[size or "base"] | dict(options)
     shape = build_shape(SpeechShape, {"ff": 4 * settings["dim"]} | settings)
-    parts = {"heads": "heads", "position_groups": "groups of its positions"}
+    parts = {"heads": "heads", "position_groups": "position groups"}
     check_divides(name, shape, parts)
     return shape

@@ -76,7 +76,7 @@ class TextTransformer(nn.Module):
         return self._features(self.trunk(x, self._layout(x, batch)), batch)
 
     def hidden(self, batch: TextBatch) -> list[Features]:
-        """The output of every layer; GPT-2's final norm is part of the last one alone."""
+        """Return the output of every layer; GPT-2's final norm is part of the last one alone."""
         x = self.embed(batch)
         outputs = self.trunk.all_layers(x, self._layout(x, batch))
         return [self._features(tokens, batch) for tokens in outputs]
@@ -89,17 +89,18 @@ class TextTransformer(nn.Module):
     def extend(
         self, ids: Int64[Tensor, "b m"], cache: KeyValueCache | None = None
     ) -> tuple[Float[Tensor, "b m d"], KeyValueCache]:
-        """The next m tokens of rows without padding, and the cache with them in it.
+        """Return the next m tokens of rows without padding, and the cache with them in it.
 
         Raises ValueError for an encoder that is not causal and for rows beyond the position table.
         """
         if not self.causal:
-            raise ValueError(f"encoder {self.name} is not causal, so it cannot go on with a text")
+            raise ValueError(f"encoder {self.name} is not causal, so it cannot continue a text")
         past = 0 if cache is None else cache.size
         return self.trunk.extend(self._embed(ids, past=past), cache)
 
     def embed(self, batch: TextBatch) -> Float[Tensor, "b n d"]:
-        """What the first layer gets. Raises ValueError for rows beyond the position table."""
+        """Return the input of the first layer. Raises ValueError for rows beyond the position
+        table."""
         return self._embed(batch.ids, segment=batch.segment, starts=batch.starts)
 
     def _embed(
@@ -134,8 +135,8 @@ class TextTransformer(nn.Module):
             return embedded
         except IndexError as error:  # on the CPU alone; on CUDA a check would wait for the device
             raise ValueError(
-                f"token ids reach from {ids.min()} to {ids.max()}, but encoder {self.name} has a "
-                f"vocabulary of {self.vocab}; was another tokenizer used?"
+                f"token ids range from {ids.min()} to {ids.max()}, but encoder {self.name} has a "
+                f"vocabulary of {self.vocab}; use the tokenizer that the encoder was built for"
             ) from error
 
     def _layout(self, x: Float[Tensor, "b n d"], batch: TextBatch) -> Layout:

@@ -1,4 +1,4 @@
-"""What makes a transformer BERT, RoBERTa, ALBERT or GPT, and how large it is.
+"""The settings and sizes of BERT, RoBERTa, ALBERT and GPT.
 
 Families differ in the arguments of one encoder. Where papers and code differ:
 
@@ -130,9 +130,9 @@ def resolve_text_shape(name: str, options: Mapping[str, Any]) -> TextShape:
 def _check_shape(name: str, shape: TextShape) -> None:
     check_divides(name, shape, {"heads": "heads"})
     if shape.embedding != shape.dim and not shape.widen:
-        raise ValueError(f"encoder {name}: widen must be true where embedding is not dim")
+        raise ValueError(f"encoder {name}: widen must be true if embedding differs from dim")
     if shape.causal and shape.widen:
         raise ValueError(
-            f"encoder {name}: embedding must be dim, {shape.dim}, since the token table is also "
+            f"encoder {name}: embedding must equal dim, {shape.dim}, since the token table is also "
             "the output layer of a causal model"
         )

@@ -1,4 +1,4 @@
-"""GLUE: every task, frozen or fine-tuned, beside the untrained twin and bags of words."""
+"""GLUE: every task, frozen or fine-tuned, compared with an untrained encoder and bags of words."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -44,31 +44,30 @@ def run_glue(
     device: str = "auto",
     quiet: bool = False,
 ) -> GlueScores:
-    """The tasks of GLUE, scored beside baselines, and answers for test; it goes on after a kill.
+    """Score the tasks of GLUE with baselines, and answer their test sets; resume if stopped.
 
     Args:
         run: a run on text, or its folder.
-        data: a folder with the official folders (CoLA, SST-2, ...) or with those of the hub's data
+        data: a folder with the official folders (CoLA, SST-2, ...) or the folders of the hub's data
             set; or hub:nyu-mll/glue.
-        out: folder for results; one of the same run and options is gone on with.
+        out: folder for results; a folder of equal run and options is continued.
         tasks: some of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, ax, as cola,rte; all
-            takes those that are there. ax is answered by the model of mnli.
-        mode: frozen: a linear probe of features that no gradient changes; layer, pooling, how a
-            pair is put together, and penalty are chosen on a fifth of train, for every seed.
-            finetune: all weights are trained.
-        seeds: how often held-out part, untrained twin, and with a limit training rows are drawn.
+            takes the tasks whose files exist. The model of mnli answers ax.
+        mode: frozen: a linear probe of frozen features; a fifth of train chooses layer, pooling,
+            combination of a pair, and penalty, for every seed. finetune: trains all weights.
+        seeds: number of draws of held-out part, untrained encoder and, with a limit, training rows.
         limit: largest number of training rows of a task; 0 takes all.
-        layers: to try: numbers, negative from the last; middle; last; all (default middle,last).
-        poolings: to try, of mean, cls, last and layers (the means of every layer, side by side);
-            by default mean,cls, and mean,last where a token sees only those before it.
-        recipe: of finetune: fixed (the default: one setting for all tasks), albert, or bert,
+        layers: layers to try: numbers, negative from the last; middle; last; all (middle,last).
+        poolings: poolings to try: mean, cls, last, layers (the means of all layers, concatenated);
+            by default mean,cls, and mean,last for causal encoders.
+        recipe: for finetune: fixed (the default: one setting for all tasks), albert, or bert,
             roberta, small, which search rates with the first seed.
-        precision: of finetune: float32 (the default) or bf16.
-        init_from: of finetune: mnli lets rte, mrpc and stsb start from mnli's model of that seed.
-        wnli: majority answers with the class that is more frequent in train, as papers do, since
-            what is learned there is wrong on dev; probe is as in other tasks.
+        precision: for finetune: float32 (the default) or bf16.
+        init_from: for finetune: mnli lets rte, mrpc and stsb start from mnli's model of that seed.
+        wnli: majority answers with the more frequent class of train, as papers do, since a model
+            that learns train is wrong on dev; probe is as in other tasks.
         device: cpu, cuda, mps (Apple, not tested) or auto.
-        quiet: print nothing while it works.
+        quiet: print nothing during the work.
     """
     choices = (recipe or "", precision or "", init_from or "")
     config = GlueConfig(mode, seeds, limit, device, wnli, (), *choices)
@@ -91,9 +90,9 @@ def run_glue(
 def _make_out_folder(run: Run, out: str | Path) -> Path:
     out = Path(out)
     if out.resolve() == (run.folder / GLUE).resolve():
-        raise ValueError(f"--out {out} is where the run keeps tables for its report; give another")
+        raise ValueError(f"--out {out} holds the run's tables for its report; use another folder")
     if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; results need a folder")
+        raise ValueError(f"--out {out} is a file; the results need a folder")
     out.mkdir(parents=True, exist_ok=True)
     return out
 
@@ -101,7 +100,7 @@ def _make_out_folder(run: Run, out: str | Path) -> Path:
 def _open_results(
     run: Run, data: str | Path, names: Sequence[str], config: GlueConfig, out: Path
 ) -> dict[str, TaskResults]:
-    """The results of each task. Reads all data, so that a mistake in them shows early."""
+    """Return the results of each task. Reads all data, so that a mistake in them shows early."""
     results = {}
     for name in (task for task in names if task != AX):
         options = select_result_options(run, config, name)
@@ -116,7 +115,7 @@ def _open_results(
 def _add_earlier_results(
     run: Run, config: GlueConfig, out: Path, current: Mapping[str, TaskResults]
 ) -> dict[str, TaskResults]:
-    """The current tasks, and those in the folder that were measured with equal options."""
+    """Return the current tasks, and those in the folder that were measured with equal options."""
     results = dict(current)
     for task in TASKS:
         path = out / f"{task.name}.json"
@@ -148,7 +147,7 @@ def _run_task(
         )
         _fit_competitors(results, splits, competitors, range(config.seeds), say)
     except ValueError as error:
-        say(f"{splits.task.name} has failed: {error}")
+        say(f"{splits.task.name} failed: {error}")
         return {splits.task.name: str(error)}
     return {}
 
@@ -182,7 +181,7 @@ def _fit_competitors(
 
 def _report_left_out(left_out: Mapping[str, str], say: Callable[[str], None]) -> None:
     for task, why in left_out.items():
-        say(f"{task} is left out: {why}")
+        say(f"skipping {task}: {why}")
 
 
 def _print_line(text: str) -> None:

@@ -63,14 +63,15 @@ class ClassifierHead(nn.Module):
         return self.out(x).float()
 
     def loss(self, batch: TextBatch, truth: Tensor) -> Float[Tensor, ""]:
-        """Mean cross-entropy of classes (b,), or mean squared error of scores (b,) over 5."""
+        """Return the mean cross-entropy of classes (b,), or mean squared error of scores (b,) over
+        5."""
         logits = self(batch)
         if self.classes:
             return F.cross_entropy(logits, truth)
         return F.mse_loss(logits[:, 0], truth.float() / SCORES[1])
 
     def encoder_weights(self) -> dict[str, Tensor]:
-        """The weights of the encoder alone."""
+        """Return the weights of the encoder alone."""
         assert isinstance(self.encoder, nn.Module), type(self.encoder)
         return self.encoder.state_dict()
 
@@ -92,7 +93,7 @@ class ClassifierHead(nn.Module):
 
 
 def copy_encoder(encoder: TextEncoder, start: dict[str, Tensor] | None) -> TextEncoder:
-    """A copy of the encoder, on the CPU, with other weights if some are given.
+    """Return a copy of the encoder, on the CPU, with other weights if some are given.
 
     Raises ValueError if these are of another encoder.
     """
@@ -109,8 +110,8 @@ def copy_encoder(encoder: TextEncoder, start: dict[str, Tensor] | None) -> TextE
             if own_shapes.get(name) != start_shapes.get(name)
         )
         raise ValueError(
-            f"the weights to start from are of another encoder: {name} is "
-            f"{start_shapes.get(name, 'missing')} and should be {own_shapes.get(name, 'missing')}"
+            f"the weights to start from belong to another encoder: {name} is "
+            f"{start_shapes.get(name, 'missing')} but should be {own_shapes.get(name, 'missing')}"
         )
     copy.load_state_dict(start)
     return copy
@@ -124,9 +125,9 @@ def predict_rows(
     device: torch.device | str,
     precision: str = "float32",
 ) -> Int64[np.ndarray, "n"] | Float[np.ndarray, "n"]:
-    """The class of every row, or its score, cut to 0 to 5. The model stays as it was.
+    """Return the class of every row, or its score, cut to 0 to 5. The model stays as it was.
 
-    Raises FloatingPointError if an output is no number.
+    Raises FloatingPointError if an output is NaN or infinite.
     """
     logits = np.empty((len(rows), model.classes or 1), np.float32)
     with evaluation_mode(model, device), autocast(device, precision):
@@ -134,7 +135,7 @@ def predict_rows(
             batch = pad_rows([rows[i] for i in places], model.encoder, tokenizer)
             logits[places] = model(to_device(batch, device)).cpu().numpy()
     if not np.isfinite(logits).all():
-        raise FloatingPointError("the outputs are no numbers any more")
+        raise FloatingPointError("the outputs became NaN or infinite")
     if model.classes:
         return logits.argmax(axis=1).astype(np.int64)
     return np.clip(logits[:, 0].astype(np.float64) * SCORES[1], *SCORES)

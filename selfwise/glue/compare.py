@@ -34,7 +34,7 @@ def compare_metric(
     *,
     seed: int = 0,
 ) -> tuple[float, Interval]:
-    """The task's first metric of `ours` minus that of `theirs`, means over their fits.
+    """Return the task's first metric of `ours` minus that of `theirs`, means over their fits.
 
     With the 95 % percentile interval over resampled examples; they are resampled together, so that
     hard examples count for neither. A correlation or F1 is no mean over examples, so it is computed
@@ -59,7 +59,8 @@ def compare_metric(
 def compute_seed_intervals(
     task: GlueTask, truth: Shaped[np.ndarray, "m"], ours: FitPredictions, theirs: FitPredictions
 ) -> list[Interval]:
-    """The interval of `compare_metric` for each seed: fit i of `ours` against fit i of `theirs`."""
+    """Return the interval of `compare_metric` for each seed: fit i of `ours` against fit i of
+    `theirs`."""
     pairs = zip(ours, theirs, strict=True)
     return [compare_metric(task, truth, own[None], other[None])[1] for own, other in pairs]
 
@@ -76,7 +77,8 @@ def judge_seeds(intervals: Sequence[Interval], examples: int) -> str:
 def _bootstrap_interval(
     metric: str, truth: np.ndarray, ours: FitPredictions, theirs: FitPredictions, seed: int
 ) -> Interval:
-    """A resample is known by how often it has each row of (truth, predictions of all fits)."""
+    """Resample by counting each distinct row of (truth, predictions of all
+    fits)."""
     rows, counts = np.unique(np.stack([truth, *ours, *theirs]), axis=1, return_counts=True)
     random = Generator(Philox(hash_keys(seed, "bootstrap of a metric")))
     at_once, differences = max(1, MAX_COUNTS // len(counts)), []

@@ -29,7 +29,7 @@ FitCompetitor = Callable[[int], CompetitorFit]  # from a seed
 
 
 def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, FitCompetitor]:
-    """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
+    """Probe features: of the encoder, of an untrained encoder of that seed, of bags of words."""
     length = run.record.info.length
     pairs = _list_joinings(splits)
     settings = [one._replace(joined=joined) for one in config.settings for joined in pairs]
@@ -55,7 +55,7 @@ def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, 
 
 
 def build_words_probe(splits: TaskSplits, config: GlueConfig) -> FitCompetitor:
-    """A probe of bags of words."""
+    """Return a probe of bags of words."""
     bags = [FeatureSetting(joined=joined) for joined in _list_joinings(splits)]
     return _build_probe(
         splits, config, lambda seed: embed_words, bags, splits.dev, _list_bag_values
@@ -63,7 +63,7 @@ def build_words_probe(splits: TaskSplits, config: GlueConfig) -> FitCompetitor:
 
 
 def _list_joinings(splits: TaskSplits) -> list[bool]:
-    """Whether pairs are read as one; single texts always are."""
+    """Return whether pairs are read as one; single texts always are."""
     return sorted({one.joined for one in list_settings(splits.task, [None], [""])}, reverse=True)
 
 
@@ -104,13 +104,13 @@ def build_fit(
     predicted: Sequence[np.ndarray],
     scores: Sequence[dict[str, float] | None],
 ) -> CompetitorFit:
-    """Predictions and scores by the names of the splits in `test`."""
+    """Return predictions and scores by the names of the splits in `test`."""
     known_scores = {name: one for name, one in zip(test, scores) if one is not None}
     return CompetitorFit(setting, tried, dict(zip(test, predicted)), known_scores)
 
 
 def build_majority(splits: TaskSplits) -> dict[str, FitCompetitor]:
-    """Every competitor predicts the most frequent class of train."""
+    """Return every competitor predicts the most frequent class of train."""
     labels = splits.train.texts.labels
     assert labels is not None
     most_frequent = int(np.bincount(labels).argmax())

@@ -111,7 +111,7 @@ def _all_diverged(train: GlueSplit, tried: SettingScores) -> DivergenceError:
     settings = "; ".join(str(setting) for setting, _ in tried)
     return DivergenceError(
         f"{train.task.name}: fine-tuning diverged at every setting tried ({settings}): the "
-        "loss or the outputs were no numbers any more; lower rates are needed"
+        "loss or the outputs became NaN or infinite; use lower learning rates"
     )
 
 
@@ -178,16 +178,16 @@ def _split_judge(
     if not share:
         if dev is None:
             raise ValueError(
-                f"{job.task.name}: dev is to choose, but no split with labels was asked for; "
-                "hold out a part of train instead"
+                f"{job.task.name}: no split with labels was requested, so dev would have to choose "
+                "the settings; hold out a part of train instead"
             )
         return dev, train, DEV
     total = len(train.rows)
     count = round(share * total)
     if not 0 < count < total:
         raise ValueError(
-            f"{job.task.name}: of {total} training examples a share of {share:g} cannot be held "
-            "out, since one part would be empty"
+            f"{job.task.name}: {total} training examples are too few to hold out a fraction of "
+            f"{share:g}, since one part would be empty"
         )
     order = shuffle_indices(total, job.seed, "glue held out", job.task.name)
     apart, rest = np.sort(order[:count]), np.sort(order[count:])
@@ -195,7 +195,7 @@ def _split_judge(
 
 
 def _count_choosers(train: GlueSplit, test: Sequence[GlueSplit], share: float) -> int:
-    """How many examples would choose setting or epoch."""
+    """Return how many examples would choose setting or epoch."""
     judges = (len(one) for one in test if _split_truth(one) is not None)
     # without a judge `_split_judge` raises
     return round(share * len(train)) if share else next(judges, MIN_CHOOSERS)
@@ -207,14 +207,16 @@ def _check_arguments(
     name = train.task.name
     if not isinstance(run.encoder, TextEncoder):
         encoder_name = getattr(run.encoder, "name", type(run.encoder).__name__)
-        raise ValueError(f"GLUE is read by a text encoder, and {encoder_name} is none")
+        raise ValueError(f"GLUE needs a text encoder, and {encoder_name} is not one")
     if _split_truth(train) is None:
         raise ValueError(f"{name}: fine-tuning needs labels, and {train.split} has none")
     if not 0 <= held_out < 1:
-        raise ValueError(f"held_out is a share of train, from 0 to below 1, not {held_out:g}")
+        raise ValueError(f"held_out is a fraction of train, from 0 to below 1, not {held_out:g}")
     for split in test:
         if split.task.labels != train.task.labels:
-            raise ValueError(f"a model of {name} cannot answer {split.task.name}: labels differ")
+            raise ValueError(
+                f"a model of {name} cannot answer {split.task.name}: the labels differ"
+            )
 
 
 def _first_labelled(splits: Sequence[TokenizedSplit]) -> TokenizedSplit | None:

@@ -1,4 +1,4 @@
-"""How each paper fine-tuned on GLUE, as plain data.
+"""The fine-tuning settings of each paper on GLUE, as plain data.
 
 A recipe with several rates or batches is a search; with `early` an epoch is chosen, too. What
 chooses is said where it is used: the papers let dev choose, we a part of train.
@@ -22,7 +22,7 @@ class FinetuneSetting(NamedTuple):
 
 
 class FinetuneRecipe(NamedTuple):
-    """Everything that decides on a fine-tuning but the seed. The optimiser is AdamW.
+    """Everything that decides on a fine-tuning but the seed. The optimizer is AdamW.
 
     Google's code for BERT and ALBERT lacks Adam's correction for its bias; we have it, as fairseq
     has. Without it small tasks fail more often (arXiv:2006.05987, section 4).
@@ -48,7 +48,7 @@ class FinetuneRecipe(NamedTuple):
     held_out: float = 0.1  # share of train that chooses; 0: dev does, as in the papers
 
     def list_settings(self) -> list[FinetuneSetting]:
-        """Every combination of a rate and a batch."""
+        """Return every combination of a rate and a batch."""
         return [FinetuneSetting(*one) for one in product(self.rates, self.batches)]
 
     def without_search(self) -> "FinetuneRecipe":
@@ -56,7 +56,7 @@ class FinetuneRecipe(NamedTuple):
         return self.with_setting(self.list_settings()[0])._replace(early=False)
 
     def with_setting(self, setting: FinetuneSetting) -> "FinetuneRecipe":
-        """The recipe with one setting alone."""
+        """Return the recipe with one setting alone."""
         return self._replace(rates=(setting.rate,), batches=(setting.batch,))
 
 
@@ -65,7 +65,7 @@ MIN_CHOOSERS = 100  # examples that may choose a setting; of 20, one more right 
 
 
 def can_choose(examples: int) -> bool:
-    """Whether so many examples may choose between settings; fewer choose by chance."""
+    """Return whether so many examples may choose between settings; fewer choose by chance."""
     return examples >= MIN_CHOOSERS
 
 
@@ -120,7 +120,7 @@ ALBERT_SETTINGS = {
 
 
 def find_finetune_recipe(name: str, task: GlueTask) -> FinetuneRecipe:
-    """The recipe of that name for a task.
+    """Return the recipe of that name for a task.
 
     Raises ValueError for a name that is not in RECIPES and for a task that ALBERT's table lacks.
     """
@@ -131,6 +131,6 @@ def find_finetune_recipe(name: str, task: GlueTask) -> FinetuneRecipe:
         return recipe
     if task.name not in ALBERT_SETTINGS:
         tasks = ", ".join(ALBERT_SETTINGS)
-        raise ValueError(f"the recipe albert has no row for {task.name}; its tasks are: {tasks}")
+        raise ValueError(f"the recipe albert has no settings for {task.name}; it covers: {tasks}")
     rate, batch, steps, warmup = ALBERT_SETTINGS[task.name]
     return recipe.with_setting(FinetuneSetting(rate, batch))._replace(steps=steps, warmup=warmup)

@@ -34,12 +34,12 @@ from selfwise.glue.tasks import GlueTask
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 DEFAULT_PENALTY = 0.1  # where too few examples are held out to choose one
-# one of so many training examples is held out to choose the setting and the penalty
+# one of this many training examples is held out to choose the setting and the penalty
 HELD_OUT_EVERY = 5
 
 
 class FeatureSetting(NamedTuple):
-    """Where features come from."""
+    """The source of features."""
 
     layer: int | None = None  # as in `extract`; None is the encoder's output
     pooling: str = "mean"  # or cls
@@ -65,7 +65,7 @@ Place = tuple[int | None, str]  # layer and pooling
 def list_settings(
     task: GlueTask, layers: Sequence[int | None], poolings: Sequence[str]
 ) -> list[FeatureSetting]:
-    """Every combination; a pair once as one row of tokens and once as two."""
+    """Return every combination; a pair once as one row of tokens and once as two."""
     joined = (True, False) if len(task.text) > 1 else (True,)
     return [
         FeatureSetting(layer, how, one) for layer in layers for how in poolings for one in joined
@@ -80,7 +80,7 @@ def probe_frozen(
     *,
     seed: int = 0,
 ) -> FrozenResult:
-    """The best of some settings and penalties on a fifth of train, fitted on all of it.
+    """Return the best of some settings and penalties on a fifth of train, fitted on all of it.
 
     If that fifth has too few examples to choose (`can_choose`), the default setting is fitted: the
     mean of the encoder's output, or the first of `settings` if that is not among them.
@@ -96,7 +96,7 @@ def probe_frozen(
     """
     task, truth = train.task, _split_truth(train)
     if truth is None:
-        raise ValueError(f"{task.name}: a probe is fitted on labels, and {train.split} has none")
+        raise ValueError(f"{task.name}: a probe needs labels, and {train.split} has none")
     is_held_out = np.arange(len(truth)) % HELD_OUT_EVERY == 0
     order = shuffle_indices(len(truth), seed, "glue frozen", task.name)
     enough = can_choose(int(is_held_out.sum()))
@@ -140,7 +140,7 @@ def _choose_best(
 
 
 class CachedFeatures:
-    """Features of a text encoder, which stays as it is: an `Embed`.
+    """Features of a frozen text encoder: an `Embed`.
 
     Training texts are encoded once for all settings, since a forward pass has all layers; other
     texts are encoded for one setting. A temporary folder has the features, because those of all

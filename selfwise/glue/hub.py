@@ -1,4 +1,4 @@
-"""GLUE as the Hugging Face hub has it: parquet, labels as numbers whose names are beside them."""
+"""GLUE as the Hugging Face hub has it: parquet, with labels as numbers and their names."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,13 +18,15 @@ HubRow = tuple[str, str | None, tuple[str, ...], str | None]  # place, id, texts
 
 
 def find_parquet_files(folder: Path, split: str) -> list[Path]:
-    """The parts of a split: `validation-00000-of-00001.parquet`, or `validation/0000.parquet`."""
+    """Return the parts of a split: `validation-00000-of-00001.parquet`, or
+    `validation/0000.parquet`."""
     name = _hub_split(split)
     return sorted(folder.glob(f"{name}-*.parquet")) or sorted(folder.glob(f"{name}/*.parquet"))
 
 
 def read_parquet_rows(path: Path, task: GlueTask, split: str) -> Iterator[HubRow]:
-    """Rows of a parquet file. Labels are mapped by their names, which the file's metadata hold.
+    """Return rows of a parquet file. Labels are mapped by their names, which the file's metadata
+    hold.
 
     Raises ValueError for a column or a name that is missing, and for a label that is not known.
     """
@@ -40,7 +42,7 @@ def read_parquet_rows(path: Path, task: GlueTask, split: str) -> Iterator[HubRow
 
 
 def read_hub_rows(address: str, task: GlueTask, split: str) -> Iterator[HubRow]:
-    """Rows of `hub:nyu-mll/glue`, through the library `datasets`.
+    """Return rows of `hub:nyu-mll/glue`, through the library `datasets`.
 
     Raises ValueError as `data.text.hub.load`, and as `read_parquet_rows`.
     """
@@ -78,16 +80,17 @@ def _iterate_rows(
 
 
 def _official_label(where: str, value: Any, task: GlueTask, names: Sequence[str]) -> str:
-    """The official spelling of a label, by name: the hub's order is not that of the files."""
+    """Return the official spelling of a label, by name: the hub's order is not that of the
+    files."""
     spelled = task.hub_spelling
     if not spelled:
         return "" if value is None else repr(float(value))
     if isinstance(value, int) and not isinstance(value, bool):
         if not names:
-            problem = "labels are numbers, and the file does not say what they are called"
-            raise ValueError(f"{where}: {problem} (labels of the hub's glue come with their names)")
+            problem = "labels are numbers, and the file does not name them"
+            raise ValueError(f"{where}: {problem} (the hub's glue files name their labels)")
         if not 0 <= value < len(names):
-            raise ValueError(f"{where}: label {value} is none of 0 to {len(names) - 1}")
+            raise ValueError(f"{where}: label {value} is not one of 0 to {len(names) - 1}")
         value = names[value]
     if value not in spelled:
         raise ValueError(f"{where}: unknown label {value!r}{did_you_mean(str(value), spelled)}")
@@ -95,7 +98,8 @@ def _official_label(where: str, value: Any, task: GlueTask, names: Sequence[str]
 
 
 def _read_label_names(path: Path) -> list[str]:
-    """The names of the classes, from what `datasets` writes beside the columns."""
+    """Return the names of the classes, from the metadata that `datasets` writes next to the
+    columns."""
     try:
         metadata = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
     except (pa.ArrowInvalid, pa.ArrowException) as error:

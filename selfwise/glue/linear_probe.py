@@ -42,7 +42,7 @@ class PenaltyTrial(NamedTuple):
 def search_penalties(
     task: GlueTask, x: Matrix, truth: np.ndarray, fitted_rows: np.ndarray, judge_rows: np.ndarray
 ) -> list[PenaltyTrial]:
-    """The penalties from strong to weak until the task's score has fallen twice.
+    """Return the penalties from strong to weak until the task's score has fallen twice.
 
     Args:
         task: its metrics decide; accuracy would take CoLA's constant answer for a good one.
@@ -72,11 +72,11 @@ def search_penalties(
 def fit_and_predict(
     task: GlueTask, x: Matrix, truth: np.ndarray, test: Matrix, penalty: float
 ) -> np.ndarray:
-    """Classes by logistic regression, or scores from 0 to 5 by ridge regression, of `test`.
+    """Return classes by logistic regression, or scores from 0 to 5 by ridge regression, of `test`.
 
     mean cross-entropy + penalty / 2 |W|^2, as in `linear`, or mean squared error + penalty |w|^2.
-    Features are standardised; bags of words are scaled as in `linear`, whose penalties these are.
-    The fit is in float64, on a copy of `x` that is standardised in place; its spread needs another
+    Features are standardized; bags of words are scaled as in `linear`, whose penalties these are.
+    The fit is in float64, on a copy of `x` that is standardized in place; its spread needs another
     copy for a while. With float32 features the peak is five times the memory of `x`: 8 GB for
     MNLI's 392,702 x 1,024.
 
@@ -121,7 +121,8 @@ class _ScoreModel:
 
 
 def _scale_features(x: Matrix) -> tuple[Callable[[Matrix], Matrix], Matrix]:
-    """A function that scales other features, and x scaled; dense features change in place."""
+    """Return a function that scales other features, and x scaled; dense features change in
+    place."""
     if issparse(x):
         return BagScaler().transform, BagScaler().transform(x)
     scale = StandardScaler(copy=False)
@@ -137,5 +138,5 @@ def _build_model(
 
 
 def _limit_threads(x: Matrix) -> threadpool_limits:
-    """One for small features: see `SINGLE_THREAD_SIZE`."""
+    """Return one for small features: see `SINGLE_THREAD_SIZE`."""
     return threadpool_limits(1 if x.size < SINGLE_THREAD_SIZE else None)

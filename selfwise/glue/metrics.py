@@ -24,7 +24,7 @@ Scores = Mapping[str, Mapping[str, float]]  # task, MNLI as mnli-m and mnli-mm -
 
 
 def accuracy(truth: Classes, predicted: Classes) -> float:
-    """The share of examples that are right."""
+    """Return the share of examples that are right."""
     return float(accuracy_score(truth, predicted))
 
 
@@ -69,14 +69,14 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 def compute_metrics(
     task: GlueTask, truth: Int64[np.ndarray, "n"] | Float[np.ndarray, "n"], predicted: ArrayLike
 ) -> dict[str, float]:
-    """Every metric of a task: `predicted` (n,) holds classes, or scores for STS-B.
+    """Return every metric of a task: `predicted` (n,) holds classes, or scores for STS-B.
 
     Raises ValueError if there are no examples, the numbers of them differ, a class is none of the
     task's, or a score is not finite.
     """
     predicted = np.asarray(predicted)
     if predicted.shape != truth.shape:
-        expected = f"{len(truth):,} predictions are expected"
+        expected = f"{len(truth):,} predictions expected"
         raise ValueError(f"{task.name}: {expected}, got an array of shape {predicted.shape}")
     if not len(truth):
         raise ValueError(f"{task.name}: there are no examples to score")
@@ -89,7 +89,8 @@ def compute_metrics(
 
 
 def average_metrics(task: GlueTask, truth: np.ndarray, predicted: np.ndarray) -> float:
-    """The mean of the task's metrics, as the leaderboard counts it; it chooses what is chosen.
+    """Return the mean of the task's metrics, as the leaderboard counts it; it chooses what is
+    chosen.
 
     F1 alone would take the constant answer to MRPC for a good one.
     """
@@ -97,9 +98,10 @@ def average_metrics(task: GlueTask, truth: np.ndarray, predicted: np.ndarray) ->
 
 
 def check_predicted_classes(task: GlueTask, predicted: np.ndarray) -> Int64[np.ndarray, "n"]:
-    """Predictions as int64. Raises ValueError for one that is no number of a class of the task."""
+    """Return predictions as int64. Raises ValueError for one that is no number of a class of the
+    task."""
     if predicted.dtype.kind not in "iu":
-        raise ValueError(f"{task.name}: predictions are class numbers, got {predicted.dtype}")
+        raise ValueError(f"{task.name}: predictions must be class numbers, got {predicted.dtype}")
     wrong = np.flatnonzero((predicted < 0) | (predicted >= len(task.labels)))
     if len(wrong):
         row = int(wrong[0])
@@ -154,7 +156,8 @@ AVERAGES: dict[str, _Columns] = {
 
 
 def column_name(task: GlueTask, split: str) -> str:
-    """The name of a split's scores in an average: the task's, and for MNLI mnli-m or mnli-mm."""
+    """Return the name of a split's scores in an average: the task's, and for MNLI mnli-m or
+    mnli-mm."""
     return task.name + part_suffix(split)
 
 
@@ -174,7 +177,8 @@ def compute_average(scores: Scores, name: str) -> float | None:
 
 
 def list_missing_metrics(scores: Scores, name: str) -> list[str]:
-    """Scores that an average lacks, as `qqp f1`. Raises ValueError for an unknown average."""
+    """Return scores that an average lacks, as `qqp f1`. Raises ValueError for an unknown
+    average."""
     if name not in AVERAGES:
         raise ValueError(f"unknown average {name!r}{did_you_mean(name, AVERAGES)}")
     needed = [pair for column in AVERAGES[name] for pair in column]

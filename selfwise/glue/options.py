@@ -34,7 +34,7 @@ class GlueConfig(NamedTuple):
     init_from: str = ""  # a task from whose encoder others start
 
     def transfers_weights(self, name: str) -> bool:
-        """Whether this task starts from another one's encoder, or others start from its."""
+        """Return whether this task starts from another one's encoder, or others start from its."""
         return bool(self.init_from) and name in (self.init_from, *TRANSFER_TASKS)
 
     def order_tasks(self, names: Sequence[str]) -> list[str]:
@@ -55,45 +55,46 @@ class GlueConfig(NamedTuple):
 
 
 def parse_tasks(tasks: str) -> list[GlueTask]:
-    """The tasks that are named, each once, in the order of TASKS."""
+    """Return the tasks that are named, each once, in the order of TASKS."""
     if tasks.strip() == ALL:
         return list(TASKS)
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     if ALL in names:
-        raise ValueError(f"--tasks {ALL} stands alone, without {', '.join(set(names) - {ALL})}")
+        raise ValueError(f"--tasks {ALL} cannot be combined with {', '.join(set(names) - {ALL})}")
     if not names:
-        raise ValueError(f"--tasks names none; {ALL} takes those whose files are there")
+        raise ValueError(f"--tasks is empty; {ALL} takes every task whose files exist")
     requested = {find_task(name).name for name in names}
     if AX in requested and MNLI not in requested:
-        raise ValueError(f"{AX} has no training data, the model of mnli answers it: name both")
+        raise ValueError(
+            f"{AX} has no training data, and the model of mnli answers it: name both tasks"
+        )
     return [task for task in TASKS if task.name in requested]
 
 
 def complete_config(run: Run, config: GlueConfig, layers: str, poolings: str) -> GlueConfig:
-    """The config with the defaults of its mode.
+    """Return the config with the defaults of its mode.
 
     Raises ValueError for a run that is not on text, and for an option of the other mode.
     """
     if run.method.modality != "text":
         subject = f"{run.folder} is on {run.method.modality}"
-        raise ValueError(
-            f"GLUE is text, and {subject}: it takes a run of bert, roberta, albert or gpt"
-        )
+        raise ValueError(f"GLUE needs a run of bert, roberta, albert or gpt, and {subject}")
     if config.mode == FROZEN:
         for name in ("recipe", "precision", "init_from"):
             if getattr(config, name):
-                raise ValueError(f"{format_flag(name)} goes with --mode finetune: a probe has none")
+                flag = format_flag(name)
+                raise ValueError(f"{flag} needs --mode finetune: a probe has no such setting")
         return config._replace(
             settings=_parse_settings(run, layers or f"{MIDDLE},{LAST}", poolings)
         )
     if layers or poolings:
         option = "--layers" if layers else "--poolings"
-        raise ValueError(f"{option} goes with --mode frozen: fine-tuning trains all layers")
+        raise ValueError(f"{option} needs --mode frozen: fine-tuning trains all layers")
     return config._replace(recipe=config.recipe or FIXED, precision=config.precision or "float32")
 
 
 def _parse_settings(run: Run, layers: str, poolings: str) -> list[FeatureSetting]:
-    """The settings to try.
+    """Return the settings to try.
 
     Raises ValueError for an unknown layer or pooling, or if nothing is left.
     """
@@ -104,7 +105,7 @@ def _parse_settings(run: Run, layers: str, poolings: str) -> list[FeatureSetting
     places = _parse_layers(layers, run.encoder.shape.depth)
     of_layers = [name for name in names if name != LAYERS]
     settings = [FeatureSetting(layer, pooling) for layer in places for pooling in of_layers]
-    # the pooling of all layers takes no layer of its own
+    # the pooling of all layers takes no single layer
     settings += [FeatureSetting(None, name) for name in names if name == LAYERS]
     if not settings:
         raise ValueError(f"--layers {layers!r} and --poolings {poolings!r} leave nothing to try")
@@ -131,7 +132,7 @@ def _parse_layers(layers: str, depth: int) -> list[int | None]:
 
 
 def select_result_options(run: Run, config: GlueConfig, name: str) -> dict[str, object]:
-    """The options that decide on the results of a task, in plain values."""
+    """Return the options that decide on the results of a task, in plain values."""
     options: dict[str, object] = {
         "weights": run.weights,
         "step": run.step,

@@ -44,7 +44,7 @@ class _GlueRow(NamedTuple):
 
 
 def open_glue(root: str | Path, task: GlueTask, split: str) -> GlueSplit:
-    """A split of a task, its labels by name and its rows counted.
+    """Return a split of a task, its labels by name and its rows counted.
 
     Args:
         root: a folder with the official folders (`CoLA`, `SST-2`, ...) or with those of the hub's
@@ -64,7 +64,7 @@ def open_glue(root: str | Path, task: GlueTask, split: str) -> GlueSplit:
         )
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise ValueError(f"{root} is no folder; GLUE is read from one with a folder for each task")
+        raise ValueError(f"{root} is not a folder; GLUE needs a folder with a folder for each task")
     notes: list[str] = []
     tsv = _find_tsv(root, task, split)
     if tsv is not None:
@@ -81,7 +81,7 @@ def open_glue(root: str | Path, task: GlueTask, split: str) -> GlueSplit:
 
 
 def list_splits(root: str | Path, task: GlueTask) -> list[str]:
-    """The splits of a task whose files are in a folder; all of them for `hub:`."""
+    """Return the splits of a task whose files are in a folder; all of them for `hub:`."""
     if str(root).startswith("hub:"):
         return list(task.files)
     root = Path(root).expanduser()
@@ -116,12 +116,12 @@ def _describe_missing(root: Path, task: GlueTask, split: str) -> str:
         return f"{folders[0]}: there is no {name} (nor {hub}){did_you_mean(name, names)}"
     folder_names = [name for other in TASKS for name in other.folders]
     existing = sorted(entry.name for entry in root.iterdir() if entry.name in folder_names)
-    hint = f"; there are: {', '.join(existing)}" if existing else "; is this the folder of GLUE?"
+    hint = f"; it has: {', '.join(existing)}" if existing else "; is this the folder of GLUE?"
     return f"{root}: there is no {folder}/{name} (nor {hub}){hint}"
 
 
 def _read_tsv(path: Path, task: GlueTask, file: GlueFile, notes: list[str]) -> Iterator[_GlueRow]:
-    """Rows of a TSV as they are: tabs separate, quotation marks are text."""
+    """Yield rows of a TSV as they are: tabs separate, quotation marks are text."""
     column_places = {name: i for i, name in enumerate(file.columns)}
     index = next((column_places[name] for name in ID_COLUMNS if name in column_places), None)
     dropped: list[int] = []
@@ -153,7 +153,7 @@ def _check_header(path: Path, cells: list[str], columns: Sequence[str]) -> None:
     got = repr(cells[at][:MAX_QUOTE]) if at < len(cells) else "nothing"
     right = repr(columns[at]) if at < len(columns) else "nothing"
     raise ValueError(
-        f"{path}, line 1: not the official header: column {at + 1} is {got} and should be {right} "
+        f"{path}, line 1: not the official header: column {at + 1} is {got}, but should be {right} "
         f"(in all: {', '.join(columns)})"
     )
 
@@ -172,7 +172,7 @@ def _hub_rows(
 def _build_split(
     task: GlueTask, split: str, where: str, rows: Iterator[_GlueRow], notes: list[str]
 ) -> GlueSplit:
-    """Rows as columns, checked. `notes` may grow while the rows are read."""
+    """Return rows as columns, checked. `notes` may grow while the rows are read."""
     ids: list[str] = []
     columns: list[list[str]] = [[] for _ in task.text]
     values: list[float] = []
@@ -181,14 +181,14 @@ def _build_split(
     for count, row in enumerate(rows):
         ids.append(str(count) if row.id is None else row.id)
         if is_submitted and ids[-1] in unique_ids:
-            raise ValueError(f"{row.where}: the id {ids[-1][:MAX_QUOTE]!r} comes a second time")
+            raise ValueError(f"{row.where}: the id {ids[-1][:MAX_QUOTE]!r} occurs twice")
         unique_ids.add(ids[-1])
         for column, text in zip(columns, row.texts):
             column.append(text)
         if is_labelled:
             values.append(_parse_label(task, row))
     if not ids:
-        raise ValueError(f"{where}: there is no row in it")
+        raise ValueError(f"{where}: it has no rows")
     notes += _note_differences(task, split, where, ids)
     labels = np.array(values, np.int64) if is_labelled and task.labels else None
     scores = np.array(values, np.float64) if is_labelled and not task.labels else None
@@ -201,11 +201,11 @@ def _build_split(
 
 
 def _parse_label(task: GlueTask, row: _GlueRow) -> float:
-    """The number of a label, or a score."""
+    """Return the number of a label, or a score."""
     text = "" if row.label is None else row.label
     if task.labels:
         if text not in task.labels:
-            expected = f"a label of {task.name} is {_join_with_or(task.labels)}"
+            expected = f"a label of {task.name} must be {_join_with_or(task.labels)}"
             raise ValueError(f"{row.where}: {expected}, got {text[:MAX_QUOTE]!r}")
         return task.labels.index(text)
     try:
@@ -214,7 +214,7 @@ def _parse_label(task: GlueTask, row: _GlueRow) -> float:
         score = float("nan")
     low, high = SCORES
     if not low <= score <= high:
-        expected = f"a score of {task.name} is a number from {low:g} to {high:g}"
+        expected = f"a score of {task.name} must be a number from {low:g} to {high:g}"
         raise ValueError(f"{row.where}: {expected}, got {text[:MAX_QUOTE]!r}")
     return score
 

@@ -30,7 +30,7 @@ def write_results(
     failed: Mapping[str, str],
     say: Say,
 ) -> GlueScores:
-    """All that is done in one file, one beside the run for its report, and what can be sent.
+    """Write all results into one file, a table for the run's report, and the submission.
 
     Raises ValueError for the tasks that have failed, after the others are written.
     """
@@ -48,7 +48,7 @@ def write_results(
     )
     _record_table(run, scores, table, say)
     if failed:
-        raise ValueError(f"{reasons} (all other tasks are in {out})")
+        raise ValueError(f"{reasons} (the other tasks are in {out})")
     return scores
 
 
@@ -57,13 +57,13 @@ def _write_submission_files(out: Path, answers: Mapping[str, TaskAnswers], say: 
     for name, one in answers.items():
         write_file(out / name, format_answers(name, one))
     if lacking := [name for name in FILES if name not in answers]:
-        say(f"no glue.zip: there are no answers for {', '.join(lacking)}")
+        say(f"no glue.zip: answers are missing for {', '.join(lacking)}")
         return
     with atomic_write(out / "glue.zip") as temporary:
         write_submission(answers, temporary)
         check_submission(temporary, {name: one.ids for name, one in answers.items()})
     wrong = find_problems(out / "glue.zip")
-    say(f"glue.zip would be refused: {wrong[0]}" if wrong else "glue.zip can be sent")
+    say(f"glue.zip would be refused: {wrong[0]}" if wrong else "glue.zip is ready to submit")
 
 
 def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say: Say) -> None:
@@ -75,15 +75,15 @@ def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say
             for one in logs_and_scores.read_glue_tables(run.folder)
             if one["mode"] == scores.mode
         ]
-    except ValueError:  # damaged: it is written anew
+    except ValueError:  # damaged: overwrite it
         earlier = []
     columns = {row.column for row in scores.metric_rows()}
     same = [one for one in earlier if one["step"] == run.step]
     if any({row["column"] for row in one["rows"]} > columns for one in same):
-        say(f"the run's report keeps the table of more tasks that it has: {path}")
+        say(f"the run's report keeps its earlier table, which has more tasks: {path}")
         return
     try:
         path.parent.mkdir(exist_ok=True)
         write_file(path, json.dumps(table))
     except OSError as error:
-        say(f"the run's report will not have this: {error}")
+        say(f"the run's report will not contain this table: {error}")

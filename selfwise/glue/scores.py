@@ -46,7 +46,7 @@ class MetricRow:
     against: Mapping[str, ComparisonRecord]
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, valid JSON."""
+        """Return plain data, valid JSON."""
         return {
             "column": self.column,
             "metric": self.metric,
@@ -69,11 +69,11 @@ class GlueScores:
     left_out: Mapping[str, str]
 
     def metric_rows(self) -> list[MetricRow]:
-        """A row for each metric of each column of dev."""
+        """Return a row for each metric of each column of dev."""
         return [row for task in self.tasks for row in _build_rows(task)]
 
     def rows(self) -> list[dict[str, object]]:
-        """The metric rows as plain data."""
+        """Return the metric rows as plain data."""
         return [row.to_dict() for row in self.metric_rows()]
 
     def means(self, competitor: str) -> dict[str, dict[str, float]]:
@@ -104,7 +104,7 @@ class GlueScores:
         return averages
 
     def sentences(self) -> list[str]:
-        """Sentences that explain the table."""
+        """Return sentences that explain the table."""
         sentences = []
         for name in AVERAGES:
             missing_tasks = dict.fromkeys(
@@ -112,30 +112,30 @@ class GlueScores:
             )
             if missing_tasks:
                 sentences.append(f"{name}: no average without {', '.join(missing_tasks)}.")
-        sentences += [f"{task} is left out: {why}." for task, why in self.left_out.items()]
+        sentences += [f"{task} was left out: {why}." for task, why in self.left_out.items()]
         if any(fit["setting"] == UNFITTED for task in self.tasks for fit in task["fits"]):
             sentences.append(
-                "wnli is answered with the class that is more frequent in train (--wnli probe "
-                "fits one): train and dev share sentences with opposite labels."
+                "The answer to wnli is the more frequent class of train (--wnli probe "
+                "fits a probe): train and dev share sentences with opposite labels."
             )
         if self._compares_means():
             sentences.append(
-                "Differences and their intervals are of means over the seeds; beside them stand "
-                "medians, so that the two need not agree."
+                "Differences and their intervals are for means over the seeds, but the scores next "
+                "to them are medians, so that the two need not agree."
             )
         sentences += [*_describe_comparisons(self.tasks), *_describe_choices(self.tasks)]
         sentences += [note for task in self.tasks for note in task["notes"]]
         return [*sentences, CAPTION] if self._scaled() else sentences
 
     def _compares_means(self) -> bool:
-        """Whether differences are not those of what stands in the table."""
+        """Return whether the differences are not those of the values in the table."""
         several = any(
             one["comparisons"] and len(one["fits"]) > len(COMPETITORS) for one in self.tasks
         )
         return CENTRES[self.mode] == "median" and several
 
     def _scaled(self) -> bool:
-        """Whether BERT-base has a published score of anything here."""
+        """Return whether BERT-base has a published score of anything here."""
         return any(row.published is not None for row in self.metric_rows())
 
     def table(self) -> "Table":
@@ -188,7 +188,7 @@ class GlueScores:
         return convert_rich_table(self.table(), self.sentences())
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, valid JSON."""
+        """Return plain data, valid JSON."""
         return {
             "mode": self.mode,
             "centre": CENTRES[self.mode],
@@ -252,7 +252,7 @@ def _describe_comparisons(tasks: Sequence[TaskRecord]) -> list[str]:
         return []
     alone = len({fit["seed"] for task in tasks for fit in task["fits"]}) == 1
     sentence = (
-        "One seed was fitted: the noise is that of dev's examples alone, and not that of seeds."
+        "One seed was fitted: the noise comes from dev's examples alone, not from seeds."
         if alone
         else "Above the noise: the 95 % interval over dev's examples excludes zero for every seed."
     )
@@ -268,7 +268,7 @@ def _describe_comparisons(tasks: Sequence[TaskRecord]) -> list[str]:
 
 
 def _describe_choices(tasks: Sequence[TaskRecord]) -> list[str]:
-    """How many training examples chose settings, and where they were too few to do so."""
+    """Return how many training examples chose settings, and where they were too few to do so."""
     searched, default = [], []
     for task in tasks:
         settings = [fit["setting"] for fit in task["fits"]]
@@ -282,8 +282,8 @@ def _describe_choices(tasks: Sequence[TaskRecord]) -> list[str]:
         sentences.append(f"Training examples that chose the settings: {', '.join(searched)}.")
     if default:
         sentences.append(
-            f"Default settings without a search in {', '.join(default)}: fewer than {MIN_CHOOSERS} "
-            "training examples would have chosen."
+            f"No search of settings in {', '.join(default)}: fewer than {MIN_CHOOSERS} "
+            "training examples could have chosen them."
         )
     return sentences
 

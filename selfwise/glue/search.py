@@ -32,7 +32,8 @@ def build_finetuned(
     results: TaskResults,
     say: Callable[[str], None],
 ) -> dict[str, FitCompetitor]:
-    """All weights trained, from those of the run and from fresh ones; bags are probed as ever.
+    """Return all weights trained, from those of the run and from fresh ones; bags are probed as
+    ever.
 
     What a recipe searches is chosen with the first seed; the others use it, as in the papers.
     """
@@ -92,7 +93,7 @@ def _train_with_first_setting(
     results: TaskResults,
     name: str,
 ) -> FinetuneResult:
-    """With the setting of the first seed; if that diverges with this one, it searches anew."""
+    """Use the setting of the first seed; if it diverges with this seed, search again."""
     earlier = next((fit for fit in results.fits if fit["competitor"] == name), None)
     if earlier is None or len(recipe.list_settings()) == 1:
         return train(recipe)
@@ -118,7 +119,7 @@ def _load_start_weights(
     except (OSError, SafetensorError) as error:
         raise ValueError(
             f"{path}, from which {results.record['task']} starts, cannot be read ({error}); "
-            "give another --out"
+            "use another --out"
         ) from error
 
 
@@ -127,7 +128,7 @@ def _weights_path(results: TaskResults, task: str, name: str, seed: int) -> Path
 
 
 def _copy_contiguous(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Each with memory of its own, as the format asks for."""
+    """Return each tensor in separate memory, as the format requires."""
     return {name: tensor.contiguous().clone() for name, tensor in weights.items()}
 
 

@@ -54,7 +54,7 @@ def write_submission(answers: Mapping[str, TaskAnswers], out: Path) -> None:
     fit, and if `out` is there.
     """
     if out.exists():
-        raise ValueError(f"{out} exists already; name another file")
+        raise ValueError(f"{out} exists already; choose another file")
     for name in answers:
         if name not in FILES:
             raise ValueError(
@@ -73,7 +73,7 @@ def write_submission(answers: Mapping[str, TaskAnswers], out: Path) -> None:
 
 
 def check_submission(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> None:
-    """Raises ValueError with the first thing that is wrong in a zip: the file, the line, and why.
+    """Raise ValueError with the first thing that is wrong in a zip: the file, the line, and why.
 
     Args:
         path: the zip.
@@ -87,18 +87,20 @@ def check_submission(path: Path, ids: Mapping[str, Sequence[str]] | None = None)
 
 
 def find_problems(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """Sentences on the mistakes in a zip, at most one for each file; none if it is right."""
+    """Return sentences on the mistakes in a zip, at most one for each file; none if it is right."""
     if not path.is_file() or not zipfile.is_zipfile(path):
-        return ["no zip file"]
+        return ["not a zip file"]
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         names = [entry.filename for entry in entries]
         mistakes = []
         for name in dict.fromkeys(names):
             if name not in FILES:
-                mistakes.append(f"{name!r} is no file of a submission{did_you_mean(name, FILES)}")
+                mistakes.append(
+                    f"{name!r} is not a file of a submission{did_you_mean(name, FILES)}"
+                )
             elif names.count(name) > 1:
-                mistakes.append(f"{name} is in it {names.count(name)} times")
+                mistakes.append(f"{name} occurs {names.count(name)} times")
         for name, expected in FILES.items():
             if name not in names:
                 mistakes.append(f"{name} is missing")
@@ -124,11 +126,11 @@ def _unpack_file(archive: zipfile.ZipFile, name: str) -> bytes | None:
 
 
 def format_answers(name: str, answers: TaskAnswers) -> bytes:
-    """One of the eleven files. Raises ValueError for ids or predictions that do not fit."""
+    """Return one of the eleven files. Raises ValueError for ids or predictions that do not fit."""
     task = FILES[name].task
     if len(answers.ids) != len(answers.predicted):
         counts = f"{len(answers.ids):,} ids and {len(answers.predicted):,} predictions"
-        raise ValueError(f"{name}: there are {counts}")
+        raise ValueError(f"{name}: got {counts}")
     if task.labels:
         texts = [
             task.labels[place]
@@ -165,13 +167,13 @@ def _find_mistakes(
         if not tab or "\t" in prediction:
             why = f"an id and a prediction with a tab between, got {line[:MAX_QUOTE]!r}"
         elif index != one:
-            why = f"the id should be {one!r}, got {index[:MAX_QUOTE]!r}"
+            why = f"expected the id {one!r}, got {index[:MAX_QUOTE]!r}"
         else:
             why = f"{_describe_expected(task)}, got {prediction[:MAX_QUOTE]!r}"
         yield f"{name}, line {number}: {why}"
     if len(rows) != len(ids):
         at = min(len(rows), len(ids)) + 2
-        yield f"{name}, line {at}: {len(ids):,} rows are expected, got {len(rows):,}"
+        yield f"{name}, line {at}: {len(ids):,} rows expected, got {len(rows):,}"
 
 
 def _is_score(text: str) -> bool:
@@ -183,5 +185,5 @@ def _is_score(text: str) -> bool:
 
 def _describe_expected(task: GlueTask) -> str:
     if task.labels:
-        return f"a label is {', '.join(task.labels[:-1])} or {task.labels[-1]}"
-    return f"a score is a number from {SCORES[0]:g} to {SCORES[1]:g}"
+        return f"a label must be {', '.join(task.labels[:-1])} or {task.labels[-1]}"
+    return f"a score must be a number from {SCORES[0]:g} to {SCORES[1]:g}"

@@ -45,7 +45,7 @@ class CompetitorFit(NamedTuple):
 
 
 class TaskResults:
-    """The file of a task, written anew after each fit; it appears whole or not at all.
+    """The file of a task, rewritten after each fit; it appears whole or not at all.
 
     Args:
         path: of the file, which need not exist.
@@ -85,7 +85,7 @@ class TaskResults:
         return all("seeds" in one for one in self.record["comparisons"])
 
     def has_fit(self, competitor: str, seed: int) -> bool:
-        """Whether this fit is there."""
+        """Return whether this fit is there."""
         return any((fit["competitor"], fit["seed"]) == (competitor, seed) for fit in self.fits)
 
     @property
@@ -126,11 +126,11 @@ class TaskResults:
 
     def _check_comparable(self, new: TaskRecord) -> None:
         old_options, new_options = self.record["asked"], new["asked"]
-        another = "give another --out"
+        another = "use another --out"
         if self.record["task"] != new["task"]:
             raise ValueError(f"{self.path} is about {self.record['task']}; {another}")
         if any(old_options.get(name) != new_options[name] for name in ("weights", "step")):
-            raise ValueError(f"{self.path} was measured of another run, or checkpoint; {another}")
+            raise ValueError(f"{self.path} belongs to another run or checkpoint; {another}")
         for name in [*new_options, *old_options]:
             if old_options.get(name) != new_options.get(name):
                 earlier, later = (
@@ -154,7 +154,7 @@ class TaskResults:
 def compare_fits(
     splits: TaskSplits, fits: Sequence[FitRecord], others: Sequence[str]
 ) -> list[ComparisonRecord]:
-    """The pretrained encoder against each of the others on every column of dev."""
+    """Return the pretrained encoder against each of the others on every column of dev."""
     rows = []
     for column, dev in splits.dev.items():
         truth = dev.texts.labels if splits.task.labels else dev.scores
@@ -169,7 +169,7 @@ def compare_fits(
 def _compare_competitor(
     task: GlueTask, column: str, truth: np.ndarray, fits: Sequence[FitRecord], other: str
 ) -> ComparisonRecord:
-    """The difference to one competitor, the interval of the means and that of each seed."""
+    """Return the difference to one competitor, the interval of the means and that of each seed."""
     ours, theirs = (_stack_predictions(fits, name, column) for name in (PRETRAINED, other))
     value, (low, high) = compare_metric(task, truth, ours, theirs, seed=0)
     seeds = compute_seed_intervals(task, truth, ours, theirs)
@@ -188,7 +188,7 @@ def _compare_competitor(
 def _mention_words(
     row: ComparisonRecord, comparisons: Sequence[ComparisonRecord]
 ) -> ComparisonRecord:
-    """The row, with a verdict that mentions bags of words where they are better."""
+    """Return the row, with a verdict that mentions bags of words where they are better."""
     below = [
         other["difference"]
         for other in comparisons
@@ -212,7 +212,7 @@ def _read_results(path: Path) -> TaskRecord:
         isinstance(record.get(name), kind) for name, kind in FIELD_TYPES.items()
     )
     if not is_valid:
-        raise ValueError(f"{path} is nothing that selfwise glue has written; give another --out")
+        raise ValueError(f"{path} was not written by selfwise glue; use another --out")
     return record  # type: ignore[return-value] # its fields are checked above
 
 

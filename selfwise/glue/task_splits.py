@@ -38,20 +38,21 @@ class TaskSplits(NamedTuple):
 
 
 def _note_constant_labels(dev: dict[str, GlueSplit]) -> list[str]:
-    """A sentence for each column whose labels, or scores, are all one: no metric says anything."""
+    """Return a sentence for each column whose labels, or scores, are all one: no metric says
+    anything."""
     sentences = []
     for column, split in dev.items():
         truth = split.scores if split.texts.labels is None else split.texts.labels
         if truth is not None and len(np.unique(truth)) == 1:
             problem = f"all {len(truth):,} examples of dev have one label"
-            sentences.append(f"{column}: {problem}, so that its scores say nothing about the model")
+            sentences.append(f"{column}: {problem}, so its scores reveal nothing about the model")
     return sentences
 
 
 def find_tasks(
     data: str | Path, tasks: Sequence[GlueTask], *, required: bool
 ) -> tuple[list[str], dict[str, str]]:
-    """The tasks whose files exist, and for each other task what is missing.
+    """Return the tasks whose files exist, and for each other task what is missing.
 
     Raises ValueError for the first missing task if they are `required`, or if all are missing.
     """
@@ -64,7 +65,7 @@ def find_tasks(
             open_glue(data, task, lacking[0])  # says what is not there, and what is
         files = [task.files[split].names[0] for split in lacking]
         if task.name == AX and MNLI not in names:
-            left_out[AX] = "the model of mnli would answer it"
+            left_out[AX] = "only the model of mnli answers it"
         elif lacking:
             left_out[task.name] = f"there is no {' and no '.join(files)} in {task.folders[0]}"
         else:
@@ -76,7 +77,7 @@ def find_tasks(
 
 
 def _list_missing_splits(task: GlueTask, splits: Collection[str]) -> list[str]:
-    """The splits without which a task cannot be measured: training and one of dev."""
+    """Return the splits without which a task cannot be measured: training and one of dev."""
     if not task.splits("train"):
         return [name for name in task.splits("test") if name not in splits]
     lacking = [name for name in task.splits("train") if name not in splits]
@@ -85,7 +86,7 @@ def _list_missing_splits(task: GlueTask, splits: Collection[str]) -> list[str]:
 
 
 def _list_missing_columns(task: GlueTask, splits: Collection[str]) -> dict[str, str]:
-    """The columns of a task that cannot be filled, such as mnli-mm, and why."""
+    """Return the columns of a task that cannot be filled, such as mnli-mm, and why."""
     return {
         column_name(task, name): f"there is no {task.files[name].names[0]} in {task.folders[0]}"
         for name in task.splits("dev")
@@ -94,7 +95,8 @@ def _list_missing_columns(task: GlueTask, splits: Collection[str]) -> dict[str, 
 
 
 def open_task(data: str | Path, name: str, *, ax: bool) -> TaskSplits:
-    """All splits of a task whose files are there; with `ax` MNLI answers the diagnostic set too.
+    """Return all splits of a task whose files are there; with `ax` MNLI answers the diagnostic set
+    too.
 
     Raises ValueError as `open_glue` does.
     """

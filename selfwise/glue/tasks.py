@@ -55,17 +55,18 @@ class GlueTask:
         return self.hub_text or self.text
 
     def splits(self, kind: str) -> list[str]:
-        """The names of its splits of a kind: `train`, `dev` or `test`; MNLI has two of each."""
+        """Return the names of its splits of a kind: `train`, `dev` or `test`; MNLI has two of
+        each."""
         return [name for name in self.files if name.split("_")[0] == kind]
 
 
 def part_suffix(split: str) -> str:
-    """The end of official names of the two parts of MNLI: -m or -mm; else nothing."""
+    """Return the end of official names of the two parts of MNLI: -m or -mm; else nothing."""
     return {"matched": "-m", "mismatched": "-mm"}.get(split.partition("_")[2], "")
 
 
 def find_task(name: str) -> GlueTask:
-    """The task of that name. Raises ValueError for an unknown name, with the nearest one."""
+    """Return the task of that name. Raises ValueError for an unknown name, with the nearest one."""
     task = next((task for task in TASKS if normalize_name(name) in _list_spellings(task)), None)
     if task is None:
         names = [task.name for task in TASKS]
@@ -74,7 +75,7 @@ def find_task(name: str) -> GlueTask:
 
 
 def normalize_name(name: str) -> str:
-    """A name without its case and strokes: `sst2` for SST-2."""
+    """Return a name without its case and strokes: `sst2` for SST-2."""
     return name.lower().replace("-", "").replace("_", "")
 
 

@@ -40,7 +40,7 @@ class TokenizedSplit(NamedTuple):
     truth: np.ndarray | None  # classes (n,), or scores
 
     def take(self, places: np.ndarray) -> "TokenizedSplit":
-        """Some of its examples, in the order of `places`."""
+        """Return some of its examples, in the order of `places`."""
         assert self.truth is not None
         return TokenizedSplit([self.rows[i] for i in places], self.truth[places])
 
@@ -182,7 +182,7 @@ class FinetuneJob(NamedTuple):
 def batch_epoch(
     lengths: np.ndarray, batch: int, seed: int, name: str, epoch: int
 ) -> list[np.ndarray]:
-    """Places of every example once, in batches of similar length, in an order of the epoch.
+    """Return places of every example once, in batches of similar length, in an order of the epoch.
 
     Within windows of 32 batches of a random order examples are sorted, so that little is padding;
     then the batches are put in a random order. The last of the last window may be smaller.

@@ -1,4 +1,4 @@
-"""How an image is prepared for an encoder, in the words of other tools."""
+"""The preparation of an image for an encoder, in the terms of other tools."""
 
 from collections.abc import Sequence
 from math import floor, nextafter
@@ -42,15 +42,15 @@ def describe_preprocessing(size: int, channels: int, decode: int) -> JsonObject:
         "std": [1.0] * channels,
         "steps": [
             "read: 8 bits a channel; a JPEG at 1/2, 1/4 or 1/8 of its size where its shorter side "
-            "then still has `decode` px; what is transparent is laid on white",
+            "then still has `decode` px; transparent pixels are blended with white",
             "shrink, if the shorter side has more than `decode` px: to round(side * decode / "
             "shorter side), bicubic with antialiasing, to 8 bits; of a picture longer than "
             "`longest` times its shorter side, the middle of that length",
-            f"colours: {'RGB' if channels == 3 else 'gray, as Pillow converts to mode L'}",
+            f"colors: {'RGB' if channels == 3 else 'gray, as Pillow converts to mode L'}",
             "turn upright, by the EXIF orientation",
             "cut: the central square with a side of round(shorter side * crop_fraction)",
             "resize the square to `size`: bicubic (a = -0.5) with antialiasing, no rounding to 8 "
-            "bits, nothing outside the square is read",
+            "bits, no pixel outside the square is used",
             "scale: divide by 255, limit to 0..1",
         ],
     }

@@ -81,7 +81,7 @@ def export_text(encoder: TextEncoder, path: Path) -> float:
     length_dim = torch.export.Dim("length", min=2, max=length)
     shapes = ((3, min(length, 7)), (1, 1), (2, length), (5, max(2, length // 2)))
     return _export_and_check(
-        PlainTextEncoder(deepcopy(encoder)),  # the encoder itself stays where and as it is
+        PlainTextEncoder(deepcopy(encoder)),  # the encoder itself stays unchanged
         path,
         [_make_example(b, n, vocab) for b, n in shapes],
         inputs=INPUTS,
@@ -152,7 +152,7 @@ def _export_and_check(
     dynamic_shapes: tuple[dict[int, object], ...],  # torch.export.Dim of each open axis
     select_real: Callable[[tuple[Tensor, ...]], Tensor] | None = None,
 ) -> float:
-    """The model traced with the first example and tried with all; the largest difference.
+    """Return the model traced with the first example and tried with all; the largest difference.
 
     `select_real` returns which tokens (b n) of an example are not padding.
     """
@@ -180,7 +180,7 @@ def _export_and_check(
     except Exception as error:  # torch, onnxscript and onnxruntime have dozens of their own
         name = getattr(model.encoder, "name", type(model.encoder).__name__)
         raise ValueError(
-            f"encoder {name} cannot be written as ONNX: {_describe_error(error)}; --to "
+            f"encoder {name} cannot be exported to ONNX: {_describe_error(error)}; --to "
             "safetensors writes any encoder"
         ) from error
 
@@ -206,7 +206,8 @@ def _measure_difference(
     outputs: Sequence[str],
     select_real: Callable[[tuple[Tensor, ...]], Tensor] | None,
 ) -> float:
-    """The largest difference from torch, of features above 1 as a share of the largest of them.
+    """Return the largest difference from torch, of features above 1 as a share of the largest of
+    them.
 
     Raises RuntimeError if it is more than rounding.
     """
@@ -230,14 +231,14 @@ def _measure_difference(
 
 
 def _describe_error(error: Exception) -> str:
-    """The innermost reason in one line: torch.export wraps it in pages of advice."""
+    """Return the innermost reason in one line: torch.export wraps it in pages of advice."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return shorten(f"{type(error).__name__}: {error}", 240, placeholder=" ...")
 
 
 def _make_example(b: int, n: int, vocab: int) -> tuple[Tensor, Tensor]:
-    """Rows that end in more and more padding."""
+    """Return rows that end in more and more padding."""
     ids = (torch.arange(b * n) * 7919 % vocab).reshape(b, n)
     num_real = (n - torch.arange(b)).clamp_min(1)
     return ids, torch.arange(n) < num_real[:, None]

@@ -61,17 +61,17 @@ _SAME_RULES: _Rules = ((r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2."),)
 
 
 def find_timm_name(name: str) -> str:
-    """What timm calls torchvision's model. Raises ValueError for those that cannot be taken."""
+    """Return timm's name of torchvision's model. Raises ValueError for an unsupported model."""
     if name not in SUPPORTED:
         raise ValueError(
             f"torchvision's {name!r} cannot be imported{did_you_mean(name, SUPPORTED)}; "
-            f"those that can are {', '.join(SUPPORTED)}"
+            f"choose one of  {', '.join(SUPPORTED)}"
         )
     return _VIT.get(name, name)
 
 
 def rename_weights(name: str, weights: Mapping[str, Tensor]) -> Weights:
-    """The weights of torchvision's model by timm's names, the classifier's among them."""
+    """Return the weights of torchvision's model by timm's names, the classifier's among them."""
     rules = _SAME_RULES
     if name in _VIT or name in _CONVNEXT:
         rules = _VIT_RULES if name in _VIT else _CONVNEXT_RULES

@@ -1,4 +1,4 @@
-"""Cross-entropies over many classes, a few rows at a time, and scores that are cosines."""
+"""Cross-entropies over many classes, a few rows at a time, and cosine logits."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,11 +15,13 @@ from selfwise.losses.contrastive import check_temperature
 def cosine_logits(
     hidden: Float[Tensor, "m d"], codes: Float[Tensor, "c d"], temperature: float = 0.1
 ) -> Float[Tensor, "m c"]:
-    """Cosines between rows and codes, over the temperature (HuBERT, arXiv:2106.07447, eq. 3).
+    """Return cosines between rows and codes, over the temperature (HuBERT, arXiv:2106.07447, eq.
+    3).
 
-    One product of unit vectors, where the published code builds a tensor (c + 1, m, d) of all
-    pairs. Always computed in float32 or more: in bf16 two scores near 10 that differ by 0.03 are
-    the same.
+    Computes one product of unit vectors, where the published code builds a tensor (c + 1, m, d) of
+    all
+    pairs. Always computed in float32 or wider: in bf16, two scores near 10 that differ by 0.03 are
+    equal.
 
     Raises ValueError if the temperature is not above zero.
     """
@@ -33,19 +35,19 @@ def cosine_logits(
 def masked_cross_entropy(
     logits: Float[Tensor, "m v"], target: Int64[Tensor, "m"], chosen: Bool[Tensor, "m"]
 ) -> Float[Tensor, ""]:
-    """The sum of the cross-entropies of the rows that are chosen; in float32 at least.
+    """Return the sum of the cross-entropies of the chosen rows, in float32 or wider.
 
-    All rows are computed, so that no shape depends on how many are chosen.
+    Computes all rows, so that no shape depends on the number of chosen rows.
     """
     loss: Tensor = _MaskedCrossEntropy.apply(logits, target, chosen)
     return loss
 
 
 class _MaskedCrossEntropy(torch.autograd.Function):
-    """A few rows at a time, so that the wide copies stay in the processor's cache.
+    """Computes a few rows at a time, so that the wide copies stay in the processor's cache.
 
-    With 30,522 tokens torch's own goes through the memory for every intermediate, and in bf16 took
-    a third of a training step of BERT mini. Its gradient has the dtype of the logits here too.
+    With 30,522 tokens torch's own function writes every intermediate to memory, and in bf16 took a
+    third of a training step of BERT mini. As there, the gradient has the dtype of the logits.
     """
 
     @staticmethod
@@ -74,17 +76,18 @@ class _MaskedCrossEntropy(torch.autograd.Function):
 def soft_cross_entropy(
     logits: Float[Tensor, "m v"], index: Int64[Tensor, "m k"], share: Float[Tensor, "m k"]
 ) -> Float[Tensor, "m"]:
-    """Each row's cross-entropy with a target that is shared out to k different classes.
+    """Return each row's cross-entropy with a target that is divided among k different classes.
 
-    Minus the sum of share times log of the softmax; in float32 at least. The shares of a row add up
-    to 1, and are not trained.
+    This is minus the sum of share times log of the softmax, in float32 or wider. The shares of a
+    row add
+    up to 1, and are not trained.
     """
     loss: Tensor = _SoftCrossEntropy.apply(logits, index, share)
     return loss
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
-    """A few rows at a time, for the reason of `_MaskedCrossEntropy`."""
+    """Computes a few rows at a time, for the reason of `_MaskedCrossEntropy`."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, logits: Tensor, index: Tensor, share: Tensor) -> Tensor:
@@ -109,13 +112,13 @@ class _SoftCrossEntropy(torch.autograd.Function):
 
 
 def _rows_at_once(logits: Tensor) -> int:
-    """So many rows that their wide copy is 4 MB on the CPU, and 256 MB elsewhere."""
+    """Return the number of rows whose wide copy is 4 MB on the CPU, and 256 MB elsewhere."""
     max_scores = 1 << (20 if logits.device.type == "cpu" else 26)
     return max(1, max_scores // max(1, logits.shape[1]))
 
 
 def _split_wide(logits: Tensor) -> Iterator[Tensor]:
-    """A few rows after the other, in float32 at least."""
+    """Yield a few rows after another, in float32 or wider."""
     wide = torch.promote_types(logits.dtype, torch.float32)
     return (part.to(wide) for part in logits.split(_rows_at_once(logits)))
 
@@ -124,6 +127,6 @@ def _split_wide(logits: Tensor) -> Iterator[Tensor]:
 def count_correct(
     logits: Float[Tensor, "m v"], target: Int64[Tensor, "m"], chosen: Bool[Tensor, "m"]
 ) -> Float[Tensor, ""]:
-    """In how many of the chosen rows the target has the highest score."""
+    """Count the chosen rows in which the target has the highest score."""
     best = torch.cat([part.argmax(dim=1) for part in _split_wide(logits)])  # slow in bf16
     return ((best == target) & chosen).sum().float()

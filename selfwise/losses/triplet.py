@@ -13,7 +13,8 @@ def triplet_loss(
     negative: Float[Tensor, "n d"],
     margin: float = 0.2,
 ) -> Float[Tensor, ""]:
-    """Mean of max(|a - p|^2 - |a - n|^2 + margin, 0) (FaceNet, Schroff et al. 2015, eq. 3).
+    """Return the mean of max(|a - p|^2 - |a - n|^2 + margin, 0) (FaceNet, Schroff et al. 2015, eq.
+    3).
 
     Raises ValueError if the shapes differ, or if the margin is not above zero: at 0 a constant
     embedding is optimal.

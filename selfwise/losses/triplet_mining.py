@@ -1,9 +1,9 @@
-"""Triplets out of a batch: for each anchor and positive a negative (FaceNet, arXiv:1503.03832).
+"""Triplet mining in a batch: a negative for each anchor and positive (FaceNet, arXiv:1503.03832).
 
-All take the matrix of squared distances, whose identity each row has, and each row's partners.
+All functions take the matrix of squared distances, each row's identity, and each row's partners.
 Time is n^2 log n, memory n^2: one product, one sort of each row, a binary search for each pair.
-Lists have a length that is known beforehand, and `chosen` says which of their entries count, so
-that nothing waits for a device.
+The length of a list is fixed before mining, and `chosen` marks the entries that count, so that
+nothing waits for a device.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ from torch import Tensor
 from selfwise.core.errors import did_you_mean
 from selfwise.core.types import Step, Term
 
-VIEW_RULES = ("semihard", "hard", "random")  # a view has one partner, so that batch_hard is hard
+VIEW_RULES = ("semihard", "hard", "random")  # a view has one partner, so batch_hard equals hard
 LABEL_RULES = (*VIEW_RULES, "batch_hard")
 LOW_BITS = 2**32 - 1  # the lower half of a key
-DESCRIPTIONS = {  # which negative is chosen, in words
+DESCRIPTIONS = {  # the choice of the negative, in words
     "semihard": "the nearest one that is farther than the positive and within the margin, if any",
     "hard": "the nearest one",
-    "random": "any one",
-    "batch_hard": "the nearest one, and the positive the farthest",
+    "random": "a random one",
+    "batch_hard": "the nearest one, with the farthest positive",
 }
 
 
 class Triplets(NamedTuple):
-    """Rows of the batch. What is not chosen is no triplet, and costs nothing."""
+    """Rows of the batch. Entries that are not chosen are not triplets, and cost nothing."""
 
     anchor: Int64[Tensor, "t"]
     positive: Int64[Tensor, "t"]
@@ -39,7 +39,7 @@ class Triplets(NamedTuple):
 
 
 def compute_squared_distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
-    """Squared Euclidean distances of all pairs of rows, in float32 at least.
+    """Return squared Euclidean distances of all pairs of rows, in float32 or wider.
 
     They come from one product, |x|^2 + |y|^2 - 2 xy. For unit vectors the error is below 1e-6, so
     a distance can be slightly negative. Autocast is off, because the 8 bits of bf16 would make
@@ -52,10 +52,11 @@ def compute_squared_distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
 
 
 def find_positives(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
-    """The other rows of the same identity, for each row, ascending; filled up with the row itself.
+    """Return the other rows of each row's identity, ascending, padded with the row itself.
 
-    k is one less than the largest identity has rows. For identities of any sizes; they are read,
-    so they had better lie on the CPU.
+    k is one less than the number of rows of the largest identity. Identities may have any sizes;
+    the
+    function reads them, so they should be on the CPU.
     """
     order, n = identity.argsort(stable=True), len(identity)
     _, size = identity[order].unique_consecutive(return_counts=True)
@@ -64,7 +65,7 @@ def find_positives(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
     position = first[:, None] + torch.arange(width, device=identity.device)
     inside = position < (first + size.repeat_interleave(size))[:, None]
     own = torch.arange(n, device=identity.device)[:, None]
-    # a row's own place comes last, with what fills up
+    # a row's own place comes last, with the padding
     other = torch.where(inside & (position != own), position, n)
     other = other.sort(dim=1).values[:, : max(0, width - 1)]
     positives = torch.where(other < n, order[other.clamp_max(max(0, n - 1))], order[:, None])
@@ -72,16 +73,18 @@ def find_positives(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
 
 
 def find_positives_grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Tensor, "n k"]:
-    """`find_positives` where every identity has `size` rows, k = size - 1: no device is waited for.
+    """Return `find_positives` if every identity has `size` rows, without waiting for a device.
 
-    Where one has another number of rows, some rows meet strangers, which are never chosen.
+    k = size - 1. If an identity has another number of rows, some rows are paired with other
+    identities,
+    and these pairs are never chosen.
 
-    Raises ValueError if n is no multiple of `size`.
+    Raises ValueError if n is not a multiple of `size`.
     """
     n, device = len(identity), identity.device
     if n % size:
         raise ValueError(
-            f"a batch of {n} images is not made of {size} of each identity; "
+            f"a batch of {n} images does not have {size} of each identity; "
             f"{n // size * size or size} would be right"
         )
     order, row = identity.argsort(stable=True), torch.arange(n, device=device)
@@ -95,16 +98,16 @@ def find_positives_grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Ten
 def mine_random(
     identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"], draw: Float[Tensor, "n k"]
 ) -> Triplets:
-    """For each pair a row of another identity, all with the same chance.
+    """Return a row of another identity for each pair, all with equal probability.
 
-    `draw` is uniform in [0, 1). Chosen is every pair, if there are two identities.
+    `draw` is uniform in [0, 1). Every pair is chosen, if there are two identities.
     """
     n, order = len(identity), identity.argsort(stable=True)
     ranked = identity[order]
     first = torch.searchsorted(ranked, identity)[:, None]
     own = torch.searchsorted(ranked, identity, right=True)[:, None] - first
     position = torch.minimum((draw * (n - own)).long(), n - own - 1)  # a product may round up
-    # the others lie around the own ones
+    # the other rows are before and after the identity's own rows
     position = position + torch.where(position >= first, own, 0)
     return _build_triplets(identity, partner, order[position.clamp_min(0)], own < n)
 
@@ -117,23 +120,23 @@ def mine_semihard(
     *,
     margin: float = 0.2,
 ) -> Triplets:
-    """For each pair the nearest negative that is farther than the positive, within the margin.
+    """Return for each pair the nearest negative farther than the positive and within the margin.
 
-    FaceNet, eq. 4 and the text after it: d(a, p) < d(a, n) < d(a, p) + margin. Which of them is
-    left open there; the nearest costs most. A pair without one is not chosen: nearer negatives are
-    what the rule avoids, as they lead to a collapse, and farther ones cost nothing. TensorFlow
-    Addons takes the farthest negative then, which keeps all pairs pulling.
+    FaceNet, eq. 4 and the text after it: d(a, p) < d(a, n) < d(a, p) + margin. The paper does not
+    specify which of them; the nearest costs most. A pair without such a negative is not chosen: the
+    rule avoids nearer negatives, since they lead to a collapse, and farther ones cost nothing.
+    TensorFlow Addons then uses the farthest negative, which keeps all pairs pulling.
 
-    Of negatives as far as each other the first is taken. Distances are compared in float32.
+    Of equally distant negatives, the first is chosen. Distances are compared in float32.
     """
-    near = distance.float().clamp_min(0)  # rounding may put a twin below zero
+    near = distance.float().clamp_min(0)  # rounding may make the distance of equal rows negative
     unlike = torch.where(_same_identity(identity) | near.isnan(), torch.inf, near)
     own = near.gather(1, partner)
     keys = _sort_rows(_sort_keys(unlike) | torch.arange(len(near), device=near.device))
     position = torch.searchsorted(keys, _sort_keys(own) | LOW_BITS, right=True)
     keys_of_negatives = keys.gather(1, position.clamp_max(max(0, len(near) - 1)))
     far = (keys_of_negatives >> 32).int().view(torch.float32)
-    # said so that a distance that is not a number is chosen, and the loss shows it
+    # written so that a NaN distance is chosen, and the loss shows it
     within = ~(far >= own + margin) & ~(far <= own)
     return _build_triplets(identity, partner, keys_of_negatives & LOW_BITS, within)
 
@@ -142,9 +145,10 @@ def mine_semihard(
 def mine_hard(
     distance: Float[Tensor, "n n"], identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"]
 ) -> Triplets:
-    """For each pair the nearest negative (FaceNet, section 3.2: "all anchor-positive pairs").
+    """Return the nearest negative for each pair (FaceNet, section 3.2: "all anchor-positive
+    pairs").
 
-    Chosen is every pair, if there are two identities, also where it costs nothing.
+    Every pair is chosen, if there are two identities, even if it costs nothing.
     """
     far, negative = _nearest_other(distance, identity)
     return _build_triplets(identity, partner, negative.expand_as(partner), ~far.isposinf())
@@ -154,10 +158,10 @@ def mine_hard(
 def mine_batch_hard(
     distance: Float[Tensor, "n n"], identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"]
 ) -> Triplets:
-    """For each row the farthest positive and the nearest negative: n triplets.
+    """Return the farthest positive and the nearest negative for each row: n triplets.
 
-    Batch hard of Hermans et al. 2017 (arXiv:1703.07737, eq. 5), there with distances that are not
-    squared: the same triplets. Where no row has a partner there are none.
+    Batch hard of Hermans et al. 2017 (arXiv:1703.07737, eq. 5), which uses distances without the
+    square: the triplets are equal. If no row has a partner, there are none.
     """
     if not partner.shape[1]:
         return mine_hard(distance, identity, partner)
@@ -170,14 +174,15 @@ def mine_batch_hard(
 def compute_hinge_costs(
     distance: Float[Tensor, "n n"], triplets: Triplets, margin: float
 ) -> Float[Tensor, "t"]:
-    """max(d(a, p) - d(a, n) + margin, 0) of each triplet (FaceNet, eq. 3), 0 if not chosen.
+    """Return max(d(a, p) - d(a, n) + margin, 0) of each triplet (FaceNet, eq. 3), 0 if not chosen.
 
-    The distances are read from the matrix, so that memory does not grow with the triplets; the
-    gradient goes to the entries of the chosen ones alone.
+    Reads the distances from the matrix, so that memory does not grow with the triplets; the
+    gradient
+    goes only to the entries of the chosen triplets.
     """
     row = triplets.anchor * len(distance)
     where = torch.cat([row + triplets.positive, row + triplets.negative])
-    # index_select: its gradient is added up in a fixed order on the CPU
+    # index_select: on the CPU its gradient is summed in a fixed order
     near, far = distance.flatten().index_select(0, where).chunk(2)
     return torch.where(triplets.chosen, F.relu(near - far + margin), 0)
 
@@ -191,12 +196,13 @@ def triplet_step(
     margin: float,
     draw: Float[Tensor, "n k"] | None = None,
 ) -> Step:
-    """The triplet loss of embeddings on the unit sphere, and what happens in the batch.
+    """Return the triplet loss of embeddings on the unit sphere, with metrics of the batch.
 
-    The mean is over all `count_mined_pairs` pairs, those without a triplet included: the number
-    is known beforehand, and the step gets smaller as triplets are solved, as it does in FaceNet's
-    sum. Metrics: the share of pairs that cost something, that of pairs whose positive is nearer
-    than every negative, and the mean distance of positives and of negatives, both 0 in a collapse.
+    The mean is over all `count_mined_pairs` pairs, including those without a triplet: the number is
+    fixed before mining, and the step gets smaller as triplets are solved, as in FaceNet's sum.
+    Metrics: the fraction of pairs that cost something, the fraction of pairs whose positive is
+    nearer
+    than every negative, and the mean distances of positives and of negatives, both 0 in a collapse.
     """
     distance, triplets = mine_triplets(
         z, identity, partner, mining=mining, margin=margin, draw=draw
@@ -217,7 +223,7 @@ def mine_triplets(
     margin: float,
     draw: Float[Tensor, "n k"] | None = None,
 ) -> tuple[Float[Tensor, "n n"], Triplets]:
-    """The squared distances of embeddings on the unit sphere, and the triplets that are chosen."""
+    """Return the squared distances of embeddings on the unit sphere, and the chosen triplets."""
     distance = compute_squared_distances(
         F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
     )
@@ -231,12 +237,12 @@ def mine_triplets(
 
 
 def count_mined_pairs(mining: str, rows: int, partners: int) -> int:
-    """Over how many pairs `triplet_step` takes the mean."""
+    """Return the number of pairs over which `triplet_step` averages."""
     return rows if mining == "batch_hard" else rows * partners
 
 
 def check_mining(mining: str, margin: float, rules: Sequence[str]) -> None:
-    """Raises ValueError for a way of mining that is not known, or a margin not above zero."""
+    """Raise ValueError for an unknown way of mining, or a margin not above zero."""
     if mining not in rules:
         raise ValueError(f"unknown mining {mining!r}{did_you_mean(mining, rules)}")
     if not 0 < margin < torch.inf:
@@ -265,7 +271,7 @@ def _measure_pairs(
 def _nearest_other(
     distance: Float[Tensor, "n n"], identity: Int64[Tensor, "n"]
 ) -> tuple[Float[Tensor, "n 1"], Int64[Tensor, "n 1"]]:
-    """Distance and row of the nearest negative; infinite if there is none."""
+    """Return distance and row of the nearest negative; infinite if there is none."""
     far, negative = distance.masked_fill(_same_identity(identity), torch.inf).min(
         dim=1, keepdim=True
     )
@@ -277,7 +283,7 @@ def _same_identity(identity: Int64[Tensor, "n"]) -> Bool[Tensor, "n n"]:
 
 
 def _is_partner(identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"]) -> Bool[Tensor, "n k"]:
-    """Whether a partner is another row of the same identity."""
+    """Return whether a partner is another row of the row's identity."""
     own = torch.arange(len(identity), device=identity.device)[:, None]
     return (identity[partner] == identity[:, None]) & (partner != own)
 
@@ -294,15 +300,16 @@ def _build_triplets(
 
 
 def _sort_keys(distance: Float32[Tensor, "n k"]) -> Int64[Tensor, "n k"]:
-    """Whole numbers in the order of the distances, whose lower 32 bits are free.
+    """Return whole numbers in the order of the distances, whose lower 32 bits are free.
 
-    The bits of a float that is not negative rise with its value.
+    The bits of a nonnegative float increase with its value.
     """
     return distance.contiguous().view(torch.int32).long() << 32
 
 
 def _sort_rows(keys: Int64[Tensor, "n k"]) -> Int64[Tensor, "n k"]:
-    """Each row sorted. On the CPU by numpy: of 1,024 x 1,024 torch took 35 ms, numpy 3.5."""
+    """Return each row sorted. On the CPU by numpy: for 1,024 x 1,024 torch took 35 ms, numpy
+    3.5."""
     if keys.device.type == "cpu":
         return torch.from_numpy(np.sort(keys.numpy(), axis=1))
     return keys.sort(dim=1).values

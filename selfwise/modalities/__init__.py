@@ -1,4 +1,4 @@
-"""Images, text and audio: one object each, imported when it is used."""
+"""Images, text and audio: one object each, imported at its first use."""
 
 from importlib import import_module
 from typing import Protocol, cast, runtime_checkable
@@ -16,7 +16,7 @@ class _HasModality(Protocol):
 
 
 def find_modality(name: str) -> AnyModality:
-    """The object of a modality. Raises ValueError for a name that there is not."""
+    """Return the object of a modality. Raises ValueError for an unknown name."""
     if name not in NAMES:
         raise ValueError(f"unknown modality {name!r}{did_you_mean(name, NAMES)}")
     module = import_module(f"selfwise.modalities.{name}.modality")
@@ -24,5 +24,5 @@ def find_modality(name: str) -> AnyModality:
 
 
 def modality_of(method: type[Method]) -> AnyModality:
-    """The object of a method's modality."""
+    """Return the object of a method's modality."""
     return find_modality(method.modality)

@@ -1,4 +1,4 @@
-"""What a modality is: an object that opens data, builds encoders and extracts features."""
+"""The interface of a modality: an object that opens data, builds encoders and extracts features."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,19 +23,19 @@ EncoderFactory = Callable[..., nn.Module]
 
 @dataclass(frozen=True)
 class EncoderChoice:
-    """Which encoder a run has."""
+    """The encoder of a run."""
 
     name: str
-    """Of an encoder, or the place of a factory outside the package."""
+    """Name of an encoder, or the import path of an external factory."""
     options: Config
-    """Those that were chosen; None stands for the encoder's own value."""
+    """The chosen options; None means the encoder's own value."""
     factory: EncoderFactory | None = None
-    """What was handed over in Python, or what the place names."""
+    """The factory that was passed in Python, or that the import path names."""
 
 
 @runtime_checkable
 class Record(Protocol):
-    """What run.yaml says of a run, as far as modalities read it."""
+    """The part of run.yaml that modalities read."""
 
     @property
     def method(self) -> str: ...
@@ -80,23 +80,23 @@ OpenRun = Callable[[Path], EarlierRun]  # raises ValueError if the folder is not
 
 @dataclass(frozen=True)
 class Opening:
-    """What a run knows when it opens its data."""
+    """The facts that a run has when it opens its data."""
 
     method: type[Method]
     encoder: EncoderChoice
     open_run: OpenRun
-    """Opens the earlier run that discrete targets are made of."""
+    """Opens the earlier run from which discrete targets are made."""
     device: str = "cpu"
-    """Where discrete targets are learned."""
+    """The device on which discrete targets are learned."""
     folder: Path | None = None
-    """The run folder that has what opening made (a tokenizer, targets); None for a new run."""
+    """The run folder with the stored tokenizer or targets; None for a new run."""
     needs: Config = field(default_factory=Config)
-    """The options of the method's needs, a section for each."""
+    """The options of the method's needs, one section each."""
 
 
 @runtime_checkable
 class Steps(Protocol):
-    """Batches by step, and how many there are in a pass over the data."""
+    """Batches by step, and their number in a pass over the data."""
 
     @property
     def steps_per_epoch(self) -> int: ...
@@ -106,7 +106,7 @@ class Steps(Protocol):
 
 @runtime_checkable
 class Facts(Protocol):
-    """What is known of a run's data, also when it is loaded without them."""
+    """Facts about a run's data, available even without the data."""
 
     @property
     def info(self) -> DataInfo: ...
@@ -114,67 +114,67 @@ class Facts(Protocol):
 
 @runtime_checkable
 class OpenData(Facts, Protocol):
-    """The examples of a run, and what depends on them."""
+    """The examples of a run, and everything that depends on them."""
 
     @property
     def inputs(self) -> Mapping[str, object]:
-        """The keyword arguments that the method needs of the data."""
+        """The keyword arguments that the method needs from the data."""
         ...
 
     @property
     def about(self) -> Mapping[str, Mapping[str, object]]:
-        """What to record of each need."""
+        """The facts to record about each need."""
         ...
 
     @property
     def resolved(self) -> Mapping[str, object]:
-        """Options of reading that were left open and that the data have decided."""
+        """Options of reading that the user left open and the data have decided."""
         ...
 
     @property
     def batch(self) -> int | None:
-        """Examples in a step, where the data decide on it, or None."""
+        """Examples in a step if the data decide, otherwise None."""
         ...
 
     @property
     def workers(self) -> int:
-        """Processes that reading is worth, unless the user says otherwise."""
+        """The number of loader processes that suits the data, unless the user sets it."""
         ...
 
     def describe(self) -> list[str]:
-        """What a run says of its data before the first step: number, size, what was left out.
+        """Return lines on the data to print before the first step: number, size, what was left out.
 
         Complete after `source`.
         """
         ...
 
     def adopt(self, earlier: Record) -> None:
-        """Take over from an earlier run what its weights depend on."""
+        """Copy from an earlier run the facts that its weights depend on."""
         ...
 
     def source(self, method: Method, *, batch_size: int, seed: int) -> Steps:
-        """The batches that the loop reads; `info` is complete afterwards.
+        """Return the batches that the loop reads; `info` is complete afterwards.
 
-        Raises ValueError if the data make none.
+        Raises ValueError if the data yield no batch.
         """
         ...
 
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
-        """What watches the run."""
+        """Return the probes that monitor the run."""
         ...
 
     def join(self, folder: Path) -> None:
-        """What another process of the run does, where the first one has called `save`."""
+        """Prepare another process of the run, where the first process calls `save`."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write what reading needs again into the run folder."""
+        """Write the files that a reopened run needs into the run folder."""
         ...
 
 
 @runtime_checkable
 class TrainedRun(Protocol):
-    """What a modality needs of a run."""
+    """The part of a run that a modality needs."""
 
     @property
     def folder(self) -> Path: ...
@@ -193,7 +193,7 @@ class TrainedRun(Protocol):
 
 @runtime_checkable
 class Examples(Protocol):
-    """Examples for a probe or to be embedded."""
+    """Examples to probe or to embed."""
 
     fingerprint: str
     labels: Int64[np.ndarray, "n"] | None
@@ -209,19 +209,19 @@ class Examples(Protocol):
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How the examples of a probe are read."""
+    """How to read the examples of a probe."""
 
     labelled: bool = False
     skip_broken: bool = False
     text_column: str = ""
-    """Of text: the column that holds it."""
+    """For text: the column that holds the text."""
     label_column: str = ""
-    """Of text: the column that holds the label."""
+    """For text: the column that holds the label."""
 
 
 @dataclass(frozen=True)
 class FeatureOptions:
-    """Which features, and where they are computed."""
+    """Which features to compute, and where."""
 
     layer: int | None = None
     """A layer instead of the encoder's output; negative counts from the last."""
@@ -230,7 +230,7 @@ class FeatureOptions:
     device: str = "auto"
     env: DistributedEnv = SINGLE_PROCESS
     precision: str = ""
-    """float32 or bf16; by default that of training, as `core.device.choose_evaluation` has it."""
+    """float32 or bf16; by default training's, as `core.device.choose_evaluation` chooses it."""
 
 
 Embed = Callable[[Any, Any], Shaped[np.ndarray, "n *d"]]  # (encoder, examples) -> features
@@ -244,33 +244,33 @@ ExamplesT = TypeVar("ExamplesT", bound=Examples)
 
 @runtime_checkable
 class Modality(Protocol[InfoT, ReadingT, FactsT, ExamplesT]):
-    """Images, text or audio, with classes of their own for facts, options, and examples."""
+    """Images, text or audio, each with its own classes for facts, options, and examples."""
 
     name: str
     info: type[InfoT]
-    """What is recorded of its data."""
+    """The class of the recorded facts about its data."""
     reading: type[ReadingT]
     """The options of reading, which become flags."""
     probe_pooling: str
-    """How probes of frozen features pool, where they do in another way than embeddings."""
+    """The pooling of frozen features in probes, if it differs from that of embeddings."""
     encoder_facts: tuple[str, ...]
-    """Parameters of an encoder that the data decide, which are not options."""
+    """Parameters of an encoder that the data decide; they are not options."""
     encoder_help: str
-    """What `--help` says of `--encoder`."""
+    """The lines on `--encoder` in `--help`."""
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        """The config class of an encoder of this package."""
+        """Return the config class of an encoder of this package."""
         ...
 
     def open_data(self, data: object, options: ReadingT, opening: Opening) -> OpenData:
-        """The examples to train on, with what the method needs of them.
+        """Return the examples to train on, with the inputs that the method needs.
 
         Raises ValueError with one sentence for data that cannot be opened.
         """
         ...
 
     def load_facts(self, folder: Path, info: InfoT) -> FactsT:
-        """What a run folder says of its data."""
+        """Return the facts about the data in a run folder."""
         ...
 
     def load_inputs(
@@ -281,53 +281,57 @@ class Modality(Protocol[InfoT, ReadingT, FactsT, ExamplesT]):
         about: Mapping[str, Mapping[str, Any]],
         open_run: OpenRun,
     ) -> dict[str, object]:
-        """The keyword arguments that a method needs of the data, from its run folder."""
+        """Return the keyword arguments that a method needs from the data, read from its run
+        folder."""
         ...
 
     def options_from_start(self, start: Path) -> dict[str, object]:
-        """Options of reading that go with the weights of an earlier run."""
+        """Return options of reading that belong to the weights of an earlier run."""
         ...
 
     def build_encoder(self, choice: EncoderChoice, facts: FactsT, seed: int) -> nn.Module:
-        """The encoder with random weights that are a function of the seed, or published ones."""
+        """Return the encoder with random weights that depend on the seed, or published weights."""
         ...
 
     def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
-        """The same encoder with random weights."""
+        """Return the choice with random weights."""
         ...
 
     def build_untrained(self, choice: EncoderChoice, facts: FactsT, seed: int) -> nn.Module:
-        """The untrained twin of an encoder."""
+        """Return the untrained version of an encoder."""
         ...
 
     def find_depth(self, choice: EncoderChoice) -> int | None:
-        """Layers of an encoder that is only named, or None where a name does not say it."""
+        """Return the number of layers of a named encoder, or None if the name does not determine
+        it."""
         ...
 
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> ExamplesT:
-        """Examples for a probe or to be embedded."""
+        """Open examples to probe or to embed."""
         ...
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
-        """Features of any encoder of the run's shape, cached in the run folder."""
+        """Return a function that extracts features of any encoder of the run's shape, with a
+        cache."""
         ...
 
     def make_layered_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed | None:
-        """Features of all layers (n, L, d); None where there is no probe of them."""
+        """Return a function for features of all layers (n, L, d); None if layers cannot be
+        probed."""
         ...
 
     def untrained_features(
         self, run: TrainedRun, train: ExamplesT, test: ExamplesT, *, embed: Embed, device: str
     ) -> list[FeatureSplit]:
-        """Features of untrained twins."""
+        """Return features of untrained encoders."""
         ...
 
     def raw_features(self, run: TrainedRun, train: ExamplesT, test: ExamplesT) -> FeatureSplit:
-        """The raw input as features."""
+        """Return the raw input as features."""
         ...
 
     def describe_unread(self, run: TrainedRun, examples: ExamplesT, window: str) -> list[str]:
-        """Sentences on what of the examples is not read; none if all is."""
+        """Return sentences on parts of the examples that are not read; none if all is read."""
         ...
 
 

@@ -6,7 +6,7 @@ BLOCK = 16  # float32 numbers in the widest vector register
 
 
 def supports_channels_last(module: nn.Module) -> bool:
-    """Whether float32 convolutions on the CPU may have channels last in this module.
+    """Return whether float32 convolutions on the CPU may have channels last in this module.
 
     A ResNet-18 takes 6 to 20 % less time then (docs/log.md). But in torch 2.14.1 (oneDNN) the
     gradient of a 1 x 1 convolution with stride writes beyond its memory where it has fewer channels

@@ -64,7 +64,7 @@ class Decoder(nn.Module):
 
 
 def level_widths(patch: int, width: int) -> list[int]:
-    """The channels of each level, from the grid to the pixels: log2(patch) + 1 of them.
+    """Return the channels of each level, from the grid to the pixels: log2(patch) + 1 of them.
 
     Raises ValueError if `patch` is no power of two, or `width` is below 1.
     """
@@ -115,13 +115,13 @@ def build_decoder(encoder: object, dim: int, *, size: int, name: str) -> Decoder
     """
     if not isinstance(encoder, PatchCodec):
         raise ValueError(
-            f"{name} rebuilds images from patches, and needs an encoder that is made for it: "
+            f"{name} reconstructs images from patches, and needs an encoder for that: "
             "codec-tiny, codec-small or codec-base"
         )
     if encoder.grid[0] * encoder.patch != size:
         raise ValueError(
             f"{name} has images of {size} px and an encoder for {encoder.grid[0] * encoder.patch} "
-            "px; the same for both would be right"
+            "px; use one size for both"
         )
     width, depth = encoder.shape.width, encoder.shape.depth
     return Decoder(dim, encoder.channels, patch=encoder.patch, width=width, depth=depth)

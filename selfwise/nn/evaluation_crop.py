@@ -5,7 +5,7 @@ CROP_FRACTION = 0.875  # 224 of 256 px, as on ImageNet
 
 
 def choose_crop_fraction(size: int) -> float:
-    """The side of the central square that is read, as a share of the image's shorter side.
+    """Return the side of the central square that is read, as a share of the image's shorter side.
 
     `size` is the side in pixels that the square is resized to.
     """

@@ -44,12 +44,12 @@ class FiniteScalarQuantizer(nn.Module):
         self.register_buffer("basis", basis, persistent=False)
 
     def forward(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-        """Each number on its level, divided by half their number: about -1 to 1."""
+        """Return each number on its level, divided by half their number: about -1 to 1."""
         bounded = self._bound(z)
         return (bounded + (bounded.round() - bounded).detach()) / (self.levels // 2)
 
     def codes(self, z: Float[Tensor, "... d"]) -> Int64[Tensor, "..."]:
-        """The number of the code that `forward` rounds to, in mixed radix: 0 to size - 1."""
+        """Return the number of the code that `forward` rounds to, in mixed radix: 0 to size - 1."""
         digits = self._bound(z).round().long() + self.levels // 2
         return (digits * self.basis).sum(dim=-1)
 
@@ -68,7 +68,7 @@ class FiniteScalarQuantizer(nn.Module):
 
 
 def check_levels(levels: Sequence[int]) -> None:
-    """Raises ValueError unless FSQ can have these levels."""
+    """Raise ValueError unless FSQ can have these levels."""
     spelling = ",".join(map(str, levels))
     if not levels or min(levels) < MIN_LEVELS:
         raise ValueError(
@@ -77,7 +77,7 @@ def check_levels(levels: Sequence[int]) -> None:
         )
     if prod(levels) > MAX_CODES:
         raise ValueError(
-            f"levels {spelling} are {prod(levels):,} codes; at most {MAX_CODES:,} can be had, "
+            f"levels {spelling} give {prod(levels):,} codes; at most {MAX_CODES:,} are allowed, "
             "and 256 to 1000 suit 50,000 small images"
         )
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def relative_position_index(rows: int, columns: int) -> Int64[Tensor, "n n"]:
-    """Which entry of the table each pair (query, key) reads; n = 1 + rows * columns.
+    """Return which entry of the table each pair (query, key) reads; n = 1 + rows * columns.
 
     Position 0 is the class token. The last three entries are for pairs with it: class to patch,
     patch to class, class to class.

@@ -83,7 +83,7 @@ class Block(nn.Module):
     def extend(
         self, x: Float[Tensor, "b m d"], before: tuple[Tensor, Tensor] | None, layout: Layout
     ) -> tuple[Float[Tensor, "b m d"], tuple[Tensor, Tensor]]:
-        """The next m positions, with keys and values of those before."""
+        """Return the next m positions, with keys and values of those before."""
         attended, keys_and_values = self.attention.extend(self._norm_input(x), before, layout)
         return self._finish(x, attended), keys_and_values
 
@@ -91,7 +91,7 @@ class Block(nn.Module):
         return self.norm1(x) if self.pre else x
 
     def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """The rest of the block after the attention; it needs no other position."""
+        """Return the rest of the block after the attention; it needs no other position."""
         x = x + self._drop(attended)
         if self.pre:
             return x + self._drop(self.mlp(self.norm2(x)))
@@ -129,14 +129,14 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=eps) if norm == "pre" else None
 
     def layers(self) -> Iterator[Block]:
-        """The blocks in the order in which they are applied."""
+        """Yield the blocks in the order in which they are applied."""
         for i in range(self.depth):
             block = self.blocks[i % len(self.blocks)]
             assert isinstance(block, Block)
             yield block
 
     def draw_layers(self) -> list[Block]:
-        """The blocks without those that this training step skips. The CPU draws them.
+        """Return the blocks without those that this training step skips. The CPU draws them.
 
         They are equal in all processes of a run, which add the gradients of the same weights.
         """
@@ -152,7 +152,7 @@ class Transformer(nn.Module):
         return self._final_norm(x)
 
     def all_layers(self, x: Float[Tensor, "b n d"], layout: Layout) -> list[Float[Tensor, "b n d"]]:
-        """The output of every block; the final norm is part of the last output alone."""
+        """Return the output of every block; the final norm is part of the last output alone."""
         outputs = []
         for block in self.layers():
             outputs.append(x := block(x, layout))
@@ -161,7 +161,7 @@ class Transformer(nn.Module):
     def forward_at(
         self, x: Float[Tensor, "b n d"], layout: Layout, where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
-        """The output at the positions `where`, without the rest of the last block."""
+        """Return the output at the positions `where`, without the rest of the last block."""
         if not (blocks := self.draw_layers()):
             return self._final_norm(gather_positions(x, where))
         *first, last = blocks
@@ -172,7 +172,7 @@ class Transformer(nn.Module):
     def extend(
         self, x: Float[Tensor, "b m d"], cache: KeyValueCache | None
     ) -> tuple[Float[Tensor, "b m d"], KeyValueCache]:
-        """The next m positions of a causal transformer, and the cache with them added."""
+        """Return the next m positions of a causal transformer, and the cache with them added."""
         layout = _causal_layout(x, 0 if cache is None else cache.size)
         keys, values = [], []
         for i, block in enumerate(self.layers()):
@@ -187,7 +187,8 @@ class Transformer(nn.Module):
 
 
 def _causal_layout(x: Float[Tensor, "b m d"], past: int) -> Layout:
-    """The layout of m new positions: each sees all `past` positions and those up to itself."""
+    """Return the layout of m new positions: each sees all `past` positions and those up to
+    itself."""
     m = x.shape[1]
     if past == 0 or m == 1:
         return Layout(causal=m > 1)

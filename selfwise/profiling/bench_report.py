@@ -8,7 +8,7 @@ from selfwise.core.config_class import Config
 from selfwise.core.html_table import write_html_table
 from selfwise.core.progress import format_count
 
-# what an example is called, and what else there is of it
+# the word for an example, and the other unit of its content
 UNIT_NAMES = {
     "image": ("images", ""),
     "text": ("rows", "tokens"),
@@ -18,7 +18,7 @@ WIDTH = 20
 
 
 class StepSeconds(Config):
-    """Seconds of a step."""
+    """Seconds per step."""
 
     median: float
     p10: float
@@ -27,20 +27,20 @@ class StepSeconds(Config):
 
 
 class FlopRates(Config):
-    """Operations of a step, and how many a second two matrices take."""
+    """Operations of a step, and the rate of a matrix product."""
 
     flops: float
     """Operations of a step."""
     products: float
-    """A second, in the precision of the training."""
+    """Operations per second, in the precision of the training."""
     side: int
     """Side of the two matrices."""
     products_bf16: float | None = None
-    """A second in bf16, where the training is in float32."""
+    """Operations per second in bf16, if training is in float32."""
 
 
 class TriedOptions(Config):
-    """Other options, and their speed compared with that of the training."""
+    """Other options, and their speed relative to the training's options."""
 
     options: dict[str, str | int]
     ratio: float
@@ -56,35 +56,35 @@ class BenchReport(Config):
     modality: str
     options: dict[str, object]
     found: dict[str, object]
-    """About the data."""
+    """Facts about the data."""
     environment: dict[str, object]
     cores: int
     steps: int
-    """How many were measured."""
+    """Number of measured steps."""
     seconds: float
     examples_per_second: float
     amount_per_second: float
-    """Tokens, or seconds of sound."""
+    """Tokens, or seconds of audio."""
     step_seconds: StepSeconds
     waiting: float
-    """Share of the time spent waiting for data."""
+    """Fraction of the time spent waiting for data."""
     flops: FlopRates
     utilisation: float
-    """Share of the fastest product of two matrices that is reached."""
+    """Fraction of the rate of the fastest matrix product."""
     memory: int
-    """Bytes at most."""
+    """Peak bytes."""
     tried: list[TriedOptions]
     no_gain: list[str]
     advice: list[str]
-    """Sentences on options to change, or one that says that there are none."""
+    """Sentences on options to change, or one that recommends no change."""
 
     def to_dict(self) -> dict[str, object]:
-        """All numbers as plain data, as --out writes them."""
+        """Return all numbers as plain data, as --out writes them."""
         left_out = {"flops": {"products_bf16"}} if self.flops.products_bf16 is None else None
         return self.model_dump(exclude=left_out)
 
     def text(self) -> str:
-        """A line for each number, the options that were tried in vain, and the advice."""
+        """A line for each number, the options that were not faster, and the advice."""
         lines = [
             _format_heading(self),
             *(f"  {name:<{WIDTH}}{text}" for name, text in self._format_numbers().items()),
@@ -94,7 +94,7 @@ class BenchReport(Config):
         return "\n".join([*lines, "advice", *(f"  {one}" for one in self.advice)])
 
     def _format_numbers(self) -> dict[str, str]:
-        """Names and values of the numbers, as text."""
+        """Return names and values of the numbers, as text."""
         unit, more = UNIT_NAMES[self.modality]
         step, flops = self.step_seconds, self.flops
         rates = f"{_format_number(self.examples_per_second)} {unit}"

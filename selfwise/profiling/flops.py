@@ -1,4 +1,4 @@
-"""The limit and the work: how fast this machine multiplies matrices, and what a step multiplies."""
+"""How fast this machine multiplies matrices, and the matrix products in a step."""
 
 from collections.abc import Sequence
 from math import prod
@@ -18,21 +18,21 @@ from selfwise.training.step import TrainState, make_views
 
 Shape = Sequence[int]
 
-MATRIX_SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices: larger gave no more
+MATRIX_SIDES = {"cpu": 1024, "cuda": 8192}  # of square matrices: larger ones were not faster
 MAX_PRODUCTS, MAX_SECONDS = 10, 2.0  # products, of which the best counts; seconds
-# steps whose products are counted; seconds after which no other one is
+# steps whose products are counted; seconds after which counting stops
 COUNTED_STEPS, MAX_COUNTING_SECONDS = 3, 10.0
 
 
 def choose_matrix_side(device: str) -> int:
-    """The side of the matrices that are multiplied on a device."""
+    """Return the side of the matrices to multiply on a device."""
     return MATRIX_SIDES["cpu" if device_type(device) == "cpu" else "cuda"]
 
 
 def measure_matmul_rate(device: str, precision: str, side: int) -> float:
-    """Operations a second of the best product of two square matrices, on the threads of now.
+    """Return operations per second of the best product of two square matrices, on current threads.
 
-    A product counts 2 side**3, an addition for each multiplication.
+    A product counts 2 side**3: an addition for each multiplication.
     """
     dtype = DTYPES[precision]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
@@ -53,10 +53,12 @@ def measure_matmul_rate(device: str, precision: str, side: int) -> float:
 def count_step_flops(
     parts: TrainState, batches: Batches, options: ResolvedTraining, *, seed: int
 ) -> float:
-    """Operations of the products in a step, forward and backward: the mean of the first steps.
+    """Count operations of the products in a step, forward and backward: the mean of the first
+    steps.
 
-    Views, optimiser, and what is no product are not counted: they are not of the model. A method
-    that is compiled cannot be counted.
+    Leaves out views, the optimizer, and operations that are not products: they are not part of the
+    model.
+    A compiled method cannot be counted.
     """
     options = options.replace(num_workers=0, steps=COUNTED_STEPS)
     counts, started = [], monotonic()
@@ -77,11 +79,12 @@ def count_step_flops(
 
 
 def build_flop_counter(device: str = "cpu") -> FlopCounterMode:
-    """torch's counter of operations, which is right for what we use.
+    """Return torch's counter of operations, corrected for our models.
 
-    Attention on the CPU and of sequences of any length is added, which torch leaves out; the
-    gradient of a convolution in groups is corrected, which torch counts as if all channels met.
-    What a kernel computes once more for the backward pass is not counted: it is not of the model.
+    Adds attention on the CPU and over sequences of any length, which torch leaves out; corrects the
+    gradient of a grouped convolution, which torch counts as if all channels were connected. Does
+    not
+    count operations that a kernel repeats for the backward pass: they are not part of the model.
     """
     aten = torch.ops.aten
     formulas: dict[Any, Any] = {aten.convolution_backward: _count_convolution_backward}
@@ -100,7 +103,7 @@ def build_flop_counter(device: str = "cpu") -> FlopCounterMode:
 
 
 def _count_attention(q: Shape, k: Shape, v: Shape, *args: object, **kwargs: object) -> int:
-    """Scores and sums of values, of shapes (b h n c); a causal mask saves nothing here."""
+    """Count scores and sums of values, of shapes (b h n c); a causal mask saves nothing here."""
     b, h, n, c = q
     return 2 * b * h * n * k[2] * (c + v[3])
 
@@ -108,14 +111,14 @@ def _count_attention(q: Shape, k: Shape, v: Shape, *args: object, **kwargs: obje
 def _count_attention_backward(
     grad: Shape, q: Shape, k: Shape, v: Shape, *args: object, **kwargs: object
 ) -> int:
-    """Each of the two products has a gradient for both of its factors."""
+    """Count the backward pass: each of the two products has a gradient for both of its factors."""
     return 2 * _count_attention(q, k, v)
 
 
 def count_packed_attention(
     q: Tensor, k: Tensor, v: Tensor, starts: Tensor, *args: Any, **kwargs: object
 ) -> int:
-    """Operations of attention inside each of several packed sequences, q (n h c)."""
+    """Count operations of attention inside each of several packed sequences, q (n h c)."""
     pairs = int(starts.diff().long().square().sum())
     return 2 * pairs * q.shape[1] * (q.shape[2] + v.shape[2])
 
@@ -123,7 +126,7 @@ def count_packed_attention(
 def count_packed_attention_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: object
 ) -> int:
-    """The operations of the gradients; `args` has the output, its norm, and the starts."""
+    """Count operations of the gradients; `args` has the output, its norm, and the starts."""
     return 2 * count_packed_attention(q, k, v, args[2])
 
 
@@ -134,9 +137,9 @@ for _raw in (count_packed_attention, count_packed_attention_backward):
 def _count_convolution_backward(
     grad: Shape, x: Shape, weight: Shape, *args: object, **kwargs: object
 ) -> int:
-    """For each of the two gradients that torch needs, as often as forward.
+    """Count the forward operations once for each of the two gradients that torch needs.
 
-    Each weight meets each place of the output once, or of the input where it is transposed.
+    Each weight meets each position of the output once, or of the input in a transposed convolution.
     `args` are bias, stride, padding, dilation, transposed, output padding, groups, output mask.
     """
     transposed, output_mask = args[4], args[7]

@@ -1,4 +1,4 @@
-"""The steps that are measured: time, waiting, how much was read, memory."""
+"""Measured steps: time, waiting, data read, and memory."""
 
 import sys
 from collections.abc import Callable
@@ -24,35 +24,35 @@ from selfwise.training.step import TrainState, build_state, set_lr, train_step
 Moment = float | torch.cuda.Event
 
 WARMUP_STEPS, MIN_STEPS = 3, 5  # steps
-ENDLESS_STEPS = 1_000_000  # more than are done
+ENDLESS_STEPS = 1_000_000  # more than will run
 
 
 class StepTiming(NamedTuple):
-    """Steps one after the other, and what they took."""
+    """Consecutive steps and their times."""
 
     seconds: float  # of all steps together
-    waited: float  # of these, seconds in which the next batch was waited for
+    waited: float  # of these, seconds spent waiting for the next batch
     times: list[float]  # seconds of each step, waiting included
     examples: int
-    amount: float  # tokens or seconds of sound; of images, as many as examples
+    amount: float  # tokens or seconds of audio; for images, the number of examples
 
     @property
     def rate(self) -> float:
-        """Examples a second."""
+        """Examples per second."""
         return self.examples / self.seconds
 
     @property
     def waiting(self) -> float:
-        """The share of the time that was spent waiting for data."""
+        """The fraction of the time spent waiting for data."""
         return self.waited / self.seconds
 
     @property
     def step(self) -> float:
-        """Seconds of a step, on average."""
+        """Mean seconds per step."""
         return self.seconds / len(self.times)
 
     def spread(self) -> tuple[float, float, float]:
-        """Seconds of a step: median, and from where to where the middle 80 % are."""
+        """Seconds per step: the median and the range of the middle 80 %."""
         tenths = quantiles(self.times, n=10, method="inclusive")
         return median(self.times), tenths[0], tenths[-1]
 
@@ -65,10 +65,11 @@ def time_steps(
     seed: int,
     seconds: float,
 ) -> StepTiming:
-    """Train a method that is thrown away for so many seconds, and at least five steps.
+    """Train a method that is discarded for this many seconds, and at least five steps.
 
-    Before that come three steps, and those that empty what reading had put by. Nothing is
-    written. Of several processes the first measures its part of a step, alone.
+    Three warm-up steps run before, and steps that use up batches read ahead. Nothing is written.
+    With
+    several processes, the first measures its part of a step alone.
     """
     with limit_threads(options.cpu_threads), keep_freed_memory(), explain_loader_death():
         return _time_steps(
@@ -115,7 +116,7 @@ def _time_steps(
 
 
 def record_moment(device: str) -> Moment:
-    """The present moment on the device. Does not wait for the device."""
+    """Record the present moment on the device, without waiting for the device."""
     if not device.startswith("cuda"):
         return perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -124,7 +125,7 @@ def record_moment(device: str) -> Moment:
 
 
 def elapsed_seconds(first: Moment, last: Moment) -> float:
-    """Seconds between two moments of one device, which must be over."""
+    """Return the seconds between two moments of one device, both in the past."""
     if isinstance(first, torch.cuda.Event):
         assert isinstance(last, torch.cuda.Event)
         return float(first.elapsed_time(last)) / 1000
@@ -133,7 +134,8 @@ def elapsed_seconds(first: Moment, last: Moment) -> float:
 
 
 def count_content(batch: Batch | LocalBatch) -> tuple[int, float]:
-    """Examples of a batch, and what they hold: real tokens, real seconds of sound, or images."""
+    """Count examples of a batch, and their content: real tokens, real seconds of audio, or
+    images."""
     batch = batch.batch if isinstance(batch, LocalBatch) else batch
     batch = batch.batch if isinstance(batch, Labelled) else batch
     n = batch_size(batch)
@@ -147,7 +149,7 @@ def count_content(batch: Batch | LocalBatch) -> tuple[int, float]:
 
 
 def read_peak_memory(device: str) -> int:
-    """The most bytes that were held so far: by torch on a GPU, or by this process."""
+    """Return the peak bytes so far: torch's on a GPU, otherwise this process's."""
     if device.startswith("cuda"):
         return int(torch.cuda.max_memory_allocated(device))
     status = Path("/proc/self/status")
@@ -158,7 +160,7 @@ def read_peak_memory(device: str) -> int:
 
 
 def _read_peak_of_process() -> int:
-    """As the system counts it; 0 on Windows, which has no such count in Python."""
+    """Return the system's count; 0 on Windows, where Python has none."""
     try:
         import resource
     except ImportError:

@@ -1,4 +1,4 @@
-"""Recipes: one typed function a file, named like the file, for each number that we reproduce."""
+"""Recipes: one typed function per file, named after the file, for each number that we reproduce."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -12,14 +12,14 @@ __all__ = ["find_recipe", "list_recipes", "recipe_names", "run_recipe"]
 
 
 def recipe_names() -> list[str]:
-    """The names of all recipes, by file name."""
+    """Return the names of all recipes, by file name."""
     return sorted(f.stem for f in Path(__file__).parent.glob("*.py") if f.stem != "__init__")
 
 
 def find_recipe(name: str) -> Callable[..., object]:
-    """The function `name` of `recipes/<name>.py`.
+    """Return the function `name` of `recipes/<name>.py`.
 
-    Raises ValueError with the nearest name if there is no such file.
+    Raises ValueError with the nearest name for an unknown recipe.
     """
     if name not in recipe_names():
         raise ValueError(f"unknown recipe {name!r}{did_you_mean(name, recipe_names())}")
@@ -29,16 +29,16 @@ def find_recipe(name: str) -> Callable[..., object]:
 def run_recipe(recipe: str, **options: object) -> object:
     """Call a recipe by its name, with its own options.
 
-    Raises ValueError with the nearest name if there is no such recipe.
+    Raises ValueError with the nearest name for an unknown recipe.
     """
     return check_arguments(find_recipe(recipe))(**options)
 
 
 def describe_recipes() -> list[dict[str, str]]:
-    """The name of each recipe, and what it should reach."""
+    """Return the name of each recipe, and the result that it should reach."""
     return [{"name": name, "about": first_line(find_recipe(name))} for name in recipe_names()]
 
 
 def list_recipes() -> str:
-    """A line for each recipe: its name, and what it should reach."""
+    """Return a line for each recipe: its name, and the result that it should reach."""
     return format_columns([(name, first_line(find_recipe(name))) for name in recipe_names()])

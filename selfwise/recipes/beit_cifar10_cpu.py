@@ -1,4 +1,4 @@
-"""BEiT on CIFAR-10 without a GPU, with two kinds of image units."""
+"""BEiT on CIFAR-10 without a GPU, with two kinds of image targets."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,14 +19,14 @@ from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
 
 UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
-NUM_LABELS = 10_000  # of the training images, for the probes
+NUM_LABELS = 10_000  # training images with labels, for the probes
 pretrain_codec = partial(pretrain_or_resume, encoder="codec-tiny", num_workers=0, log_every=250)
-# each decides on its own number of units
+# each decides its own number of codes
 TOKENIZERS: Mapping[str, Callable[..., Run]] = {
     "fsq": partial(pretrain_codec, "fsq", levels="8,8,8"),
     "dvae": partial(pretrain_codec, "dvae", codebook_size=512),
 }
-# a small encoder sees more images in the same time; no drop path and a milder crop, for short runs
+# a small encoder sees more images in equal time; no drop path and a milder crop, for short runs
 pretrain_beit = partial(
     pretrain_or_resume,
     "beit",
@@ -53,20 +53,20 @@ def beit_cifar10_cpu(
     cpu_threads: int = 0,
     seed: int = 0,
 ) -> dict[str, float]:
-    """48 % on CIFAR-10 with a linear probe of a small BEiT, where the untrained encoder has 31 %.
+    """48 % on CIFAR-10 with a linear probe of a small BEiT; the untrained encoder has 31 %.
 
-    `selfwise run beit_cifar10_cpu --data CIFAR-10-images --targets fsq` trains an image tokenizer,
-    then predicts its codes, and gave that in 26 minutes on one thread (docs/results.md); without
-    `--targets` clusters of patches are predicted.
+    `selfwise run beit_cifar10_cpu --data CIFAR-10-images --targets fsq` trains an image tokenizer
+    and then predicts its codes; it took 26 minutes on one thread (docs/results.md). Without
+    `--targets`, the method predicts clusters of patches.
 
     Args:
         data: folder with train/CLASS/ and test/CLASS/.
         targets: patches, fsq or dvae.
-        out: folder of the runs; unfinished ones there are gone on with.
-        steps: of 128 images.
-        tokenizer_steps: of 128 images, where a tokenizer is trained.
-        cpu_threads: of the CPU; 0 for all.
-        seed: every random draw is a function of it.
+        out: folder of the runs; unfinished runs there are resumed.
+        steps: steps of 128 images.
+        tokenizer_steps: steps of 128 images to train a tokenizer.
+        cpu_threads: CPU threads; 0 for all.
+        seed: seed of every random draw.
     """
     home, images = Path(out or f"runs/beit_cifar10_{targets}"), Path(data)
     train = images / "train"
@@ -104,7 +104,7 @@ def _get_labels(images: Images) -> Integer[np.ndarray, "n"]:
 
 
 def _choose_layers(run: Run, train: Images, test: Images) -> dict[str, CandidateChoice]:
-    """A probe of each layer of each encoder, and which layer does best on held-out labels."""
+    """Probe each layer of each encoder, and choose the layer that does best on held-out labels."""
     labels = np.concatenate([_get_labels(train), _get_labels(test)])
     rows = np.arange(len(train)), np.arange(len(train), len(labels))
     encoders = {"BEiT": run.encoder} | {f"untrained {s}": run.build_untrained(s) for s in UNTRAINED}
@@ -125,7 +125,7 @@ def _mean_accuracy(choice: CandidateChoice, labels: Integer[np.ndarray, "n"]) ->
 def _accuracy_table(
     choices: Mapping[str, CandidateChoice], labels: Integer[np.ndarray, "n"]
 ) -> Table:
-    """Accuracy in % by layer; the chosen one, and what it is above the others, paired, in 95 %."""
+    """Return accuracy in % by layer, the chosen layer, and its paired 95 % gain over others."""
     names = list(choices["BEiT"].predicted)
     short_names = [name.split()[-1] for name in names]
     table = Table("layer", *short_names, "chosen", "BEiT is above by")

@@ -1,4 +1,4 @@
-"""HuBERT on Free Spoken Digits, without a label, on a CPU."""
+"""HuBERT on Free Spoken Digits, without labels, on a CPU."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -24,9 +24,9 @@ from selfwise.runs.open import Run, load
 from selfwise.workflows.iterate import FOLDER, iterate
 
 UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
-SEEDS = (0, 1, 2)  # of the drawn labels
+SEEDS = (0, 1, 2)  # of drawn labels
 NUM_TEST = 5  # recordings 0 to 4 of each speaker and digit are the official test split
-# Bands of log-mel in place of the convolutions, and no penalty on them: three times as fast, and
+# Log-mel bands instead of the convolutions, and no penalty on them: three times as fast, and
 # 15 points better here. Digits last 21 frames, so spans have 5 frames and not 10.
 iterate_hubert = partial(
     iterate,
@@ -47,16 +47,16 @@ Features = Mapping[str, np.ndarray]
 
 
 class Digits(NamedTuple):
-    """Digit, speaker and split of each recording, from the names of the files."""
+    """Digit, speaker and split of each recording, from the file names."""
 
     digit: np.ndarray
     speaker: np.ndarray  # as a number: its place in `speaker_names`
-    is_test: np.ndarray  # whether it is of the official test split
+    is_test: np.ndarray  # whether it is in the official test split
     speaker_names: list[str]
 
     @classmethod
     def of_recordings(cls, recordings: Recordings) -> "Digits":
-        """From names of the form DIGIT_SPEAKER_NUMBER."""
+        """Parse names of the form DIGIT_SPEAKER_NUMBER."""
         fields = [Path(name).stem.split("_") for name in recordings.ids]
         names = sorted({field[1] for field in fields})
         return cls(
@@ -67,12 +67,12 @@ class Digits(NamedTuple):
         )
 
     def find_speakers(self, names: Sequence[str]) -> list[int]:
-        """The numbers of speakers; of all where none is named."""
+        """Return the numbers of the named speakers; of all speakers if none is named."""
         return [self.speaker_names.index(name) for name in names or self.speaker_names]
 
 
 class ProbeResults(NamedTuple):
-    """Probes on each kind of features, by its name in the table."""
+    """Probes on each kind of features, by the name in the table."""
 
     other_speakers: Mapping[str, LeaveOneGroupOutResult]
     few_labels: Mapping[str, FewLabelsResult]
@@ -91,23 +91,23 @@ def free_spoken_digits(
     cpu_threads: int = 1,
     seed: int = 0,
 ) -> dict[str, float]:
-    """75 % of digits by speakers that the probe has not heard (MFCC 67 %), 72 % with 5 labels (58).
+    """75 % of digits by speakers unseen by the probe (MFCC 67 %), 72 % with 5 labels (58).
 
-    `selfwise run free_spoken_digits --data recordings` trains two iterations on one thread and
-    gave that in 13 minutes (docs/results.md).
+    `selfwise run free_spoken_digits --data recordings` trains two iterations on one thread, in 13
+    minutes (docs/results.md).
 
     Args:
         data: folder of DIGIT_SPEAKER_NUMBER.wav.
-        out: folder of the iterations; unfinished ones there are gone on with.
-        exclude: speakers, with commas, that clusters and training do not hear; they alone are then
-            tested on.
-        steps: of the first iteration, of 20 seconds of sound.
-        next_steps: of the second one; more of them learn these recordings by heart.
-        next_target_layer: the layer that the second iteration's units are made of.
-        next_num_clusters: units of the second iteration.
-        warm: the second iteration starts from the weights of the first.
-        cpu_threads: of the CPU; with so small a model one is as fast as two.
-        seed: every random draw is a function of it.
+        out: folder of the iterations; unfinished runs there are resumed.
+        exclude: speakers, separated by commas, whom clustering and training do not hear; the test
+        then uses only them.
+        steps: steps of the first iteration, each of 20 seconds of audio.
+        next_steps: steps of the second iteration; more steps memorize these recordings.
+        next_target_layer: layer whose features are clustered for the second iteration.
+        next_num_clusters: clusters of the second iteration.
+        warm: start the second iteration from the weights of the first.
+        cpu_threads: CPU threads; with so small a model, one thread is as fast as two.
+        seed: seed of every random draw.
     """
     excluded = [name for name in exclude.split(",") if name]
     iterate_hubert(
@@ -141,7 +141,7 @@ def free_spoken_digits(
 def _probe_digits(
     features: Mapping[str, Features], digits: Digits, test_speakers: list[int]
 ) -> ProbeResults:
-    """Digits of other speakers, and digits with five labels each."""
+    """Probe digits of other speakers, and digits with five labels each."""
     other_speakers = {
         name: leave_one_group_out(
             x, digits.digit, digits.speaker, names=digits.speaker_names, only=test_speakers
@@ -157,7 +157,7 @@ def _probe_digits(
 
 
 def _extract_features(runs: list[Run], recordings: Recordings) -> dict[str, Features]:
-    """Candidate features of each row of the table: all layers, of which inner folds choose one."""
+    """Return candidate features of each table row: all layers, of which inner folds choose one."""
     features: dict[str, Features] = {"MFCC": {"MFCC": compute_mfcc_statistics(recordings)}}
     encoders = {f"untrained {seed}": runs[0].build_untrained(seed).eval() for seed in UNTRAINED}
     encoders |= {f"iteration {number}": run.encoder for number, run in enumerate(runs, 1)}
@@ -171,7 +171,7 @@ def _extract_features(runs: list[Run], recordings: Recordings) -> dict[str, Feat
 
 
 def _measure_pnmi(run: Run, recordings: Recordings, digits: np.ndarray) -> float:
-    """How much the units of the training recordings say of their digits."""
+    """Measure how much information on digits the units of the training recordings have."""
     options, targets = run.record.reading, run.facts.targets
     all_training = open_recordings(run.record.data, exclude=options.exclude)
     trained, _ = all_training.split(options.val_fraction, seed=0)
@@ -192,14 +192,15 @@ def _mean_accuracy(
 def _make_tables(
     results: ProbeResults, digits: Digits, test_speakers: list[int], fixed_layer: str
 ) -> tuple[Table, Table]:
-    """Accuracy in %, with what is beyond MFCC as a paired 95 % interval; and that of each speaker.
+    """Return tables of accuracy in %, with the paired 95 % gain over MFCC, and by speaker.
 
-    With 5 labels a digit the choice of a layer is mostly chance; so the layer whose clusters are
-    the next units, which these labels did not choose, is shown as well.
+    With 5 labels per digit the choice of a layer is mostly chance. So the table also shows the
+    layer
+    whose clusters are the next units, which these labels did not choose.
     """
     names = [digits.speaker_names[speaker] for speaker in test_speakers]
     table = Table("features", "others", "layers", "above MFCC", "5 labels", f"5, {fixed_layer}")
-    by_speaker = Table("features", *names, title="speakers that the probe has not heard")
+    by_speaker = Table("features", *names, title="speakers unseen by the probe")
     rows = np.isin(digits.speaker, test_speakers)
     mfcc_correct = results.other_speakers["MFCC"].correct[rows]
     for name, result in results.other_speakers.items():

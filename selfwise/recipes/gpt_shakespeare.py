@@ -5,7 +5,7 @@ from pathlib import Path
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows.perplexity import describe_perplexity, perplexity
 
-# nanoGPT, README and config/train_shakespeare_char.py: no dropout on so small a model
+# nanoGPT, README and config/train_shakespeare_char.py: no dropout for such a small model
 ENCODER = "gpt-mini"
 ENCODER_OPTIONS = {"dim": 128, "length": 64, "dropout": 0.0, "attention_dropout": 0.0}
 
@@ -21,9 +21,9 @@ def gpt_shakespeare(
 
     Args:
         data: the text, one file.
-        out: folder of the run; an unfinished run there is gone on with.
-        seed: every random draw is a function of it.
-        steps: of 12 rows of 64 characters.
+        out: folder of the run; an unfinished run there is resumed.
+        seed: seed of every random draw.
+        steps: steps of 12 rows of 64 characters.
     """
     run = pretrain_or_resume(
         "gpt",
@@ -40,9 +40,9 @@ def gpt_shakespeare(
         lr=4e-3,  # chosen on the last tenth of the training part; docs/log.md
         weight_decay=0.1,
         warmup=0.05,
-        adam_beta2=0.99,  # few tokens a step
+        adam_beta2=0.99,  # few tokens per step
         grad_clip=1.0,
-        cpu_threads=1,  # 768 tokens a step: a second thread waits more than it works
+        cpu_threads=1,  # 768 tokens per step: a second thread waits more than it works
         precision="float32",
     )
     values = perplexity(run)

@@ -1,4 +1,4 @@
-"""BERT mini, and its relatives, on a folder of novels, on a CPU."""
+"""BERT mini and related models on a folder of novels, on a CPU."""
 
 from functools import partial
 from pathlib import Path
@@ -10,8 +10,8 @@ from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import probe as probing
 from selfwise.workflows.perplexity import describe_perplexity, perplexity
 
-# Small batches and high rates: a model of 5 million weights that sees its data twice does not
-# overfit, so no dropout. docs/log.md has what was tried.
+# Small batches and high rates. A model of 5 million weights that sees its data twice does not
+# overfit, so no dropout. docs/log.md lists the other settings that were tried.
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
 pretrain_small = partial(
     pretrain_or_resume,
@@ -61,21 +61,23 @@ def novels(
 ) -> dict[str, float]:
     """Masked-LM loss of 3.73 nats on held-out novels, 2.7 below the unigram entropy, in 28 minutes.
 
-    `selfwise run novels --data english_novels_100/corpus` on 2 cores gave that with seed 0; with
-    `--train SST-2/train.tsv --test SST-2/dev.tsv` a probe follows, beside bags of words and the
-    untrained encoder. `--method roberta`, `albert` and `gpt` train these at the same length and
-    batch. docs/results.md has what was measured, in nats and in % of the sentences.
+    `selfwise run novels --data english_novels_100/corpus` gave that with seed 0 on 2 cores. With
+    `--train SST-2/train.tsv --test SST-2/dev.tsv` a probe follows, compared with bags of words and
+    the
+    untrained encoder. `--method roberta`, `albert` and `gpt` train these methods at equal length
+    and
+    batch size. docs/results.md has the results, in nats and in % of the sentences.
 
     Args:
         data: folder of txt files, one document each.
         method: bert, roberta, albert or gpt.
-        steps: of 32 rows of 64 tokens.
-        minutes: of training, instead of steps.
-        cpu_threads: of the CPU; 0 for all.
-        train: labelled texts to fit a probe on.
-        test: labelled texts to score it on.
-        out: folder of the run; an unfinished run there is gone on with.
-        seed: every random draw is a function of it.
+        steps: steps of 32 rows of 64 tokens.
+        minutes: minutes of training, instead of steps.
+        cpu_threads: CPU threads; 0 for all.
+        train: labeled texts to fit a probe on.
+        test: labeled texts to score it on.
+        out: folder of the run; an unfinished run there is resumed.
+        seed: seed of every random draw.
     """
     run = pretrain_small(
         method,

@@ -1,4 +1,4 @@
-"""Six objectives on CIFAR-10 at equal wall time: what is each worth on two cores?"""
+"""Six objectives on CIFAR-10 with equal wall time on two cores, and the value of each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -27,11 +27,11 @@ from selfwise.evaluation.scores.bootstrap import paired_bootstrap
 from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
 
-# as in simclr_cifar10_cpu: one block a stage, three quarters of the width, half the side
+# as in simclr_cifar10_cpu: one block per stage, three quarters of the width, half the side
 ENCODER = "resnet18"
 ENCODER_OPTIONS = {"stem": "half", "layers": [1, 1, 1, 1], "channels": [48, 96, 192, 384]}
 pretrain_lars = partial(pretrain_or_resume, optimizer="lars", lr=4.0, weight_decay=1e-6)
-# chosen on 5,000 held-out training images; docs/log.md has all that were tried
+# chosen on 5,000 held-out training images; docs/log.md lists all settings that were tried
 METHODS: Mapping[str, Callable[..., Run]] = {
     "rotation": partial(pretrain_lars, "rotation", batch_size=128),
     "jigsaw": partial(pretrain_lars, "jigsaw", batch_size=256, grid=2),
@@ -40,18 +40,18 @@ METHODS: Mapping[str, Callable[..., Run]] = {
     "simclr": partial(pretrain_lars, "simclr", batch_size=256, min_crop_scale=0.2, temperature=0.2),
     "supervised": partial(pretrain_or_resume, "supervised", batch_size=256, lr=0.4),
 }
-VIEWS = {"rotation": 4, "triplet": 2, "simclr": 2}  # of each image that pass the encoder; else 1
-# labels of each class for the small probe, and how often they are drawn
+VIEWS = {"rotation": 4, "triplet": 2, "simclr": 2}  # per image and encoder pass; otherwise 1
+# labels per class for the small probe, and how often they are drawn
 LABELS_PER_CLASS, DRAWS = 1_000, 3
-HELD_OUT, SEED = 5_000, 0  # training images that settings are chosen on
-TASK_EXAMPLES, BATCH_SIZE = 2_048, 256  # test images that the task itself is measured on
+HELD_OUT, SEED = 5_000, 0  # training images on which settings are chosen
+TASK_EXAMPLES, BATCH_SIZE = 2_048, 256  # test images on which the task itself is measured
 
 
 class EncoderScores(NamedTuple):
-    """Scores of one encoder, or of the pixels, on the test images; shares of 0 to 1."""
+    """Scores of one encoder, or of the pixels, on the test images; fractions of 0 to 1."""
 
-    few_labels: list[float]  # linear probe with 1,000 labels a class, of each draw
-    correct: Bool[np.ndarray, "m"]  # linear probe with all labels: each test image right or not
+    few_labels: list[float]  # linear probe with 1,000 labels per class, of each draw
+    correct: Bool[np.ndarray, "m"]  # linear probe with all labels: each test image correct or not
     knn: float
     recall: float  # recall@1 among the test images
     map_at_r: float
@@ -71,22 +71,24 @@ def pretexts_cifar10(
 ) -> dict[str, list[EncoderScores]]:
     """Rotation, jigsaw, colorization, triplet, SimCLR and supervised, ten minutes each.
 
-    `selfwise run pretexts_cifar10 --data CIFAR-10-images`, about 75 minutes on 2 quiet cores. The
-    same encoder for all, its untrained twins and raw pixels beside. Expected of a linear probe with
-    all labels: SimCLR 65 %, triplet 63 %, rotation 57 %, colorization 52 %, jigsaw 48 %; untrained
-    36 %, seeing lightness 32 %, raw pixels 41 %, supervised 81 % (docs/results.md).
+    `selfwise run pretexts_cifar10 --data CIFAR-10-images` takes about 75 minutes on 2 quiet cores.
+    All
+    methods use one encoder, compared with its untrained version and raw pixels. Expected of a
+    linear
+    probe with all labels: SimCLR 65 %, triplet 63 %, rotation 57 %, colorization 52 %, jigsaw 48 %;
+    untrained 36 %, seeing lightness 32 %, raw pixels 41 %, supervised 81 % (docs/results.md).
 
     Args:
         data: folder with train/CLASS/ and test/CLASS/.
-        methods: which ones, with commas between.
-        out: folder of the runs; unfinished ones there are gone on with.
-        minutes: of training, for each.
-        steps: instead of minutes, where above 0.
-        seed: every random draw is a function of it.
+        methods: names of the methods, separated by commas.
+        out: folder of the runs; unfinished runs there are resumed.
+        minutes: minutes of training for each method.
+        steps: steps instead of minutes, if above 0.
+        seed: seed of every random draw.
         encoder: another image model, such as resnet18 on a GPU.
-        held_out: train on 45,000 of the training images and measure on the other 5,000, as the
-            settings were chosen.
-        cpu_threads: of the CPU; 0 for all.
+        held_out: train on 45,000 of the training images and measure on the other 5,000, as when the
+        settings were chosen.
+        cpu_threads: CPU threads; 0 for all.
     """
     names = methods.split(",")
     for name in names:
@@ -121,7 +123,8 @@ def pretexts_cifar10(
 def _score_encoders(
     runs: Mapping[str, Run], train: Images, test: Images
 ) -> dict[str, list[EncoderScores]]:
-    """The encoders of the runs, their untrained twins (several seeds each) and the pixels."""
+    """Score the encoders of the runs, their untrained versions (several seeds each) and the
+    pixels."""
     scores: dict[str, list[EncoderScores]] = {}
     for name, run in runs.items():
         compute = ComputeOptions(precision=run.record.option("precision"))
@@ -137,7 +140,7 @@ def _score_encoders(
 
 
 def score_features(features: FeatureSplit, train: Images, test: Images) -> EncoderScores:
-    """Two linear probes, neighbours and retrieval, on one kind of features."""
+    """Score one kind of features by two linear probes, nearest neighbors and retrieval."""
     train_x, labels, test_x, target = (
         features.train,
         _get_labels(train),
@@ -158,9 +161,10 @@ def score_features(features: FeatureSplit, train: Images, test: Images) -> Encod
 def score_table(
     scores: Mapping[str, Sequence[EncoderScores]], runs: Mapping[str, Run], test: Images
 ) -> Table:
-    """A row for each: what it saw, how well it does its own task, and what its features are worth.
+    """Return a row for each: what it saw, its score on its own task, and the scores of its
+    features.
 
-    In brackets the deviation over draws of labels; of untrained encoders, over initialisations.
+    In brackets the deviation over draws of labels; for untrained encoders, over initializations.
     """
     table = Table(
         "method", "images", "views", "its own task", f"{LABELS_PER_CLASS:,} labels a class", "all"
@@ -190,7 +194,7 @@ def score_table(
 
 
 def _choose_baseline(method: str) -> str:
-    """The untrained encoder that sees what the method's encoder sees."""
+    """Return the untrained encoder whose input matches that of the method's encoder."""
     return "untrained, lightness" if method == "colorization" else "untrained"
 
 
@@ -200,7 +204,7 @@ def _format_percent(shares: Sequence[float]) -> str:
 
 
 def _score_own_task(run: Run, test: Images) -> str:
-    """Terms and metrics of the task on test images, with views as in training."""
+    """Return terms and metrics of the task on test images, with views as in training."""
     labels = torch.from_numpy(_get_labels(test))
     order = shuffle_indices(len(test), SEED, "own task")[:TASK_EXAMPLES]
     rows = np.array_split(order, max(1, len(order) // BATCH_SIZE))
@@ -214,7 +218,7 @@ def _score_own_task(run: Run, test: Images) -> str:
 
 
 def _split_held_out(images: Images) -> tuple[Images, Images]:
-    """All but `HELD_OUT` images, and these."""
+    """Return all but `HELD_OUT` images, and the `HELD_OUT` images."""
     order = shuffle_indices(len(images), SEED, "held out")
     return images.take(np.sort(order[HELD_OUT:])), images.take(np.sort(order[:HELD_OUT]))
 

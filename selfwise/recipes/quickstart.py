@@ -1,4 +1,4 @@
-"""The whole path on the 1,797 digits that ship with scikit-learn."""
+"""Pretraining, probe and report on the 1,797 digits that ship with scikit-learn."""
 
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,17 @@ ENCODER_OPTIONS = {"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "zero_
 
 
 def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
-    """Pre-train on unlabelled digits, then ask what 10 labels per class are worth.
+    """Pretrain on unlabeled digits, then measure the features with 10 labels per class.
 
-    `selfwise quickstart`, about two minutes on 2 cores. Expected on the 500 test digits, with 10
-    labels for each class: SimCLR's features 95.6 %, the same encoder trained from scratch on the
-    same labels 93 %, raw pixels 90 %, the untrained encoder 67 %. A report is written at the end.
+    `selfwise quickstart` takes about two minutes on 2 cores. Expected on the 500 test digits, with
+    10
+    labels per class: SimCLR's features 95.6 %, the encoder trained from scratch on these labels 93
+    %,
+    raw pixels 90 %, the untrained encoder 67 %. It writes a report at the end.
 
     Args:
-        out: folder of the run; if the run is there already, only the probe is repeated.
-        seeds: how often labels are drawn.
+        out: folder of the run; if the run exists already, only the probe is repeated.
+        seeds: number of draws of labels.
     """
     folder = Path(out)
     print("1. SimCLR on 1,297 digits without their labels")
@@ -36,13 +38,13 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
         encoder_options=ENCODER_OPTIONS,
         steps=300,
         batch_size=256,
-        lr=4.0,  # chosen on 300 held-out training digits; docs/log.md has what was tried
+        lr=4.0,  # chosen on 300 held-out training digits; docs/log.md lists what was tried
         min_crop_scale=0.3,
-        flip_prob=0.0,  # a mirrored digit is another sign
+        flip_prob=0.0,  # a mirrored digit is a different character
         cpu_threads=1,  # 8 x 8 pixels: a second thread would wait more than it works
         precision="float32",
     )
-    print("2. What are the features worth? Accuracy on 500 other digits, against labels used")
+    print("2. Accuracy on 500 other digits, by number of labels")
     measure = partial(probing.probe, run, train="digits:train", test="digits:test", seeds=seeds)
     few, many = (
         measure(labels_per_class="10", supervised_baseline=True),
@@ -51,8 +53,8 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
     score = join_scores(few, many)
     Console().print(score.table())
     print(f"Verdict: {judge_result(score, run.record.modality)}")
-    print("3. A page that shows what was learned")
+    print("3. A page that shows what the encoder learned")
     page = write_page([folder], data="digits:test")
     print(f"The run is in {folder}: selfwise show {folder}")
-    print(f"What it has learned is drawn in {page}: open it in a browser")
+    print(f"The report is in {page}: open it in a browser")
     return score

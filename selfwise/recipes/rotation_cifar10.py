@@ -23,15 +23,16 @@ def rotation_cifar10(
     `selfwise run rotation_cifar10 --data CIFAR-10-images`. For scale: the paper's network-in-
     network reaches 91.2 % with a convolutional classifier on its second block. Section 3.1: 128
     images, each four times, SGD with Nesterov momentum, rate 0.1, decay 5e-4. The rate falls along
-    a cosine and not in the paper's three steps of 0.2. The features of the last layer know most
-    about rotations, those in the middle about objects: the probe reads the third of four stages.
+    a cosine and not in the paper's three steps of 0.2. The features of the last layer encode
+    rotations
+    best and the middle layers encode objects best, so the probe reads the third of four stages.
 
     Args:
         data: folder with train/CLASS/ and test/CLASS/.
-        out: folder of the run; an unfinished run there is gone on with.
-        seed: every random draw is a function of it.
+        out: folder of the run; an unfinished run there is resumed.
+        seed: seed of every random draw.
         epochs: passes over the training images.
-        steps: instead of epochs, where above 0.
+        steps: steps instead of epochs, if above 0.
         batch_size: images in a step, each of which is seen four times.
     """
     folder, images = Path(out), Path(data)

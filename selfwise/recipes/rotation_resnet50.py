@@ -1,4 +1,4 @@
-"""RotNet on ImageNet with a ResNet-50, as benchmarks of pretext tasks train it."""
+"""RotNet on ImageNet with a ResNet-50, as in benchmarks of pretext tasks."""
 
 from pathlib import Path
 
@@ -19,18 +19,18 @@ def rotation_resnet50(
     batch_size: int = 256,
     image_size: int = 224,
 ) -> ProbeScore:
-    """ResNet-50 on folders of photos, 105 epochs; not yet measured, it needs a GPU for days.
+    """ResNet-50 on folders of photos, 105 epochs. Not yet measured: it needs a GPU for days.
 
     `selfwise run rotation_resnet50 --data imagenet`. For scale: VISSL reports 48.2 % on ImageNet
-    with these settings (256 images, rate 0.1 for each 256, decay 1e-4, five epochs of warm-up);
-    its rate falls in steps, here along a cosine.
+    with these settings (256 images, rate 0.1 for each 256, decay 1e-4, five epochs of warm-up).
+    Its rate falls in steps; here it falls along a cosine.
 
     Args:
-        data: folder with train/CLASS/, whose labels are not read in training, and val/CLASS/.
-        out: folder of the run; an unfinished run there is gone on with.
-        seed: every random draw is a function of it.
+        data: folder with train/CLASS/, whose labels training does not read, and val/CLASS/.
+        out: folder of the run; an unfinished run there is resumed.
+        seed: seed of every random draw.
         epochs: passes over the training images.
-        steps: instead of epochs, where above 0.
+        steps: steps instead of epochs, if above 0.
         batch_size: images in a step, each of which is seen four times.
         image_size: side of the images in pixels.
     """

@@ -27,10 +27,10 @@ def simclr_cifar10(
 
     Args:
         data: folder with train/CLASS/ and test/CLASS/.
-        out: folder of the run; an unfinished run there is gone on with.
-        seed: every random draw is a function of it.
+        out: folder of the run; an unfinished run there is resumed.
+        seed: seed of every random draw.
         epochs: passes over the training images.
-        steps: instead of epochs, where above 0.
+        steps: steps instead of epochs, if above 0.
         batch_size: images in a step.
     """
     folder, images = Path(out), Path(data)

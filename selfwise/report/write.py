@@ -1,4 +1,4 @@
-"""`selfwise report`: looks at runs and writes what is to be seen into one HTML file."""
+"""`selfwise report`: write an HTML page on one run or several."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,17 +40,18 @@ def write_page(
 
     Args:
         runs: folders of the runs; of one, the page also shows what its method does with examples,
-            and what its encoder finds alike.
+            and which examples its encoder places close together.
         data: examples to show; by default those that the newest score was measured on, else those
             that the run was trained on.
         out: the file, by default report.html in the run's folder (of several: in the first one's);
-            a report that is there already is written anew.
+            an existing report is overwritten.
         seed: decides which examples are shown.
     """
     folders = find_folders(runs, verb="report")
     if data and len(folders) > 1:
         raise ValueError(
-            "--data goes with one run: several are compared by their curves, scores and options"
+            "--data needs a single run: several runs are compared by their curves, scores and "
+            "options"
         )
     path = _check_target(Path(out) if out else folders[0] / FILE_NAME)
     text = page.render(
@@ -64,7 +65,7 @@ def write_page(
 
 
 def build_sections(folders: Sequence[Path], *, data: str, seed: int) -> list[Section]:
-    """The sections of the page, in their order."""
+    """Return the sections of the page, in their order."""
     if len(folders) == 1:
         top, embedding_sections = _build_run_sections(folders[0], data, seed=seed)
     else:
@@ -80,19 +81,19 @@ def build_sections(folders: Sequence[Path], *, data: str, seed: int) -> list[Sec
 def _build_run_sections(
     folder: Path, data: str, *, seed: int
 ) -> tuple[list[Section], list[Section]]:
-    """What a single run is and does with examples, and what its encoder finds alike."""
+    """Build the sections on a single run, with its method and encoder on examples."""
     run = _open_run(folder)
     if run is None:
-        about = "The run has no checkpoint yet, so there is no encoder to show anything with."
+        about = "The run has no checkpoint yet, so there is no encoder for this section."
         advice: list[Part] = [
-            Paragraphs(["To go on with it:"]),
+            Paragraphs(["To continue it:"]),
             Command(f"selfwise resume {quote(str(folder))}"),
         ]
         return [*summary.build_sections([folder]), Section("Examples", about, advice)], []
     examples = find_examples(run, data, seed=seed)
     if isinstance(examples, str):
         command = Command(f"selfwise report {quote(str(folder))} --data PATH")
-        advice = [Paragraphs(["With other data, the page shows them:"]), command]
+        advice = [Paragraphs(["To show other data in the page:"]), command]
         return [*summary.build_sections([folder], run), Section("Examples", examples, advice)], []
     top = summary.build_sections([folder], run, examples.where)
     task_sections = tasks.build_sections(run, examples.examples, seed=seed)
@@ -100,13 +101,16 @@ def _build_run_sections(
 
 
 def _check_target(out: Path) -> Path:
-    """Where the page goes. Raises ValueError for a file that is no report, or without a folder."""
+    """Return the path of the page. Raises ValueError for a file that is not a report, or without a
+    folder."""
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; give a file such as {out / FILE_NAME}")
     if not out.resolve().parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.resolve().parent}")
     if out.exists() and not page.is_page(out):
-        raise ValueError(f"--out {out} exists and is no report; nothing else is written over")
+        raise ValueError(
+            f"--out {out} exists and is not a report; selfwise only overwrites reports"
+        )
     return out
 
 

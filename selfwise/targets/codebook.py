@@ -1,4 +1,4 @@
-"""A codebook: the centres of clusters, and the units that they make of features."""
+"""A codebook: cluster centers, which assign units to features."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,30 +14,30 @@ CODEBOOK_FILE = "codebook.safetensors"
 
 
 class Codebook:
-    """Centres of clusters; a callable from features to the numbers of the nearest ones."""
+    """Cluster centers; a callable from features to the numbers of their nearest centers."""
 
     def __init__(self, centres: Float[Tensor, "k d"]):
-        """Raises ValueError if a centre is not finite."""
+        """Raises ValueError if a center is not finite."""
         if not bool(centres.isfinite().all()):
-            raise ValueError("a codebook has centres that are not finite")
+            raise ValueError("a codebook has centers that are not finite")
         self.centres = centres.detach().float()
 
     @property
     def size(self) -> int:
-        """How many units there are."""
+        """The number of units."""
         return len(self.centres)
 
     @property
     def dim(self) -> int:
-        """Width of the features."""
+        """The width of the features."""
         return self.centres.shape[1]
 
     def __call__(self, x: Float[Tensor, "*n d"]) -> Int64[Tensor, "*n"]:
-        """The unit of each feature, on its device. Raises ValueError at another width."""
+        """Return the unit of each feature, on its device. Raises ValueError at another width."""
         if x.shape[-1] != self.dim:
             raise ValueError(
-                f"these features are {x.shape[-1]} wide, and those that the codebook was learned "
-                f"from are {self.dim}"
+                f"these features have width {x.shape[-1]}, and the codebook was learned from "
+                f"features of width {self.dim}"
             )
         if self.centres.device != x.device:
             self.centres = self.centres.to(x.device)
@@ -50,7 +50,7 @@ class Codebook:
 
     @classmethod
     def load(cls, folder: Path) -> "Codebook":
-        """The codebook that `save` left. Raises ValueError if there is none, or it is damaged."""
+        """Load the codebook that `save` wrote. Raises ValueError if it is missing or damaged."""
         return cls(tensor_file.load_tensors(folder / CODEBOOK_FILE, "codebook")[0]["centres"])
 
 
@@ -62,23 +62,24 @@ def learn_codebook(
     memory: float = 1.0,
     progress: Report | None = None,
 ) -> Codebook:
-    """Cluster features that come by batches and are never all held.
+    """Cluster features that arrive in batches and are never all in memory.
 
-    Several k-means++ starts on a sample, the best of them moved by every batch once, in a keyed
-    order, then exact Lloyd passes: sums in float64 over all batches. The result depends on the
-    features and the settings alone (on the CPU, bitwise); a killed fit resumes and ends with the
-    same centres.
+    Several k-means++ starts on a sample; every batch then moves the best of them once, in a keyed
+    order; then exact Lloyd passes, with float64 sums over all batches. The result depends only on
+    the
+    features and the settings (on the CPU, bitwise); a killed fit resumes and ends with equal
+    centers.
 
     Args:
         batches: features of batch j, (m, d), a pure function of j in range(settings.batches).
         settings: number of batches, clusters, and how to fit them.
         folder: where the fit saves its state while it runs; None saves nothing. A folder belongs
-            to one set of features: the fit does not notice others.
-        memory: GiB of features to keep in memory, so that not every pass computes them anew.
+            to one set of features: the fit does not notice other features.
+        memory: GiB of features to keep in memory, so that not every pass computes them again.
         progress: called with a sentence now and then.
 
     Raises ValueError if there are more clusters than features, if features are not finite, or if
-    `folder` keeps a fit of other settings.
+    `folder` holds a fit with other settings.
     """
     return Codebook(
         KMeansFit(batches, settings, folder=folder, memory=memory, report=progress).run()

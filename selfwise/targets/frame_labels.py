@@ -16,63 +16,66 @@ from selfwise.core.types import HOP, count_frames
 FORMAT = 1
 ARRAY_FILE, FACTS_FILE, HALF_FILE = "units.npy", "units.json", "units.half.npy"
 SAVE_SECONDS = 20.0  # between two flushes to the disk
-# of a batch: which recordings (b,), at which samples its rows begin (b,) or None for their first,
-# the units (b t), and which of those are frames (b t)
+# of a batch: the recordings (b,), the first samples of its rows (b,) or None for the start,
+# the units (b t), and a mask of the real frames (b t)
 LabelledBatch = tuple[
     Int64[Tensor, "_"], Int64[Tensor, "_"] | None, Int64[Tensor, "_ _"], Bool[Tensor, "_ _"]
 ]
 
 
 class LabelFacts(NamedTuple):
-    """What is known of an array of labels beside its content."""
+    """Facts about an array of labels other than its content."""
 
-    size: int  # how many kinds of label there are
+    size: int  # number of label kinds
     samples: list[int]  # of each recording, at 16 kHz
-    done: int | None = None  # batches that are written, while the array is not whole
+    done: int | None = None  # batches written so far, while the array is incomplete
 
 
 class FrameLabels:
-    """Units by recording and frame; read from disk as they are asked for."""
+    """Units by recording and frame; read from disk on demand."""
 
     def __init__(self, units: np.ndarray, offsets: Int64[np.ndarray, "r1"], size: int):
-        """`units`: those of all recordings, one after the other; `offsets`: where each begins."""
+        """`units`: those of all recordings, concatenated; `offsets`: where each begins."""
         self.units, self.offsets, self.size = units, offsets, size
 
     @classmethod
     def open(cls, folder: Path) -> "FrameLabels":
-        """What `write_labels` left. Raises ValueError if it is not there, or not as it was."""
+        """Open the files of `write_labels`. Raises ValueError if they are missing or were
+        changed."""
         facts = _read_facts(folder / FACTS_FILE)
         try:
             units = np.load(folder / ARRAY_FILE, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise ValueError(f"{folder / ARRAY_FILE} is missing, or no array of units") from error
+            raise ValueError(
+                f"{folder / ARRAY_FILE} is missing, or not an array of units"
+            ) from error
         offsets = _frame_offsets(np.asarray(facts.samples, dtype=np.int64))
         if units.shape != (offsets[-1],) or units.dtype != _label_dtype(facts.size):
             raise ValueError(
-                f"{folder / ARRAY_FILE} has {len(units):,} units of {units.dtype}, where "
-                f"{FACTS_FILE} says {offsets[-1]:,} of {_label_dtype(facts.size)}"
+                f"{folder / ARRAY_FILE} has {len(units):,} units of {units.dtype}, but "
+                f"{FACTS_FILE} records {offsets[-1]:,} of {_label_dtype(facts.size)}"
             )
         return cls(units, offsets, facts.size)
 
     def __len__(self) -> int:
-        """How many recordings there are."""
+        """Return the number of recordings."""
         return len(self.offsets) - 1
 
     def read_labels(self, i: int, first: int, count: int) -> Int64[np.ndarray, "n"]:
-        """Units of the frames `first` to `first + count` of recording i.
+        """Return units of the frames `first` to `first + count` of recording i.
 
-        Raises ValueError if the recording has not that many: the units are of other recordings.
+        Raises ValueError if the recording has fewer frames: the units belong to other recordings.
         """
         begin, end = (int(bound) for bound in self.offsets[i : i + 2])
         if first < 0 or begin + first + count > end:
             raise ValueError(
-                f"recording {i} has units for {end - begin:,} frames, and frames {first:,} to "
-                f"{first + count:,} were asked for: the units are of other recordings"
+                f"recording {i} has units for {end - begin:,} frames, not for frames {first:,} to "
+                f"{first + count:,}: the units belong to other recordings"
             )
         return self.units[begin + first : begin + first + count].astype(np.int64)
 
     def count_labels(self) -> Int64[np.ndarray, "k"]:
-        """How many frames have each unit."""
+        """Return the number of frames with each unit."""
         counts = np.zeros(self.size, dtype=np.int64)
         for part in range(0, len(self.units), 2**22):
             counts += np.bincount(self.units[part : part + 2**22], minlength=self.size)
@@ -80,14 +83,14 @@ class FrameLabels:
 
     @property
     def perplexity(self) -> float:
-        """As how many units, all equally frequent, these are: exp of their entropy."""
+        """The number of equally frequent units with this entropy: exp of the entropy."""
         share = self.count_labels() / max(1, len(self.units))
         share = share[share > 0]
         return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def count_written(folder: Path) -> int:
-    """How many batches a killed `write_labels` has left in the folder, to be passed as `first`."""
+    """Count the batches that a killed `write_labels` left in the folder, to pass as `first`."""
     path = folder / f".{FACTS_FILE}"
     return _read_facts(path).done or 0 if path.is_file() and (folder / HALF_FILE).is_file() else 0
 
@@ -104,12 +107,12 @@ def write_labels(
     """Write the units of all frames: two bytes each, and four if there are more than 65,535 kinds.
 
     Args:
-        folder: where they go.
-        samples: of each recording, at 16 kHz.
-        batches: (recordings, first samples, units, valid); together they have every frame.
-        size: how many kinds of unit there are.
-        first: the number of the first of `batches`: `count_written(folder)` resumes a killed call,
-            0 begins anew.
+        folder: where to write them.
+        samples: length of each recording, at 16 kHz.
+        batches: (recordings, first samples, units, valid); together they cover every frame.
+        size: number of unit kinds.
+        first: number of the first of `batches`: `count_written(folder)` resumes a killed call, 0
+            starts from scratch.
         progress: called with a sentence now and then.
 
     Raises ValueError for a unit that is not below `size`, for a batch beyond its recording, and if
@@ -126,10 +129,10 @@ def write_labels(
             _write_facts(folder / f".{FACTS_FILE}", facts._replace(done=done))
             saved = time.monotonic()
             if progress is not None:
-                progress(f"{done:,} batches labelled")
+                progress(f"{done:,} batches labeled")
     missing = int((units == none).sum())
     if missing:
-        raise ValueError(f"{missing:,} of {len(units):,} frames got no unit")
+        raise ValueError(f"{missing:,} of {len(units):,} frames have no unit")
     units.flush()
     del units
     (folder / HALF_FILE).replace(folder / ARRAY_FILE)
@@ -139,16 +142,16 @@ def write_labels(
 
 
 def _open_array(folder: Path, facts: LabelFacts, total: int, first: int) -> np.memmap:
-    """The array to write into: that of a killed call, or one that says everywhere `no unit yet`."""
+    """Open the array to write into: a killed call's, or one with `no unit yet` everywhere."""
     path, dtype = folder / HALF_FILE, _label_dtype(facts.size)
     folder.mkdir(parents=True, exist_ok=True)
     if first:
         before = _read_facts(folder / f".{FACTS_FILE}")
         if before._replace(done=None) != facts:
-            raise ValueError(f"{folder} was begun with other recordings or units: remove it")
+            raise ValueError(f"{folder} was started with other recordings or units: remove it")
         return np.lib.format.open_memmap(path, mode="r+")
     if not total:
-        raise ValueError("there are no frames to write units of: every recording is below 25 ms")
+        raise ValueError("there are no frames to label: every recording is below 25 ms")
     units = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(total,))
     units[:] = np.iinfo(dtype).max
     units.flush()
@@ -173,11 +176,11 @@ def _write_batch(
         own = int(row[beyond.any(axis=1)][0])
         raise ValueError(
             f"a batch has more frames of recording {own} than the "
-            f"{offsets[own + 1] - offsets[own]:,} that its samples make"
+            f"{offsets[own + 1] - offsets[own]:,} in its samples"
         )
     labels = numbers[real]
     if labels.size and not 0 <= labels.min() <= labels.max() < size:
-        raise ValueError(f"units are from 0 to {size - 1:,}, got {labels.min()} to {labels.max()}")
+        raise ValueError(f"units must be 0 to {size - 1:,}, got {labels.min()} to {labels.max()}")
     units[places[real]] = labels
 
 
@@ -189,7 +192,7 @@ def _frame_offsets(samples: Int64[np.ndarray, "r"]) -> Int64[np.ndarray, "r1"]:
 
 
 def _label_dtype(size: int) -> np.dtype:
-    """The highest number of the type stands for no unit yet."""
+    """Return the dtype of labels, whose highest number means no unit yet."""
     return np.dtype(np.uint16 if size <= np.iinfo(np.uint16).max else np.uint32)
 
 
@@ -199,7 +202,7 @@ def _read_facts(path: Path) -> LabelFacts:
         if content["format"] == FORMAT:
             return LabelFacts(content["size"], content["samples"], content.get("done"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"there are no units in {path.parent}, or they are damaged") from error
+        raise ValueError(f"{path.parent} has no units, or they are damaged") from error
     raise ValueError(f"{path.parent} has units of another version: remove it")
 
 

@@ -1,4 +1,4 @@
-"""K-means in torch, on any device, with scikit-learn's results from the same start.
+"""K-means in torch, on any device, with scikit-learn's results from an equal start.
 
 K-means++: Arthur and Vassilvitskii 2007. Mini-batches: Sculley 2010.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfwise.core.rng import generator
 
-CHUNK_SCORES = 2**17  # scores that are held at once: they stay in the processor's cache
+CHUNK_SCORES = 2**17  # scores in memory at once: they stay in the processor's cache
 CHUNK_SCORES_CUDA = 2**26
 
 
@@ -20,13 +20,13 @@ class Clustering(NamedTuple):
     """The result of `run_lloyd`."""
 
     centres: Float[Tensor, "k d"]
-    ids: Int64[Tensor, "n"]  # of the nearest of these centres
-    inertia: Float64[Tensor, ""]  # sum of squared distances to them
+    ids: Int64[Tensor, "n"]  # of the nearest of these centers
+    inertia: Float64[Tensor, ""]  # sum of squared distances to the nearest centers
     iterations: int
 
 
 class FarthestPoints(NamedTuple):
-    """The points that are farthest from their centres, farthest first."""
+    """The points that are farthest from their centers, farthest first."""
 
     x: Float[Tensor, "e d"]
     distance: Float[Tensor, "e"]  # squared
@@ -34,26 +34,27 @@ class FarthestPoints(NamedTuple):
 
 
 def check_num_clusters(n: int, clusters: int, what: str = "frames") -> None:
-    """Raises ValueError unless there are at least two clusters, and not more than points."""
+    """Raise ValueError unless there are at least two clusters, and not more than points."""
     if clusters < 2:
         raise ValueError(f"clusters must be at least 2, got {clusters}")
     if clusters > n:
         raise ValueError(
-            f"{clusters:,} clusters cannot be made of {n:,} {what}: give at most {n:,}, better a "
+            f"{clusters:,} clusters are too many for {n:,} {what}: give at most {n:,}, better a "
             "hundredth of that"
         )
 
 
 @torch.no_grad()
 def assign_clusters(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int64[Tensor, "n"]:
-    """The number of the nearest centre of each point; the first, where two are equally near.
+    """Return the number of the nearest center of each point; the first of equally near centers.
 
-    Half the squared distance without |x|^2, which is the same for all centres: one product of
-    matrices a chunk.
+    Compares half the squared distance without |x|^2, which is equal for all centers: one matrix
+    product
+    per chunk.
     """
     half, across = centres.square().sum(dim=1) / 2, centres.mT.neg()
     size = max(1, (CHUNK_SCORES_CUDA if x.is_cuda else CHUNK_SCORES) // len(centres))
-    scores = x.new_empty((min(size, len(x)), len(centres)))  # one for all: new pages cost time
+    scores = x.new_empty((min(size, len(x)), len(centres)))  # reused: new pages cost time
     with torch.autocast(x.device.type, enabled=False):
         parts = (torch.addmm(half, p, across, out=scores[: len(p)]) for p in x.split(size))
         return torch.cat([_argmin(part) for part in parts])
@@ -69,13 +70,13 @@ def _argmin(scores: Float[Tensor, "n k"]) -> Int64[Tensor, "n"]:
 def sum_clusters(
     x: Float[Tensor, "n d"], ids: Int64[Tensor, "n"], clusters: int
 ) -> tuple[Float64[Tensor, "k d"], Float64[Tensor, "k"]]:
-    """Sum and number of the points of each cluster, added in one order, so always the same."""
+    """Return sum and number of the points of each cluster, added in a fixed order."""
     counts = torch.bincount(ids, minlength=clusters).double()
     if not x.is_cuda:
         return x.new_zeros((clusters, x.shape[1]), dtype=torch.float64).index_add_(
             0, ids, x.double()
         ), counts
-    # index_add_ on CUDA adds in the order in which threads come
+    # index_add_ on CUDA adds in the order in which threads arrive
     sums = x.new_zeros((clusters, x.shape[1]), dtype=torch.float64)
     size = max(1, CHUNK_SCORES_CUDA // clusters)
     for part, own in zip(x.split(size), ids.split(size)):
@@ -87,7 +88,8 @@ def sum_clusters(
 def centre_distances(
     x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], ids: Int64[Tensor, "n"]
 ) -> Float[Tensor, "n"]:
-    """Squared distance of each point to its centre, without the rounding of the short formula."""
+    """Return the squared distance of each point to its center, without the short formula's
+    rounding."""
     return (x - centres.index_select(0, ids)).square().sum(dim=1)
 
 
@@ -95,10 +97,10 @@ def centre_distances(
 def init_plus_plus(
     x: Float[Tensor, "n d"], k: int, generator: torch.Generator
 ) -> Float[Tensor, "k d"]:
-    """Points to start from: each with a probability that grows with its squared distance.
+    """Draw starting points, each with a probability that grows with its squared distance.
 
-    Of 2 + log k candidates the one is taken that lowers the inertia most, as in scikit-learn. The
-    draws are from `generator`, on the CPU. Raises ValueError if k is more than there are points.
+    Of 2 + log k candidates, the one that lowers the inertia most is chosen, as in scikit-learn. The
+    draws are from `generator`, on the CPU. Raises ValueError if k exceeds the number of points.
     """
     check_num_clusters(len(x), k)
     trials, square = 2 + int(math.log(k)), x.square().sum(dim=1)
@@ -118,7 +120,7 @@ def init_plus_plus(
 def _distances_to(
     x: Float[Tensor, "n d"], square: Float[Tensor, "n"], places: Int64[Tensor, "t"]
 ) -> Float[Tensor, "t n"]:
-    """Squared distances of all points to some of them; exactly zero to itself."""
+    """Return squared distances of all points to some of them; exactly zero to itself."""
     squared = (square + square[places, None]).addmm(x[places], x.mT, alpha=-2).clamp_(min=0)
     return squared.scatter_(1, places[:, None], 0.0)
 
@@ -129,7 +131,7 @@ def find_farthest(
     ids: Int64[Tensor, "n"],
     max_points: int,
 ) -> FarthestPoints:
-    """The `most` points that are farthest from their centres."""
+    """Return the `most` points that are farthest from their centers."""
     top = distance.topk(min(max_points, len(x)))
     return FarthestPoints(x[top.indices], top.values, ids[top.indices])
 
@@ -141,10 +143,11 @@ def update_centres(
     far: FarthestPoints,
     old: Float[Tensor, "k d"],
 ) -> Float[Tensor, "k d"]:
-    """The centres that follow. An empty cluster takes the farthest point away from its own.
+    """Return the next centers. An empty cluster moves to the point farthest from its center.
 
-    This is what scikit-learn does. Where all points lie on their centres already, an empty cluster
-    keeps its old one.
+    This matches scikit-learn. If all points are at their centers already, an empty cluster keeps
+    its old
+    center.
     """
     sums, counts = sums.clone(), counts.clone()
     empty = (counts == 0).nonzero()[:, 0]
@@ -164,11 +167,11 @@ def run_lloyd(
     *,
     tolerance: float = 1e-4,
 ) -> Clustering:
-    """Plain k-means from these centres: scikit-learn's KMeans(algorithm="lloyd", init=centres).
+    """Run plain k-means from these centers: scikit-learn's KMeans(algorithm="lloyd", init=centers).
 
-    It ends when no point changes its cluster, or when the squared shifts of all centres add up to
+    It ends when no point changes its cluster, or when the squared shifts of all centers add up to
     at most `tolerance` times the mean variance of the features. Raises ValueError if there are more
-    centres than points.
+    centers than points.
     """
     check_num_clusters(len(x), len(centres))
     enough = tolerance * x.double().var(dim=0, unbiased=False).mean()
@@ -189,7 +192,7 @@ def run_lloyd(
 def fit_kmeans(
     x: Float[Tensor, "n d"], clusters: int, *, seed: int = 0, iterations: int = 300
 ) -> Clustering:
-    """K-means from k-means++ starts, in memory.
+    """Fit k-means from k-means++ starts, in memory.
 
     Raises ValueError if there are fewer points than clusters, or fewer than two clusters.
     """
@@ -198,21 +201,21 @@ def fit_kmeans(
 
 
 class MiniBatchCentres:
-    """K-means by mini-batches: each centre is the mean of all points that it was given so far.
+    """Mini-batch k-means: each center is the mean of all points assigned to it so far.
 
-    From the same start and the same batches the centres are those of scikit-learn's
+    From an equal start and equal batches, the centers equal those of scikit-learn's
     MiniBatchKMeans.partial_fit with reassignment_ratio=0, HuBERT's setting.
     """
 
     def __init__(self, centres: Float[Tensor, "k d"], counts: Float64[Tensor, "k"] | None = None):
-        """`counts`: as of how many points each centre is the mean; by default of none yet."""
+        """`counts`: the number of points in each center's mean; by default 0."""
         self.centres = centres.clone()
         zeros = torch.zeros(len(centres), dtype=torch.float64, device=centres.device)
         self.counts = zeros if counts is None else counts.clone()
 
     @torch.no_grad()
     def step(self, x: Float[Tensor, "n d"]) -> Int64[Tensor, "n"]:
-        """Move the centres by a batch. Returns the ids that the points had before."""
+        """Move the centers by a batch. Returns the ids that the points had before."""
         ids = assign_clusters(x, self.centres)
         sums, counts = sum_clusters(x, ids, len(self.centres))
         after = self.counts + counts

@@ -1,4 +1,4 @@
-"""The streaming fit of a codebook: a sample, mini-batches, exact passes; it can be killed."""
+"""The streaming fit of a codebook: a sample, mini-batches, exact passes; it survives a kill."""
 
 import math
 import time
@@ -29,26 +29,27 @@ from selfwise.targets.kmeans import (
 
 Report = Callable[[str], None]
 FIT_FILE = "fit.safetensors"
-SAVE_SECONDS = 20.0  # between two savings of the state
-MIN_PER_BATCH = 256  # features that the sample takes of a batch, at least
-START_ITERATIONS = 10  # Lloyd iterations on the sample, by which starts are compared
+SAVE_SECONDS = 20.0  # between two saves of the state
+MIN_PER_BATCH = 256  # features per batch in the sample, at least
+START_ITERATIONS = 10  # Lloyd iterations on the sample, to compare starts
 
 
 class KMeansSettings(NamedTuple):
-    """What the result depends on, beside the features themselves."""
+    """Settings that determine the result, together with the features."""
 
     batches: int
     clusters: int
     seed: int
     passes: int = 20  # exact passes at most, 0 for none
-    # a pass ends the fit if the squared shifts of all centres add up to at most this share of the
+    # a pass ends the fit if the squared shifts of all centers add up to at most this fraction of
+    # the
     # mean variance of the features, as in scikit-learn
     tolerance: float = 1e-4
-    sample: int = 30_000  # features to try the starts on; at least ten for each cluster are taken
-    tries: int = 5  # k-means++ starts; the one with the lowest inertia on the sample is taken
+    sample: int = 30_000  # features on which to try starts; at least ten for each cluster
+    tries: int = 5  # k-means++ starts; the one with the lowest inertia on the sample wins
 
     def check(self) -> None:
-        """Raises ValueError for numbers that make no fit."""
+        """Raise ValueError for settings that make no fit possible."""
         minima = {"batches": 1, "clusters": 2, "passes": 0, "tolerance": 0, "sample": 1, "tries": 1}
         for name, lowest in minima.items():
             if getattr(self, name) < lowest:
@@ -57,7 +58,7 @@ class KMeansSettings(NamedTuple):
 
 @dataclass
 class FitProgress:
-    """How far a fit has come, as its file has it."""
+    """The progress of a fit, as in its file."""
 
     phase: str = "start"
     done: int = 0  # batches of the phase
@@ -78,7 +79,7 @@ class FitProgress:
 
 
 class FeatureBatches:
-    """Features by number; the first ones stay in memory, as far as it goes."""
+    """Features by number; the first ones stay in memory, up to a limit."""
 
     def __init__(self, read: Callable[[int], Tensor], memory: float):
         self.read, self.free_bytes = read, memory * 2**30
@@ -96,7 +97,7 @@ class FeatureBatches:
 
 
 class KMeansFit:
-    """A fit as a chain of small steps; their state is `tensors` and `progress`, and is saved."""
+    """A fit as a chain of small steps, whose state is saved: `tensors` and `progress`."""
 
     def __init__(
         self,
@@ -116,7 +117,7 @@ class KMeansFit:
         self.progress = FitProgress()
 
     def run(self) -> Float[Tensor, "k d"]:
-        """The centres, after going on from where an earlier process was."""
+        """Return the centers, resuming an earlier process's fit."""
         if self.path is not None and self.path.is_file():
             self._resume(self.path)
         if self.progress.phase == "start":
@@ -133,8 +134,8 @@ class KMeansFit:
         for name, value in self.settings._asdict().items():
             if stored.get(name) != value:
                 raise ValueError(
-                    f"{path.parent} keeps a fit with {name} {stored.get(name)}, and this one has "
-                    f"{value}: give it another folder, or remove that one"
+                    f"{path.parent} holds a fit with {name} {stored.get(name)}, and this fit has "
+                    f"{value}: give another folder, or remove that one"
                 )
         self.tensors, self.progress = tensors, FitProgress.from_facts(facts)
 
@@ -150,12 +151,13 @@ class KMeansFit:
         self._save(now=True)
 
     def _move_to(self, x: Tensor) -> None:
-        """The state moves to where the features are."""
+        """Move the state to the device of the features."""
         if self.tensors["centres"].device != x.device:
             self.tensors = {name: t.to(x.device) for name, t in self.tensors.items()}
 
     def _choose_start(self) -> None:
-        """The best of several k-means++ starts on a sample, each with some Lloyd iterations."""
+        """Choose the best of several k-means++ starts on a sample, each with some Lloyd
+        iterations."""
         s = self.settings
         order = shuffle_indices(s.batches, s.seed, "order")
         sample = _draw_sample(self.batches, order, s)
@@ -178,7 +180,7 @@ class KMeansFit:
         self._enter_phase("mini-batches")
 
     def _mini_batches(self) -> None:
-        """Every batch once; the centres begin as the means of the sample that they are."""
+        """Read every batch once; the centers start as the means of their sample points."""
         order = shuffle_indices(self.settings.batches, self.settings.seed, "order")
         while self.progress.done < len(order):
             x = self.batches[int(order[self.progress.done])]
@@ -192,7 +194,7 @@ class KMeansFit:
         self._enter_phase("passes" if self.settings.passes else "over")
 
     def _run_pass(self) -> None:
-        """One exact Lloyd iteration over all batches."""
+        """Run one exact Lloyd iteration over all batches."""
         k = self.settings.clusters
         if not self.progress.done:
             self._clear_sums()
@@ -231,7 +233,7 @@ class KMeansFit:
         }
 
     def _add_batch(self, x: Tensor, k: int) -> None:
-        """A batch's sums; of all points so far the k farthest stay, for clusters found empty."""
+        """Add a batch's sums; keep the k farthest points so far, for clusters that end up empty."""
         t = self.tensors
         ids = assign_clusters(x, t["centres"])
         distance = centre_distances(x, t["centres"], ids)
@@ -248,7 +250,7 @@ class KMeansFit:
 def _draw_sample(
     batches: FeatureBatches, order: np.ndarray, settings: KMeansSettings
 ) -> Float[Tensor, "n d"]:
-    """Features of batches in the keyed order, of each a keyed share, until there are enough."""
+    """Draw a keyed fraction of each batch, in the keyed order, until there are enough features."""
     target_size = max(settings.sample, 10 * settings.clusters)
     quota = max(MIN_PER_BATCH, math.ceil(target_size / settings.batches))
     while True:
@@ -265,4 +267,4 @@ def _draw_sample(
         if whole or total >= max(settings.clusters, target_size // 2):
             check_num_clusters(total, settings.clusters, "features")
             return torch.cat(parts)
-        quota *= 4  # a few large batches among many small ones
+        quota *= 4  # for a few large batches among many small ones

@@ -1,8 +1,8 @@
 """MFCC with their first and second differences, the features of HuBERT's first iteration.
 
-Hsu et al. 2021 (arXiv:2106.07447), section IV-B: 39 numbers a frame. All constants are those of
-Kaldi's `compute-mfcc-feats`, as torchaudio's `compliance.kaldi.mfcc(use_energy=False)` has them, by
-which the authors' code makes its units.
+Hsu et al. 2021 (arXiv:2106.07447), section IV-B: 39 numbers per frame. All constants are those of
+Kaldi's `compute-mfcc-feats`, as in torchaudio's `compliance.kaldi.mfcc(use_energy=False)`, which
+the authors' code uses for its units.
 """
 
 import math
@@ -14,24 +14,25 @@ from torch import Tensor
 
 from selfwise.core.types import RATE, WINDOW, AudioBatch
 
-FRAME_SHIFT = 160  # samples between frames: 100 a second, where `types.HOP` has 50
+FRAME_SHIFT = 160  # samples between frames: 100 per second, where `types.HOP` has 50
 NUM_COEFFICIENTS = 13
 FFT_SIZE, NUM_BANDS = 512, 23
 MIN_HERTZ, MAX_HERTZ = 20.0, RATE / 2  # Hz, of the mel bands
 PREEMPHASIS, LIFTER = 0.97, 22.0
-DIFFERENCE_REACH = 2  # frames to each side that a difference looks at: Kaldi's window of five
+DIFFERENCE_REACH = 2  # frames to each side that a difference covers: Kaldi's window of five
 ENERGY_FLOOR = torch.finfo(torch.float32).eps  # of a band's energy, before the logarithm
 
 
 def compute_mfcc(
     x: Float[Tensor, "b s"], extent: Int64[Tensor, "b"] | None = None
 ) -> Float32[Tensor, "b m 39"]:
-    """13 coefficients, their differences and the differences of those, 100 frames a second.
+    """Return 13 coefficients, their first and second differences, 100 frames per second.
 
-    `x` is at 16 kHz with values about -1..1, as torchaudio has it; Kaldi itself takes 16-bit
-    integers, which adds a constant to the coefficient 0 and changes nothing else above the floor.
-    A row has (extent - 400) // 160 + 1 frames; differences repeat its own first and last frame, so
-    that they do not depend on the padding, and what is beyond its frames is zero.
+    `x` is at 16 kHz with values about -1..1, as in torchaudio; Kaldi itself takes 16-bit integers,
+    which adds a constant to coefficient 0 and changes nothing else above the floor. A row has
+    (extent - 400) // 160 + 1 frames; differences repeat its own first and last frame, so that they
+    do
+    not depend on the padding, and the output beyond its frames is zero.
     """
     count = max(0, (x.shape[1] - WINDOW) // FRAME_SHIFT + 1)
     if not count:
@@ -48,10 +49,10 @@ def compute_mfcc(
 
 
 def mfcc_frames(batch: AudioBatch) -> tuple[Float32[Tensor, "b t 39"], Bool[Tensor, "b t"]]:
-    """The MFCC of every second frame, which are those of the encoder's frames, and which are real.
+    """Return the MFCC of every second frame, at the encoder's frames, and a mask of real frames.
 
     Frame t of `types.frames` begins at sample 320 t, as frame 2 t of `compute_mfcc` does. In a
-    piece of a longer recording the differences of the outermost four frames do not see beyond it.
+    piece of a longer recording, the differences of the outermost four frames do not see beyond it.
     """
     features = compute_mfcc(batch.x, batch.extent)[:, ::2]
     frame = torch.arange(features.shape[1], device=features.device)
@@ -65,7 +66,8 @@ def _static_coefficients(x: Float32[Tensor, "b s"]) -> Float32[Tensor, "b m 13"]
     window, bands, cosines = (table.to(x.device) for table in _tables())
     frames = x.unfold(1, WINDOW, FRAME_SHIFT)
     frames = frames - frames.mean(dim=2, keepdim=True)
-    # the sample before a frame's first is that one again, as Kaldi has it, where the window is 0
+    # the sample before a frame's first is that first sample again, as in Kaldi, where the window is
+    # 0
     before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
     frames = (frames - PREEMPHASIS * before) * window
     power = torch.fft.rfft(frames, n=FFT_SIZE).abs().square()
@@ -74,7 +76,7 @@ def _static_coefficients(x: Float32[Tensor, "b s"]) -> Float32[Tensor, "b m 13"]
 
 
 def _slopes(x: Float32[Tensor, "b m d"], own: Int64[Tensor, "b"]) -> Float32[Tensor, "b m d"]:
-    """The slope of a line through five frames; a row's own first and last frame are repeated."""
+    """Return the slope of a line through five frames; a row's first and last frame are repeated."""
     frame = torch.arange(x.shape[1], device=x.device)
     last = (own - 1).clamp(min=0)[:, None]
 
@@ -89,7 +91,7 @@ def _slopes(x: Float32[Tensor, "b m d"], own: Int64[Tensor, "b"]) -> Float32[Ten
 
 @cache
 def _tables() -> tuple[Tensor, Tensor, Tensor]:
-    """Window (400,), mel bands (257, 23), cosine transform with the lifter (23, 13); float32."""
+    """Return window (400,), mel bands (257, 23), cosine transform with lifter (23, 13); float32."""
     sample = torch.arange(WINDOW, dtype=torch.float64)
     # Povey's window: Hann's, which ends at zero, to the power 0.85
     window = (0.5 - 0.5 * (2 * math.pi * sample / (WINDOW - 1)).cos()) ** 0.85
@@ -101,7 +103,7 @@ def _hertz_to_mel(hertz: Tensor) -> Tensor:
 
 
 def _mel_bands() -> Float[Tensor, "257 23"]:
-    """Triangles that are straight on the mel scale, each from its neighbour's top to the next."""
+    """Return triangles that are straight on the mel scale, each between its neighbors' peaks."""
     ends = _hertz_to_mel(torch.tensor([MIN_HERTZ, MAX_HERTZ], dtype=torch.float64))
     edges = torch.linspace(0, 1, NUM_BANDS + 2, dtype=torch.float64) * (ends[1] - ends[0]) + ends[0]
     mel = _hertz_to_mel(torch.arange(FFT_SIZE // 2 + 1, dtype=torch.float64) * RATE / FFT_SIZE)[
@@ -113,7 +115,7 @@ def _mel_bands() -> Float[Tensor, "257 23"]:
 
 
 def _cosines() -> Float[Tensor, "23 13"]:
-    """DCT-II, orthonormal; Kaldi's lifter evens out the sizes of the coefficients."""
+    """Return the orthonormal DCT-II; Kaldi's lifter evens out the sizes of the coefficients."""
     order = torch.arange(NUM_COEFFICIENTS, dtype=torch.float64)
     band = torch.arange(NUM_BANDS, dtype=torch.float64)[:, None]
     table = (math.pi / NUM_BANDS * (band + 0.5) * order).cos() * math.sqrt(2 / NUM_BANDS)

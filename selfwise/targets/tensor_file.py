@@ -1,4 +1,4 @@
-"""Tensors and facts in one safetensors file that is whole or not there."""
+"""Tensors and facts in one safetensors file, written atomically."""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from selfwise.core.files import atomic_write
 
-FACTS = "facts"  # where safetensors keeps them: as JSON in the header, so that they are never apart
+FACTS = "facts"  # key in the safetensors header, as JSON, so that they stay with the tensors
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write the file atomically, and make its folder.
+    """Write the file atomically, and create its folder.
 
     Raises ValueError if it cannot be written.
     """
@@ -28,12 +28,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """The tensors and facts of a file that `save_tensors` wrote; `kind` says what is looked for.
+    """Load the tensors and facts of a `save_tensors` file; `kind` names the contents in errors.
 
-    Raises ValueError if it is missing or no such file.
+    Raises ValueError if the file is missing or of another kind.
     """
     if not path.is_file():
-        raise ValueError(f"there is no {kind} in {path.parent}: {path.name} is missing")
+        raise ValueError(f"{path.parent} has no {kind}: {path.name} is missing")
     try:
         with safe_open(path, "pt") as file:
             facts = json.loads((file.metadata() or {})[FACTS])

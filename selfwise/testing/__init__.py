@@ -1,4 +1,4 @@
-"""The contract of methods as a test, for methods of others: `check_method(MyMethod)`."""
+"""The contract of methods as a test, also for methods outside the package: `check_method`."""
 
 from selfwise.testing.contract import check_method
 

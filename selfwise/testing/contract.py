@@ -1,4 +1,4 @@
-"""Checks that every method must pass. Each check is a sentence of docs/adding.md."""
+"""Checks that every method must pass. docs/adding.md has a sentence for each check."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from selfwise.testing.examples import COUNT, build_case
 from selfwise.training.optimizers import OPTIMIZERS, build_optimizer
 from selfwise.training.schedules import SHAPES
 
-OVERFIT_STEPS, OVERFIT_LEARNING_RATE = 60, 3e-3  # of the attempt to learn one batch by heart
+OVERFIT_STEPS, OVERFIT_LEARNING_RATE = 60, 3e-3  # of the attempt to overfit one batch
 PART_ROWS = slice(4, 8)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A method with a batch for it; each check gets a new one."""
+    """A method with a batch for it; each check gets a new case."""
 
     method: Method
     batch: Batch
     draws: bool = True
-    """Whether the view has chance in it."""
+    """Whether the view draws random numbers."""
 
     def view(self, seed: int = 1, part: slice | None = None) -> Any:
-        """The view of the batch, or of a part of it, for a seed."""
+        """Return the view of the batch, or of a part of it, for a seed."""
         rng = Rng(generator(seed, "test"), part, None if part is None else COUNT, seed=seed)
         return self.method.view(self.batch if part is None else slice_batch(self.batch, part), rng)
 
@@ -46,13 +46,12 @@ def check_method(
 
     Args:
         method: the class.
-        encoder: makes an encoder for it; by default a tiny one of the method's default kind.
-        draws: False for a method whose view has no chance in it.
-        learns: False leaves out the check that one batch can be learned by heart, which takes
-            longest.
-        options: of the method.
+        encoder: builds an encoder for it; by default a tiny one of the method's default kind.
+        draws: False for a method whose view draws no random numbers.
+        learns: False leaves out the check that the method can overfit one batch, the slowest check.
+        options: options of the method.
 
-    Raises AssertionError with all sentences of the contract that do not hold.
+    Raises AssertionError with a sentence for each check that fails.
     """
     broken: list[str] = []
     for check in CHECKS:
@@ -70,19 +69,19 @@ def check_method(
 
 
 def check_declaration(case: Case) -> None:
-    """The class says what it is."""
+    """Check that the class declares its modality, recipe and docstring."""
     kind, paper = type(case.method), case.method.paper
-    assert kind.modality in ("image", "text", "audio"), f"there is no modality {kind.modality!r}"
-    assert paper.optimizer in OPTIMIZERS, f"there is no optimizer {paper.optimizer!r}"
-    assert paper.schedule in SHAPES, f"there is no schedule {paper.schedule!r}"
-    assert paper.scaling in ("none", "linear", "sqrt"), f"there is no scaling {paper.scaling!r}"
+    assert kind.modality in ("image", "text", "audio"), f"unknown modality {kind.modality!r}"
+    assert paper.optimizer in OPTIMIZERS, f"unknown optimizer {paper.optimizer!r}"
+    assert paper.schedule in SHAPES, f"unknown schedule {paper.schedule!r}"
+    assert paper.scaling in ("none", "linear", "sqrt"), f"unknown scaling {paper.scaling!r}"
     about = kind.__doc__ or ""
     assert about != Method.__doc__, "it has no docstring"
-    assert "Args:" in about, "its docstring says nothing of the arguments"
+    assert "Args:" in about, "its docstring does not describe the arguments"
 
 
 def check_gradients(case: Case) -> None:
-    """Every parameter gets a gradient."""
+    """Check that every parameter gets a gradient."""
     case.method(case.view()).loss.backward()
     parameters = list(case.method.named_parameters())
     missing = [name for name, p in parameters if p.grad is None]
@@ -92,19 +91,19 @@ def check_gradients(case: Case) -> None:
 
 
 def check_view_repeats(case: Case) -> None:
-    """The view is a function of the batch and of the generator it is given."""
+    """Check that the view is a function of the batch and of the generator."""
     a, b, c = (list_tensors(case.view(seed)) for seed in (1, 1, 2))
-    assert _equal(a, b), "the same generator gives two views"
+    assert _equal(a, b), "one generator gives two different views"
     changes = not _equal(a, c)
     assert changes == case.draws, (
-        "another generator gives another view, though the method is said to draw nothing"
+        "another generator gives another view, though the test was called with draws=False"
         if changes
-        else "another generator gives the same view: is all chance from `rng`?"
+        else "another generator gives an equal view: are all draws from `rng`?"
     )
 
 
 def check_global_state(case: Case) -> None:
-    """The view neither reads nor changes torch's global generator."""
+    """Check that the view neither reads nor changes torch's global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         before = torch.get_rng_state()
@@ -115,33 +114,34 @@ def check_global_state(case: Case) -> None:
 
 
 def check_slices(case: Case) -> None:
-    """The view of a slice is the slice of the view, so that micro-batches are the batch."""
+    """Check that the view of a slice is the slice of the view, so that micro-batches are exact."""
     whole, some = list_tensors(case.view()), list_tensors(case.view(part=PART_ROWS))
     assert _equal([tensor[PART_ROWS] for tensor in whole], some), (
-        "the view of rows 4 to 8 is not rows 4 to 8 of the view: draw with rng, for each row"
+        "the view of rows 4 to 8 differs from rows 4 to 8 of the view: use rng to draw for each row"
     )
 
 
 def check_batch_unchanged(case: Case) -> None:
-    """The view leaves the batch as it is."""
+    """Check that the view does not change the batch."""
     before = [tensor.clone() for tensor in list_tensors(case.batch)]
     case.view()
     assert _equal(before, list_tensors(case.batch)), "`view` changes the batch in place"
 
 
 def check_counts(case: Case) -> None:
-    """`counts` knows the counts of `forward`."""
+    """Check that `counts` returns the counts of `forward`."""
     view = case.view()
     step = case.method(view)
     assert isinstance(step, Step), f"`forward` returns {type(step).__name__}, not a Step"
     counts = {name: float(count) for name, count in case.method.counts(view).items()}
     counted = {name: float(term.count) for name, term in step.terms.items()}
-    assert counts == counted, f"`counts` says {counts}, and `forward` counts {counted}"
+    assert counts == counted, f"`counts` returns {counts}, and `forward` counts {counted}"
 
 
 @torch.no_grad()
 def check_micro_batches(case: Case) -> None:
-    """Sums and counts of slices add up to those of the batch, unless the method says otherwise."""
+    """Check that sums and counts of slices add up to those of the batch, unless declared
+    otherwise."""
     method = case.method.eval()
     if method.couples_batch:
         return
@@ -154,19 +154,19 @@ def check_micro_batches(case: Case) -> None:
         assert count == float(term.count), f"{name}: counts of slices do not add up"
         assert abs(total - float(term.sum)) <= 1e-4 * max(abs(float(term.sum)), 1e-6), (
             f"{name}: sums of slices add up to {total:g}, and the batch has {float(term.sum):g}; "
-            "say why in couples_batch if examples are compared with each other"
+            "give the reason in couples_batch if the loss compares examples with each other"
         )
 
 
 def check_forward_repeats(case: Case) -> None:
-    """`forward` is a function of the view and the weights."""
+    """Check that `forward` is a function of the view and the weights."""
     view = case.view()
     same = torch.equal(case.method(view).loss, case.method(view).loss)
-    assert same, "two forward passes of one view differ: chance belongs into `view`"
+    assert same, "two forward passes of one view differ: random draws belong in `view`"
 
 
 def check_no_waiting(case: Case) -> None:
-    """`view` and `counts` ask no tensor for its values, which would wait for a GPU."""
+    """Check that `view` and `counts` read no values of tensors, which would wait for a GPU."""
     case.method.to("meta")
     rng = Rng(generator(1, "test"), None, None, seed=1)
     view = case.method.view(to_device(case.batch, "meta"), rng)
@@ -176,7 +176,7 @@ def check_no_waiting(case: Case) -> None:
 
 
 def check_overfits(case: Case) -> None:
-    """One batch can be learned by heart: the loss falls by a third at the least."""
+    """Check that the method can overfit one batch: the loss falls by at least a third."""
     view = case.view()
     first = case.method(view).loss.item()
     optimizer = build_optimizer("adamw", case.method, lr=OVERFIT_LEARNING_RATE, weight_decay=0.0)
@@ -193,7 +193,7 @@ def check_overfits(case: Case) -> None:
 
 
 def check_precisions(case: Case) -> None:
-    """bfloat16 and float64 give nearly the loss of float32, in float32 or wider."""
+    """Check that bfloat16 and float64 give nearly the loss of float32, in float32 or wider."""
     view = case.view()
     exact = case.method(view).loss.item()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -208,7 +208,7 @@ def check_precisions(case: Case) -> None:
 
 
 def list_tensors(tree: object) -> list[Tensor]:
-    """All tensors of nested tuples."""
+    """Return all tensors of nested tuples."""
     if isinstance(tree, Tensor):
         return [tree]
     return [t for part in tree for t in list_tensors(part)] if isinstance(tree, tuple) else []

@@ -1,4 +1,4 @@
-"""A small method and a small batch, made as a run makes them, from generated data."""
+"""A small method and a small batch of generated data, built as a run builds them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ from selfwise.modalities.modality import (
 
 SIZE, PATCH, COUNT, CLASSES, SEED = 16, 4, 16, 4, 0
 SECONDS = 0.5  # of each tone
-# by modality: an encoder that any method gets unless it suggests one of its own family
+# by modality: the encoder of any method that does not suggest one of its own family
 ENCODERS: dict[str, tuple[str, dict[str, object]]] = {
     "resnet": (
         "resnet18",
@@ -58,12 +58,12 @@ READING: dict[str, dict[str, object]] = {
 def build_case(
     kind: type[Method], *, encoder: EncoderFactory | None = None, options: Mapping[str, object]
 ) -> tuple[Method, Batch]:
-    """A method with a tiny encoder, and a batch of 16 examples.
+    """Return a method with a tiny encoder, and a batch of 16 examples.
 
     Args:
         kind: the class of the method.
-        encoder: makes the encoder; by default a tiny one of the method's own kind.
-        options: of the method.
+        encoder: builds the encoder; by default a tiny one of the method's own kind.
+        options: options of the method.
     """
     modality = modality_of(kind)
     choice = _choose_encoder(kind, encoder)
@@ -77,9 +77,9 @@ def build_case(
 
 
 class BrightnessTargets:
-    """Discrete targets of patches that need no clusters: four levels of brightness.
+    """Discrete targets of patches without clustering: four levels of brightness.
 
-    They are pure arithmetic, so that they run on every device, and on none.
+    They are pure arithmetic, so that they run on every device, including the meta device.
     """
 
     size = 4
@@ -93,7 +93,7 @@ class BrightnessTargets:
 
 
 def _without_clusters(kind: type[Method], inputs: Mapping[str, object]) -> dict[str, object]:
-    """The inputs that the method needs, with arithmetic in place of learned targets."""
+    """Return the inputs that the method needs, with arithmetic in place of learned targets."""
     targets = {
         name: BrightnessTargets(PATCH)
         for name, need in kind.needs.items()
@@ -119,7 +119,7 @@ def _choose_encoder(kind: type[Method], factory: EncoderFactory | None) -> Encod
 
 
 def _small_needs(kind: type[Method]) -> Config:
-    """The options of the method's needs, with few clusters."""
+    """Return the options of the method's needs, with few clusters."""
     sections = {
         name: make_config(
             need.options, {"num_clusters": 8} if "num_clusters" in need.options.model_fields else {}
@@ -131,7 +131,7 @@ def _small_needs(kind: type[Method]) -> Config:
 
 
 class _Needs(Config):
-    """Sections by the name of the need."""
+    """Sections named after the needs."""
 
     model_config = Config.model_config | {"extra": "allow"}
 
@@ -139,7 +139,7 @@ class _Needs(Config):
 def _make_examples(
     kind: type[Method],
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray] | list[str] | list[np.ndarray]:
-    """Structured examples, each unlike the others; never plain noise."""
+    """Return structured examples, each unlike the others; never plain noise."""
     if kind.modality == "text":
         return _make_texts()
     if kind.modality == "audio":

@@ -1,4 +1,4 @@
-"""Text to ids by its words: a language has few of them, so each is tokenised once.
+"""Text to ids by its words: a language has few of them, so each is tokenized once.
 
 The rust library aligns every character of a text with its tokens, which takes most of its time. A
 split at white space changes nothing for the tokenizers that are known here, so a word that was seen
@@ -43,7 +43,7 @@ class WordEncoder:
         self._reset()
 
     def __call__(self, texts: Sequence[str]) -> FlatIds:
-        """All ids in a row, and how many belong to each text."""
+        """Return all ids in a row, and how many belong to each text."""
         if len(self._numbers) > MAX_WORDS or self._numbers.characters > MAX_CHARACTERS:
             self._reset()
         words = [self._split(text) for text in texts]
@@ -59,7 +59,7 @@ class WordEncoder:
         return ids, np.diff(total)
 
     def _encode_new_words(self) -> None:
-        """Tokenise the words that were met for the first time."""
+        """Tokenize the words that were met for the first time."""
         new = self._numbers.new
         if not new:
             return
@@ -85,7 +85,7 @@ class CharacterEncoder:
         self._lower = lower
 
     def __call__(self, texts: Sequence[str]) -> FlatIds:
-        """All ids in a row, and how many belong to each text."""
+        """Return all ids in a row, and how many belong to each text."""
         if self._lower:
             texts = [lower_text(text) for text in texts]
         counts = np.fromiter(map(len, texts), np.int64, len(texts))
@@ -94,12 +94,12 @@ class CharacterEncoder:
 
 
 def lower_text(text: str) -> str:
-    """Lower case as the library has it: each character by itself, the final sigma too."""
+    """Lowercase like the library: each character separately, the final sigma too."""
     return text.lower() if text.isascii() else "".join(map(str.lower, text))
 
 
 def encode_with_library(library: "tokenizers.Tokenizer", texts: Sequence[str]) -> FlatIds:
-    """Encodes texts as they are, without special tokens."""
+    """Encode texts as they are, without special tokens."""
     encodings = [
         encoding.ids
         for encoding in library.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -109,9 +109,9 @@ def encode_with_library(library: "tokenizers.Tokenizer", texts: Sequence[str]) -
 
 
 def build_encoder(library: "tokenizers.Tokenizer") -> EncodeTexts:
-    """The fastest way to encode with a tokenizer that gives exactly its ids.
+    """Return the fastest way to encode with a tokenizer that gives exactly its ids.
 
-    One exception: where SentencePiece's normaliser comes first, the ids are those of SentencePiece.
+    One exception: where SentencePiece's normalizer comes first, the ids are those of SentencePiece.
     """
     config = json.loads(library.to_str())
     plain_encode = _build_whole_encoder(library, config)
@@ -137,7 +137,7 @@ def build_encoder(library: "tokenizers.Tokenizer") -> EncodeTexts:
 
 
 def _build_whole_encoder(library: "tokenizers.Tokenizer", config: Mapping[str, Any]) -> EncodeTexts:
-    """Encodes each text at once, after SentencePiece's normaliser if there is one."""
+    """Encode each text at once, after SentencePiece's normalizer if there is one."""
     parts = (config["normalizer"] or {}).get("normalizers", [])
     at = next((i for i, part in enumerate(parts) if part["type"] == "Precompiled"), None)
     if at is None:
@@ -160,7 +160,7 @@ def _build_whole_encoder(library: "tokenizers.Tokenizer", config: Mapping[str, A
         if token["normalized"] and normalize(token["content"]) != token["content"]:
             raise ValueError(
                 f"the added token {token['content']!r} is changed by the tokenizer's own "
-                "normalisation, and would be found in other texts than it; add it unnormalised"
+                "normalization, so it would match other texts; add it with normalized=False"
             )
     verbatim = {token["content"]: token["id"] for token in added if not token["normalized"]}
     if not verbatim:
@@ -173,7 +173,7 @@ def _build_whole_encoder(library: "tokenizers.Tokenizer", config: Mapping[str, A
 def _remove_added_tokens(
     library: "tokenizers.Tokenizer", names: Container[str]
 ) -> "tokenizers.Tokenizer":
-    """A tokenizer that does not know these added tokens."""
+    """Return a tokenizer that does not know these added tokens."""
     config = json.loads(library.to_str())
     config["added_tokens"] = [
         token for token in config["added_tokens"] if token["content"] not in names
@@ -190,9 +190,9 @@ def _encode_around_verbatim(
     verbatim: Mapping[str, int],
     texts: Sequence[str],
 ) -> FlatIds:
-    """Encodes texts in which some tokens are found as they are written, before normalisation.
+    """Encode texts in which some tokens are found as they are written, before normalization.
 
-    `plain` does not know them: where normalisation has made the name of one, that is text.
+    `plain` does not know them: where normalization has made the name of one, that is text.
     """
     names = sorted(verbatim, key=len, reverse=True)
     pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")")
@@ -214,7 +214,7 @@ def _encode_around_verbatim(
 
 
 def is_characters(config: Mapping[str, Any]) -> bool:
-    """Whether a tokenizer.json splits into single characters and nothing else."""
+    """Return whether a tokenizer.json splits into single characters and nothing else."""
     pre = config["pre_tokenizer"] or {}
     every = pre.get("type") == "Split" and pre["pattern"] == {"Regex": EVERY_CHARACTER}
     normal = (config["normalizer"] or {}).get("type")
@@ -225,7 +225,7 @@ EVERY_CHARACTER = r"[\s\S]"
 
 
 class _WordNumbers(dict[str, int]):
-    """Numbers words in the order in which they are met; `new` are those not tokenised yet."""
+    """Numbers words in the order in which they are met; `new` are those not tokenized yet."""
 
     def __init__(self) -> None:
         self.new: list[str] = []
@@ -238,7 +238,7 @@ class _WordNumbers(dict[str, int]):
 
 
 def _split_before_spaces(text: str) -> list[str]:
-    """Words with the white space before them, for tokenizers that write SPACE for a space.
+    """Return words with the white space before them, for tokenizers that write SPACE for a space.
 
     A text that has this very character is one word, as it cannot be told from a space after that.
     """

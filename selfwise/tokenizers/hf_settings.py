@@ -1,4 +1,4 @@
-"""What Hugging Face's files beside a vocabulary say: settings, and tokens that were added to it."""
+"""Settings and added tokens in Hugging Face's files next to a vocabulary."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +69,7 @@ class TokenizerSettings:
         return default if value is None else value
 
     def read_word(self, name: str, default: str) -> str:
-        """A setting that is a string, or a token with its flags."""
+        """Return a setting that is a string, or a token with its flags."""
         value = self.config.get(name)
         value = value.get("content") if isinstance(value, Mapping) else value
         return value if isinstance(value, str) and value else default
@@ -78,7 +78,7 @@ class TokenizerSettings:
 def read_settings(
     vocabulary: Path, form: str, read_json: Callable[[Path], Mapping[str, Any]]
 ) -> TokenizerSettings:
-    """The settings beside a vocabulary of a form: wordpiece, bytes or sentencepiece.
+    """Read the settings next to a vocabulary of a form: wordpiece, bytes or sentencepiece.
 
     Raises ValueError with one sentence for a class or a setting that is not understood.
     """
@@ -92,9 +92,9 @@ def read_settings(
         if name not in allowed and value not in (None, False, [], {}):
             hint = did_you_mean(name, sorted(allowed)) if name not in _all_settings() else ""
             raise ValueError(
-                f"{path}: the setting {name!r} is not understood here, and could change the ids"
+                f"{path}: the setting {name!r} is not supported, and could change the ids"
                 f"{hint}; save the "
-                "tokenizer as tokenizer.json, which says all of it, or remove the setting"
+                "tokenizer as tokenizer.json, which is complete, or remove the setting"
             )
     _refuse_sampling(path, config)
     special = _read_special_names(path, config, read_json)
@@ -115,14 +115,15 @@ def _read_family(path: Path, config: Mapping[str, Any], form: str) -> str:
     if "auto_map" in config or family not in _FORM_FAMILIES[form]:
         listed = ", ".join(f"{form_family}Tokenizer" for form_family in _FORM_FAMILIES[form])
         raise ValueError(
-            f"{path}: the tokenizer class {name!r} is not one that is read from such files (they "
-            f"are: {listed}); save the tokenizer as tokenizer.json, which says all of it"
+            f"{path}: the tokenizer class {name!r} cannot be read from such files (supported: "
+            f"{listed}); save the tokenizer as tokenizer.json, which is complete"
         )
     return family
 
 
 def _family_of_model(path: Path, read_json: Callable[[Path], Mapping[str, Any]]) -> str:
-    """The tokenizer of a model: Hugging Face takes it where tokenizer_config.json is missing."""
+    """Return the tokenizer of a model: Hugging Face takes it where tokenizer_config.json is
+    missing."""
     kind = read_json(path).get("model_type") if path.is_file() else None
     return {"albert": "Albert", "xlm-roberta": "XLMRoberta", "t5": "T5"}.get(str(kind), "")
 
@@ -135,8 +136,8 @@ def _refuse_sampling(path: Path, config: Mapping[str, Any]) -> None:
              and (name != "alpha" or kwargs.get("enable_sampling"))]  # fmt: skip
     if wrong:
         raise ValueError(
-            f"{path}: sp_model_kwargs has {wrong[0]} {kwargs[wrong[0]]!r}, and here a text has one "
-            "division into pieces, the most likely; remove it"
+            f"{path}: sp_model_kwargs has {wrong[0]} {kwargs[wrong[0]]!r}, but selfwise always "
+            "divides a text into its most likely pieces; remove it"
         )
 
 
@@ -146,7 +147,7 @@ def _read_added_tokens(
     special: Sequence[str],
     read_json: Callable[[Path], Mapping[str, Any]],
 ) -> "dict[int, tokenizers.AddedToken]":
-    """The tokens that were added, by id: as the newest file says it, else the older ones."""
+    """Return the tokens that were added, by id: as the newest file says it, else the older ones."""
     tokens: "dict[int, tokenizers.AddedToken]" = {}
     older = path.with_name(ADDED_FILE)
     for content, number in (read_json(older) if older.is_file() else {}).items():
@@ -221,7 +222,7 @@ def add_tokens(
 def _set_flags(
     library: "tokenizers.Tokenizer", settings: TokenizerSettings
 ) -> "tokenizers.Tokenizer":
-    """The flags of the tokens that the vocabulary declared before: the files know better."""
+    """Return the flags of the tokens that the vocabulary declared before: the files know better."""
     added = {token.content: token for token in settings.added.values()}
     config = json.loads(library.to_str())
     for token in config["added_tokens"]:

@@ -23,7 +23,8 @@ FILE_NAMES = ("tokenizer.json", "vocab.txt", *MERGE_FILES)
 
 
 def read_tokenizer(path: Path) -> "tokenizers.Tokenizer":
-    """The tokenizer in a file or folder. Raises ValueError for what is none, and says why."""
+    """Return the tokenizer in a file or folder. Raises ValueError for what is none, and says
+    why."""
     if path.is_dir():
         path = _find_in_folder(path)
     if not path.is_file():
@@ -44,7 +45,7 @@ def _find_in_folder(folder: Path) -> Path:
     model_files = sorted(folder.glob("*.model"))
     if len(model_files) == 1:
         return model_files[0]
-    raise ValueError(f"{folder}: there is no tokenizer in this folder; it may hold {FORMS}")
+    raise ValueError(f"{folder}: this folder contains no tokenizer; expected {FORMS}")
 
 
 def _choose_reader(path: Path) -> "Callable[[Path], tokenizers.Tokenizer]":
@@ -56,16 +57,16 @@ def _choose_reader(path: Path) -> "Callable[[Path], tokenizers.Tokenizer]":
         return from_wordpieces
     if path.suffix == ".model":
         return from_sentencepiece_file
-    raise ValueError(f"{path}: this file's name is not that of a tokenizer; it may be {FORMS}")
+    raise ValueError(f"{path}: this is not the name of a tokenizer file; expected {FORMS}")
 
 
 def from_json(path: Path) -> "tokenizers.Tokenizer":
-    """The tokenizers library's own file."""
+    """Return the tokenizers library's own file."""
     library = tokenizers.Tokenizer.from_str(_read_text(path))
     if getattr(library.model, "dropout", None):
         raise ValueError(
-            f"{path}: this tokenizer divides text at random (dropout {library.model.dropout}), and "
-            "here a text has one division into pieces; set its dropout to null"
+            f"{path}: this tokenizer divides text at random (dropout {library.model.dropout}), "
+            "but selfwise needs one division of each text into pieces; set its dropout to null"
         )
     library.no_truncation()
     library.no_padding()
@@ -75,7 +76,7 @@ def from_json(path: Path) -> "tokenizers.Tokenizer":
 def from_wordpieces(path: Path) -> "tokenizers.Tokenizer":
     """BERT's vocab.txt: a piece a line, its number the line's.
 
-    How text is normalised is in a `tokenizer_config.json` beside it; where there is none, a
+    How text is normalized is in a `tokenizer_config.json` beside it; where there is none, a
     vocabulary without a capital letter is of lower-cased text.
 
     Raises ValueError for a piece that occurs twice, a vocabulary without [UNK], and settings that
@@ -122,11 +123,11 @@ def _is_lower_cased(settings: TokenizerSettings, pieces: list[str]) -> bool:
 
 
 def _check_never_split(settings: TokenizerSettings) -> None:
-    """Raises ValueError for words that would be exempt from BERT's division into words."""
+    """Raise ValueError for words that would be exempt from BERT's division into words."""
     if settings.read_flag("do_basic_tokenize", True) is False:
         raise ValueError(
-            f"{settings.path}: do_basic_tokenize is false, and a vocab.txt is always read with "
-            "BERT's division into words; save the tokenizer as tokenizer.json"
+            f"{settings.path}: do_basic_tokenize is false, but selfwise always reads a vocab.txt "
+            "with BERT's division into words; save the tokenizer as tokenizer.json"
         )
     names = {token.content for token in settings.added.values()} | set(settings.special)
     for word in settings.config.get("never_split") or []:
@@ -138,7 +139,7 @@ def _check_never_split(settings: TokenizerSettings) -> None:
 
 
 def from_merges(path: Path) -> "tokenizers.Tokenizer":
-    """Byte-level BPE of GPT-2 and RoBERTa: a json of pieces and a text of merges beside it.
+    """Byte-level BPE of GPT-2 and RoBERTa: a json of pieces, with a text file of merges.
 
     Raises ValueError if one of the two is missing and for a vocabulary that is not of bytes.
     """
@@ -146,10 +147,10 @@ def from_merges(path: Path) -> "tokenizers.Tokenizer":
     vocab, merges = (path.with_name(name) for name in names)
     for file, other in ((vocab, merges), (merges, vocab)):
         if not file.is_file():
-            raise ValueError(f"{other}: {file.name} has to lie beside it, and does not")
+            raise ValueError(f"{other}: {file.name} must be in the same folder, and is missing")
     pieces = dict(_read_object(vocab))
     if not pieces or not all(isinstance(i, int) for i in pieces.values()):
-        raise ValueError(f"{vocab}: expected an object of pieces and their numbers")
+        raise ValueError(f"{vocab}: expected an object with pieces and their ids")
     if "Ġ" not in pieces:
         raise ValueError(f"{vocab}: this is not a byte-level vocabulary; there is no piece 'Ġ'")
     settings = read_settings(vocab, "bytes", _read_object)
@@ -167,13 +168,15 @@ def _read_merges(path: Path, pieces: dict[str, int]) -> list[tuple[str, str]]:
             continue
         first, _, second = line.partition(" ")
         if first + second not in pieces or first not in pieces or second not in pieces:
-            raise ValueError(f"{path}, line {i + 1}: {line!r} does not join two pieces to a third")
+            raise ValueError(
+                f"{path}, line {i + 1}: {line!r} does not join two pieces into a third"
+            )
         merges.append((first, second))
     return merges
 
 
 def from_sentencepiece_file(path: Path) -> "tokenizers.Tokenizer":
-    """SentencePiece's .model, with what the files beside it say."""
+    """Read SentencePiece's .model, with the settings in the files next to it."""
     settings = read_settings(path, "sentencepiece", _read_object)
     return add_tokens(from_sentencepiece(path, settings), settings)
 

@@ -12,7 +12,7 @@ Vocab = list[Any] | dict[str, int]  # pairs of piece and score, or pieces and id
 
 
 class ModelConfig(TypedDict, total=False):
-    """What is used of `model` in a tokenizer.json."""
+    """The part of `model` in a tokenizer.json that selfwise uses."""
 
     vocab: Vocab
     unk_token: str
@@ -22,7 +22,7 @@ class ModelConfig(TypedDict, total=False):
 def remove_special_names(
     library: "tokenizers.Tokenizer", special: Collection[int]
 ) -> "tokenizers.Tokenizer":
-    """The tokenizer without the special tokens' names, so that no text gives their ids.
+    """Return the tokenizer without the special tokens' names, so that no text gives their ids.
 
     The ids of all other text stay as they are.
     """
@@ -42,7 +42,7 @@ def remove_special_names(
 
 
 def _choose_names(vocab: Vocab, special: Collection[int]) -> dict[str, str]:
-    """The special tokens among the pieces of a model, and what they are renamed to."""
+    """Return the special tokens among the pieces of a model, and what they are renamed to."""
     pairs = enumerate(p for p, _ in vocab) if isinstance(vocab, list) else _invert_vocab(vocab)
     return {piece: HIDDEN_NAME.format(i) for i, piece in pairs if i in special}
 

@@ -47,7 +47,7 @@ class PieceList(Protocol):
 
 @runtime_checkable
 class TrainerSpec(Protocol):
-    """How a model was trained, as far as it decides the ids."""
+    """The training settings of a model that determine the ids."""
 
     model_type: int
     treat_whitespace_as_suffix: bool
@@ -57,7 +57,7 @@ class TrainerSpec(Protocol):
 
 @runtime_checkable
 class NormalizerSpec(Protocol):
-    """What is done to a text before it is divided."""
+    """The changes to a text before its division."""
 
     add_dummy_prefix: bool
     remove_extra_whitespaces: bool
@@ -74,7 +74,7 @@ class ModelProto(Protocol):
 
 
 def from_sentencepiece(path: Path, settings: TokenizerSettings) -> "tokenizers.Tokenizer":
-    """A Unigram or BPE model, with its own normaliser and what its class does before it.
+    """Return a Unigram or BPE model, with its own normalizer and what its class does before it.
 
     Raises ValueError for a damaged file, for word and character models, for models that write the
     space behind a word, and for BPE models with symbols of several characters of the user's own.
@@ -132,12 +132,13 @@ def _build_unigram(proto: ModelProto) -> "models.Unigram":
 
 
 def _piece_score(piece: PieceProto, best: float) -> float:
-    """A symbol that the user defined always wins, as SentencePiece's own lattice has it."""
+    """Return a symbol that the user defined always wins, as SentencePiece's own lattice has it."""
     return len(piece.piece.encode()) * best - 0.1 if piece.type == USER else piece.score
 
 
 def _build_bpe(proto: ModelProto) -> "models.BPE":
-    """The merges are not in the file: every division of a piece into two others is one.
+    """Build the merges, which are not in the file: every division of a piece into two others is
+    one.
 
     They are done in the order of the merged piece's score; among divisions of one piece, in the
     order of the parts' numbers.
@@ -180,12 +181,12 @@ def _renumber(proto: ModelProto) -> None:
 
 
 def _build_class_normalizers(settings: TokenizerSettings) -> "list[normalizers.Normalizer]":
-    """What ALBERT's tokenizer does to a text before SentencePiece reads it."""
+    """Build the changes that ALBERT's tokenizer makes before SentencePiece reads a text."""
     albert = settings.family == "Albert"
     lower = settings.read_flag("do_lower_case", albert)
     if settings.family not in ("", "Albert") and lower:
         raise ValueError(
-            f"{settings.path}: do_lower_case is for AlbertTokenizer, and "
+            f"{settings.path}: do_lower_case needs AlbertTokenizer, since "
             f"{settings.family}Tokenizer never changes the case; remove it"
         )
     parts: "list[normalizers.Normalizer]" = []

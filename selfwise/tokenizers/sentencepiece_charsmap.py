@@ -1,4 +1,4 @@
-"""SentencePiece's normaliser: the longest of its rules that fits, from left to right.
+"""SentencePiece's normalizer: the longest of its rules that fits, from left to right.
 
 The `tokenizers` library reads the same rules, but takes user-perceived characters at once, and so
 loses marks that follow a letter with a rule ("H̲" becomes "h") and leaves half-width kana with

@@ -1,4 +1,4 @@
-"""What the tokens of a vocabulary are: which begin words, which are special, and what for."""
+"""Roles of the tokens of a vocabulary: beginnings of words, and special tokens."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -25,7 +25,8 @@ BYTE_SPACES = tuple("ĠĊĉčĈċČ")  # what byte-level BPE writes for space, n
 
 
 def build_vocabulary(library: "tokenizers.Tokenizer") -> Vocabulary:
-    """The vocabulary of a tokenizer. Roles go by the usual names of BERT, RoBERTa and GPT-2."""
+    """Return the vocabulary of a tokenizer. Roles go by the usual names of BERT, RoBERTa and
+    GPT-2."""
     config = json.loads(library.to_str())
     pieces = library.get_vocab(with_added_tokens=True)
     ids = {role: _find_first(names, pieces) for role, names in ROLES.items()}
@@ -56,7 +57,7 @@ def _find_first(names: tuple[str, ...], pieces: Mapping[str, int]) -> int | None
 def _word_start_rule(config: Mapping[str, Any]) -> Callable[[str], bool]:
     """Piece -> whether it begins a word.
 
-    WordPiece marks what goes on; byte-level BPE and SentencePiece have the white space before a
+    WordPiece marks continuations; byte-level BPE and SentencePiece have the white space before a
     word in its first piece. Punctuation begins a word in WordPiece and belongs to the word before
     it in the others, as in BERT and fairseq. For vocabularies that mark the ends of words, as that
     of GPT-1 does, every piece counts as a word.
@@ -73,7 +74,7 @@ def _word_start_rule(config: Mapping[str, Any]) -> Callable[[str], bool]:
 
 
 def is_byte_level(config: Mapping[str, Any]) -> bool:
-    """Whether the pieces of a tokenizer.json are bytes in GPT-2's notation."""
+    """Return whether the pieces of a tokenizer.json are bytes in GPT-2's notation."""
     parts = [config["pre_tokenizer"] or {}]
     parts += parts[0].get("pretokenizers", [])
     return any(part.get("type") == "ByteLevel" for part in parts)

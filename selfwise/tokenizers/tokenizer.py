@@ -45,7 +45,7 @@ class Tokenizer:
         return f"Tokenizer({self.vocabulary.size:,} tokens)"
 
     def encode(self, texts: Sequence[str], *, special: bool = False) -> list[np.ndarray]:
-        """The ids of each text as int64, without special tokens at its ends.
+        """Return the ids of each text as int64, without special tokens at its ends.
 
         `special`: the name of a special token in a text stands for it ("The [MASK] barked.");
         otherwise it is text as any other.
@@ -65,7 +65,7 @@ class Tokenizer:
         return self._flat(texts)
 
     def decode(self, ids: Sequence[int] | np.ndarray, *, keep_special: bool = False) -> str:
-        """The text of ids. Raises ValueError for an id that is not in the vocabulary."""
+        """Return the text of ids. Raises ValueError for an id that is not in the vocabulary."""
         numbers = [int(i) for i in ids]
         outside = [i for i in numbers if not 0 <= i < self.vocabulary.size]
         if outside:
@@ -74,7 +74,7 @@ class Tokenizer:
         return self.library.decode(numbers, skip_special_tokens=not keep_special)
 
     def piece(self, id: int) -> str:
-        """The token with an id. Raises ValueError if there is none."""
+        """Return the token with an id. Raises ValueError if there is none."""
         piece = self.library.id_to_token(int(id)) if id >= 0 else None
         if piece is None:
             raise ValueError(f"{id} is not an id of this vocabulary of {self.vocabulary.size:,}")
@@ -136,7 +136,7 @@ def train_tokenizer(
     max_bytes: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Tokenizer:
-    """A tokenizer of one of the four kinds, learnt from texts.
+    """Return a tokenizer of one of the four kinds, learned from texts.
 
     The same texts give the same tokenizer.
 
@@ -152,9 +152,7 @@ def train_tokenizer(
     Raises ValueError for an unknown kind, a vocabulary that is too small, and texts without text.
     """
     if kind not in TOKENIZER_KINDS:
-        raise ValueError(
-            f"there is no kind of tokenizer {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}"
-        )
+        raise ValueError(f"unknown kind of tokenizer {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}")
     if vocab_size is not None and vocab_size < MIN_VOCAB[kind]:
         raise ValueError(f"a {kind} vocabulary needs {MIN_VOCAB[kind]} tokens, got {vocab_size}")
     if isinstance(texts, PieceStream):  # a document may be longer than memory
@@ -171,7 +169,7 @@ def train_tokenizer(
         raise ValueError(NO_TEXT)
     if sample.every > 1 and progress is not None:
         progress(
-            f"the tokenizer is learnt from {sample.size / 2**20:,.0f} MiB, an even sample of the "
+            f"training the tokenizer on {sample.size / 2**20:,.0f} MiB, an even sample of the "
             f"corpus's {sample.total_bytes / 2**20:,.0f}, to keep memory bounded"
         )
     learn = {
@@ -182,7 +180,7 @@ def train_tokenizer(
     return Tokenizer(learn(sample.blocks, vocab_size or DEFAULT_VOCAB, lower=lower))
 
 
-NO_TEXT = "there is no text to learn a tokenizer from"
+NO_TEXT = "there is no text to train a tokenizer on"
 
 
 def open_tokenizer(
@@ -200,7 +198,9 @@ def open_tokenizer(
     kind, colon, size = str(name).partition(":")
     if kind in TOKENIZER_KINDS:
         if colon and not size.isdigit():
-            raise ValueError(f"{name}: the size of a vocabulary is a whole number, as {kind}:8192")
+            raise ValueError(
+                f"{name}: the vocabulary size must be a whole number, as in {kind}:8192"
+            )
         vocab = int(size) if colon else None
         return train_tokenizer(
             kind, texts(), vocab_size=vocab, lower=lower, max_bytes=max_bytes, progress=progress

@@ -30,7 +30,7 @@ MIN_COUNT = 2  # of a pair of pieces that is merged
 
 
 def train_wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> "tokenizers.Tokenizer":
-    """BERT's (arXiv:1810.04805): normaliser, white space, punctuation and Chinese characters."""
+    """BERT's (arXiv:1810.04805): normalizer, white space, punctuation and Chinese characters."""
     untrained = build_wordpiece(models.WordPiece(unk_token="[UNK]"), lower=lower)
     sample = list(texts)
     alphabet = _choose_alphabet(sample, untrained.normalizer, min(MAX_ALPHABET, vocab // 4))
@@ -52,7 +52,7 @@ def train_wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> "tokeni
 
 
 def build_wordpiece(model: "models.Model", *, lower: bool) -> "tokenizers.Tokenizer":
-    """A WordPiece model with what BERT does before and after it."""
+    """Return a WordPiece model with what BERT does before and after it."""
     library = tokenizers.Tokenizer(model)
     library.normalizer = normalizers.BertNormalizer(lowercase=lower)
     library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -76,7 +76,7 @@ def train_bpe(texts: Iterable[str], vocab: int, *, lower: bool) -> "tokenizers.T
 
 
 def build_byte_level(model: "models.Model") -> "tokenizers.Tokenizer":
-    """A BPE model with GPT-2's division into words before it."""
+    """Return a BPE model with GPT-2's division into words before it."""
     library = tokenizers.Tokenizer(model)
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     library.decoder = decoders.ByteLevel()
@@ -84,7 +84,7 @@ def build_byte_level(model: "models.Model") -> "tokenizers.Tokenizer":
 
 
 def train_unigram(texts: Iterable[str], vocab: int, *, lower: bool) -> "tokenizers.Tokenizer":
-    """Unigram (arXiv:1804.10959) with the text normalised as for ALBERT (arXiv:1909.11942)."""
+    """Unigram (arXiv:1804.10959) with the text normalized as for ALBERT (arXiv:1909.11942)."""
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab,
         special_tokens=list(BERT),
@@ -103,7 +103,7 @@ def train_unigram(texts: Iterable[str], vocab: int, *, lower: bool) -> "tokenize
 
 
 def _settle_scores(scores: dict[str, float]) -> dict[str, float]:
-    """Scores that are the same in every process.
+    """Return scores that are the same in every process.
 
     The library adds counts in the order of a hash map, which is another one each time, so the last
     digits differ. Characters too rare to be a piece get scores 0.0001 apart just above the lowest,
@@ -136,7 +136,8 @@ def _build_unigram(model: "models.Model", *, lower: bool) -> "tokenizers.Tokeniz
 def build_character_tokenizer(
     texts: Iterable[str], vocab: int | None, *, lower: bool
 ) -> "tokenizers.Tokenizer":
-    """One token for each Unicode character, sorted; above `vocab` the rarest are left out."""
+    """Return one token for each Unicode character, sorted; above `vocab` the rarest are left
+    out."""
     counts = _count_points(texts, lower=lower)
     points = np.flatnonzero(counts)
     room = len(points) if vocab is None else max(vocab - len(BERT), 0)
@@ -154,7 +155,7 @@ def build_character_tokenizer(
 def add_special_tokens(
     library: "tokenizers.Tokenizer", names: Iterable[str]
 ) -> "tokenizers.Tokenizer":
-    """Declares special tokens, and puts the first and the last around a text where one asks."""
+    """Declare special tokens, and puts the first and the last around a text where one asks."""
     present = [name for name in names if library.token_to_id(name) is not None]
     # as in RoBERTa: a mask takes the space before it along
     library.add_special_tokens(
@@ -199,7 +200,7 @@ class TextSample:
 
 
 def _join_blocks(texts: Iterable[str], between: str = "\n\n") -> Iterator[str]:
-    """Long texts cut after every so many characters; short ones joined, with blank lines."""
+    """Cut long texts at a fixed number of characters; join short ones with blank lines."""
     waiting: list[str] = []
     size = 0
     for text in texts:
@@ -214,7 +215,7 @@ def _join_blocks(texts: Iterable[str], between: str = "\n\n") -> Iterator[str]:
 
 
 def _count_points(texts: Iterable[str], *, lower: bool) -> np.ndarray:
-    """How often each of Unicode's characters occurs."""
+    """Return how often each of Unicode's characters occurs."""
     counts = np.zeros(0x110000, dtype=np.int64)
     for block in _join_blocks(texts, ""):
         text = lower_text(block) if lower else block
@@ -227,7 +228,8 @@ def _count_points(texts: Iterable[str], *, lower: bool) -> np.ndarray:
 def _choose_alphabet(
     sample: Iterable[str], normalizer: "normalizers.Normalizer", max_characters: int
 ) -> list[str]:
-    """The most frequent characters after normalising, sorted; ties go to the lower code point."""
+    """Return the most frequent characters after normalizing, sorted; ties go to the lower code
+    point."""
     raw = _count_points(sample, lower=False)
     counts: dict[str, int] = {}
     for point in np.flatnonzero(raw):
@@ -239,6 +241,6 @@ def _choose_alphabet(
 
 
 def _can_continue(c: str, library: "tokenizers.Tokenizer") -> bool:
-    """Whether a character can stand inside a word: Chinese ones and punctuation cannot."""
+    """Return whether a character can be inside a word: Chinese ones and punctuation cannot."""
     text = library.normalizer.normalize_str(f"a{c}")
     return len(library.pre_tokenizer.pre_tokenize_str(text)) == 1

@@ -25,7 +25,7 @@ def simclr(
     jitter_strength: float | None = None,
     blur_prob: float | None = None,
 ) -> tuple[Float[Tensor, "b c s s"], Float[Tensor, "b c s s"]]:
-    """Two augmentations of each image, as SimCLR makes them (arXiv:2002.05709, appendix A).
+    """Return two augmentations of each image, as SimCLR makes them (arXiv:2002.05709, appendix A).
 
     Args:
         images: (b, c, h, w), uint8 in 0..255 or float in 0..1, of one or three channels.
@@ -33,7 +33,7 @@ def simclr(
         size: side of the views in px; by default the shorter side of the images.
         min_crop_scale: smallest share of the image's area that a crop may show.
         flip_prob: probability of a horizontal flip.
-        jitter_strength: of the colour jitter; by default 1, and 0.5 up to 64 px.
+        jitter_strength: of the color jitter; by default 1, and 0.5 up to 64 px.
         blur_prob: probability of Gaussian blur; by default 0.5, and 0 up to 64 px.
 
     Returns two float tensors (b, c, size, size) on the device of the images.

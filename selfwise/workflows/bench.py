@@ -1,4 +1,4 @@
-"""`selfwise bench`: what a training would do, measured for seconds and thrown away."""
+"""`selfwise bench`: time a training for a few seconds, and throw the result away."""
 
 import json
 from copy import deepcopy
@@ -31,7 +31,7 @@ from selfwise.runs.prepare import PreparedRun, prepare_run
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.step import build_state
 
-MAX_TRIAL_SECONDS = 5.0  # seconds of each of the two sides of a trial, at the most
+MAX_TRIAL_SECONDS = 5.0  # seconds for each of the two sides of a trial, at most
 BUDGETS = {"text": "--batch-tokens", "audio": "--batch-seconds"}
 
 
@@ -46,24 +46,24 @@ def bench(
 ) -> BenchReport:
     """Measure how fast a training would run here, and what would make it faster.
 
-    Everything is prepared as `pretrain` does with the same options. Then the steps run, and are
-    thrown away: there is no run folder, and of what is read only the caches stay that a training
-    would make. The machine should do nothing else meanwhile. Shown are examples a second, the time
-    of a step, the share of it that is spent waiting for data, the products of the model against the
-    fastest product of two matrices here, memory, and advice. What the advice would change is tried
-    for some seconds more, right after what was asked for.
+    Prepare everything as `pretrain` does with the same options, run some steps, and discard them.
+    There is no run folder, and only the caches that a training would write stay on disk. Leave the
+    machine idle otherwise. The report shows examples a second, the time of a step, the fraction of
+    it spent waiting for data, the model's FLOP rate compared with the fastest matrix product here,
+    memory, and advice. Each piece of advice is tried for a few seconds, right after the training as
+    requested.
 
     Args:
-        method: name of a method, as `selfwise methods` lists them.
-        data: as for `pretrain`: a folder, a file, a name; in Python also the examples.
-        measure: seconds in which the steps are measured; five steps at least.
-        out: also write all numbers, with machine, versions and options, to this .json, which must
-            not exist yet.
+        method: name of a method, as `selfwise methods` lists it.
+        data: as for `pretrain`: a folder, a file or a name; in Python also the examples.
+        measure: seconds to measure steps for; at least five steps.
+        out: also write all numbers, with machine, versions and options, to this .json file, which
+            must not exist yet.
         quiet: print no progress.
-        options: of `pretrain`: of the method, of training and of reading. Those that say how long
-            to train, and what to log and save, change nothing here.
+        options: options of `pretrain`: of the method, training and reading. Options for the length
+            of the training, logging and checkpoints have no effect here.
 
-    Raises ValueError with one sentence for anything that cannot be.
+    Raises ValueError with one sentence for an invalid request.
     """
     if out:
         _check_out(Path(out))
@@ -73,7 +73,7 @@ def bench(
     prepared = prepare_run(request, data, quiet=quiet)
     prepared.data.probes(
         prepared.method, prepared.training, seed=prepared.seed
-    )  # refuses, as in a run
+    )  # refuses the same options as a run
     report = _measure_training(prepared, measure, quiet=quiet)
     if out:
         with Path(out).open("x") as file:
@@ -85,16 +85,16 @@ def _check_out(out: Path) -> None:
     if out.suffix != ".json":
         raise ValueError(f"--out {out} must end in .json")
     if out.exists():
-        raise ValueError(f"--out {out} exists already; give another name")
+        raise ValueError(f"--out {out} exists already; choose another name")
     if not out.parent.is_dir():
         raise ValueError(f"--out {out} cannot be written: there is no folder {out.parent}")
 
 
 def _measure_training(prepared: PreparedRun, seconds: float, *, quiet: bool) -> BenchReport:
-    """Measure everything; memory comes first, before anything else is made."""
+    """Measure everything; memory first, before anything else is built."""
     options, device = prepared.training, prepared.training.device
     name = prepared.record.method
-    print_progress(f"{name}: its steps are measured for {seconds:g} s", quiet=quiet)
+    print_progress(f"measuring the steps of {name} for {seconds:g} s", quiet=quiet)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     baseline = _time_training(prepared, options, seconds)
@@ -148,7 +148,7 @@ def _time_training(prepared: PreparedRun, options: ResolvedTraining, seconds: fl
 
 
 def _measure_flops(prepared: PreparedRun) -> FlopRates:
-    """Operations of a step, and how many a second two matrices would take."""
+    """Return the operations of a step, and the rate of the fastest matrix product here."""
     options, side = prepared.training, choose_matrix_side(prepared.training.device)
     with limit_threads(options.cpu_threads):
         parts = build_state(deepcopy(prepared.method), options.replace(compile=False))
@@ -189,9 +189,9 @@ def _make_profile(
 def _try_options(
     prepared: PreparedRun, trial: OptionTrial, seconds: float, *, quiet: bool
 ) -> TrialOutcome:
-    """Time the training as the user wants it and then with other options, one after the other."""
+    """Time the training as requested and then with other options, one after the other."""
     trial_seconds = min(MAX_TRIAL_SECONDS, seconds / 4)
-    print_progress(f"{format_flags(trial.options)} is tried for {trial_seconds:.3g} s", quiet=quiet)
+    print_progress(f"trying {format_flags(trial.options)} for {trial_seconds:.3g} s", quiet=quiet)
     before = _time_training(prepared, prepared.training, trial_seconds)
     after = _time_training(
         prepared, prepared.training.model_copy(update=dict(trial.options)), trial_seconds

@@ -1,4 +1,4 @@
-"""Which logged values of several runs can be compared: what their numbers depend on."""
+"""Decide which logged values of several runs can be compared, by what their numbers depend on."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,10 +11,10 @@ from selfwise.workflows.describe_runs import format_value
 HELD_OUT = "val/"
 # of the encoder or the machine, whatever the task: comparable between any runs
 FREE = {"lr", "grad_norm", "uniformity", "effective_rank", "knn_k", "data_wait"}
-ON_DATA = ("knn_top1",)  # comparable on the same data
-# methods whose task is harder in a larger batch, since its examples are compared with each other
+ON_DATA = ("knn_top1",)  # comparable on equal data
+# methods whose task is harder in a larger batch, since they compare the examples of a batch
 COUPLED = ("simclr", "triplet", "triplet_labelled")
-# options that change how well a task is solved, and not the task
+# options that change how well a run solves its task, and not the task itself
 SOLVING = {
     "seed",
     "init_from",
@@ -29,7 +29,7 @@ READING = {"data", "cache", "skip_broken", "max_decode_size", "text_column", "do
 
 
 def group_comparable(records: Mapping[str, RunRecord], metric: str) -> list[list[str]]:
-    """The names of the runs in groups whose values of the metric can be compared.
+    """Return the names of the runs in groups whose values of the metric can be compared.
 
     Args:
         records: the runs that have logged the metric, by name.
@@ -42,7 +42,7 @@ def group_comparable(records: Mapping[str, RunRecord], metric: str) -> list[list
 
 
 def explain_differences(records: Mapping[str, RunRecord], metric: str) -> str:
-    """What differs, such as `temperature (0.2 in a, 0.5 in b)`; "" where nothing does."""
+    """Name the differences, such as `temperature (0.2 in a, 0.5 in b)`; "" if there are none."""
     settings = {name: _list_settings(record, metric) for name, record in records.items()}
     names = dict.fromkeys(key for one in settings.values() for key in one)
     differing = [key for key in names if len({str(one.get(key)) for one in settings.values()}) > 1]
@@ -52,7 +52,7 @@ def explain_differences(records: Mapping[str, RunRecord], metric: str) -> str:
 
 
 def _list_settings(record: RunRecord, metric: str) -> dict[str, object]:
-    """What the numbers of a metric depend on, by name."""
+    """Return the settings that the numbers of a metric depend on, by name."""
     bare = metric.removeprefix(HELD_OUT)
     if bare in FREE:
         return {}
@@ -74,12 +74,12 @@ def _list_settings(record: RunRecord, metric: str) -> dict[str, object]:
 
 
 def _compares_batch(method: str) -> bool:
-    """Whether examples of a batch may be compared with each other; yes, where that is unknown."""
+    """Return whether the method may compare examples of a batch; True for an unknown method."""
     return method in COUPLED or method == FROM_PYTHON or is_import_path(method)
 
 
 def _describe_setting(key: str, settings: Mapping[str, Mapping[str, object]]) -> str:
-    """A setting with its value in each run."""
+    """Describe a setting with its value in each run."""
     if key == "data":
         return "the data"
     names: dict[str, list[str]] = {}
@@ -91,5 +91,5 @@ def _describe_setting(key: str, settings: Mapping[str, Mapping[str, object]]) ->
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Names as a sentence lists them."""
+    """Join names as a sentence lists them."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,4 +1,4 @@
-"""`selfwise show`: options, progress, metrics and scores of runs; of several, side by side."""
+"""`selfwise show`: options, progress, metrics and scores of runs, side by side for several."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from selfwise.runs.run_yaml import RunRecord
     from selfwise.runs.score_groups import ScoreGroup
 
-WIDTH = 44  # characters of a value beside others; longer ones lose their middle
+WIDTH = 44  # characters of a value in a column; longer values lose their middle
 
 
 def show(runs: Sequence[str | Path] | str | Path) -> str:
-    """Options, state, last metrics and scores of a run; of several, side by side, what differs.
+    """Describe options, state, last metrics and scores of a run, or the differences of several.
 
     Args:
         runs: folders of the runs, or the folder of one.
 
-    Raises ValueError for a folder that is no run, or that is named twice.
+    Raises ValueError for a folder that is not a run, or for one given twice.
     """
     from selfwise.runs.run_yaml import read_record
 
@@ -30,9 +30,9 @@ def show(runs: Sequence[str | Path] | str | Path) -> str:
 
 
 def find_folders(runs: Sequence[str | Path] | str | Path, *, verb: str) -> list[Path]:
-    """The folders of the runs that a command names.
+    """Return the folders of the runs that a command names.
 
-    Raises ValueError for none, for a folder that is no run, and for one that is named twice.
+    Raises ValueError for no folder, a folder that is not a run, and a folder given twice.
     """
     from selfwise.runs.run_yaml import read_record
 
@@ -44,24 +44,24 @@ def find_folders(runs: Sequence[str | Path] | str | Path, *, verb: str) -> list[
     places = [folder.resolve() for folder in folders]
     for folder, place in zip(folders, places):
         if places.count(place) > 1:
-            raise ValueError(f"{folder} is named twice")
+            raise ValueError(f"{folder} is given twice")
     return folders
 
 
 def describe_progress(folder: Path, record: "RunRecord") -> tuple[int, list[str]]:
-    """The step of the newest whole checkpoint, and sentences on how far that is."""
+    """Return the step of the newest complete checkpoint, and sentences on the progress."""
     from selfwise.training import checkpoint
 
     newest, torn = checkpoint.find_latest(folder / "checkpoints")
     done, steps = newest.step if newest else 0, record.steps
     if record.imported:
         return done, [f"imported from {record.imported['from']}", *torn]
-    more = "" if done >= steps else f"; selfwise resume {folder} goes on"
+    more = "" if done >= steps else f"; continue with selfwise resume {folder}"
     return done, [f"step {done} of {steps}{more}", *torn]
 
 
 def describe_group(record: "RunRecord", group: str) -> dict[str, str]:
-    """Names and values as text: of `options`, `found` (about the data), or `environment`."""
+    """Return names and values as text: of `options`, `found` (on the data), or `environment`."""
     if group == "options":
         return flatten_texts(record.options)
     if group == "environment":
@@ -73,7 +73,7 @@ def describe_group(record: "RunRecord", group: str) -> dict[str, str]:
 
 
 def flatten_texts(values: Mapping[str, Any], front: str = "") -> dict[str, str]:
-    """Nested names and values as text, a name for each value; what is None or "" is left out."""
+    """Flatten nested names and values to text, a name for each value; skip None and ""."""
     texts: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -84,7 +84,7 @@ def flatten_texts(values: Mapping[str, Any], front: str = "") -> dict[str, str]:
 
 
 def format_value(value: object) -> str:
-    """A value as a user types it."""
+    """Format a value as a user types it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
@@ -92,7 +92,7 @@ def format_value(value: object) -> str:
     if isinstance(value, float):
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
-    # what would move the cursor or end the line is no part of a table
+    # characters that move the cursor or end the line would break a table
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
@@ -110,7 +110,7 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
         lines += _indent_lines([f"{count} of metrics.jsonl cannot be read"])
     groups = _group_scores(folder, step)
     for one, title in zip(groups, score_groups.title_groups(groups)):
-        old = "" if one.newest else f", of step {one['step']}, not of the newest"
+        old = "" if one.newest else f", of step {one['step']}, not the newest"
         data = f" of {one.test_data}" if one.test_data and title == one.title else ""
         lines += ["", f"{title}, {one['n_test']:,} test examples{data}, in %{old}"]
         lines += [*_indent_lines(_align_columns(one.table())), *_indent_lines(one.sentences)]
@@ -122,7 +122,7 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
         ]
         for name, change in list_changes(record).items()
     ]
-    lines += _add_heading("options that are no defaults", differ)
+    lines += _add_heading("options that differ from the defaults", differ)
     for name in ("options", "found", "environment"):
         texts = describe_group(record, name)
         lines += _add_heading(
@@ -131,7 +131,7 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
     reproduce = format_reproduce_command(record, out=f"{folder}-again")
     lines += [
         "",
-        "to make it again",
+        "to reproduce it",
         *_indent_lines(reproduce.notes),
         *_indent_lines([reproduce.command]),
     ]
@@ -176,7 +176,7 @@ def _describe_several(folders: Sequence[Path], run_records: "Sequence[RunRecord]
 
 
 def _warn_incomparable(runs: "Mapping[str, tuple[Path, RunRecord]]") -> list[str]:
-    """Which metrics of the runs cannot be compared, and what differs."""
+    """Name the metrics that cannot be compared between the runs, and the differing settings."""
     from selfwise.runs.logs_and_scores import read_metrics
     from selfwise.workflows.comparability import explain_differences, group_comparable
 
@@ -193,14 +193,14 @@ def _warn_incomparable(runs: "Mapping[str, tuple[Path, RunRecord]]") -> list[str
 
 
 def find_differences(values: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """The values of each that are not equal in all."""
+    """Return the values of each mapping that are not equal in all."""
     names = dict.fromkeys(name for one in values for name in one)
     other = [name for name in names if len({one.get(name) for one in values}) > 1]
     return [{name: one.get(name, "") for name in other} for one in values]
 
 
 def _list_last_metrics(log: "Logged") -> list[list[str]]:
-    """The last value of each metric, with its step where that is not the last one."""
+    """Return the last value of each metric, with its step if it is not the last step."""
     newest = log.newest
     last = max((step for step, _ in newest.values()), default=0)
     return [
@@ -210,7 +210,7 @@ def _list_last_metrics(log: "Logged") -> list[list[str]]:
 
 
 def _describe_verdicts(folder: Path, record: "RunRecord") -> list[str]:
-    """Whether the run is worth having, a line for each task it was measured on."""
+    """Describe whether the run is worth having, in a line for each measured task."""
     from selfwise.workflows.verdict import describe_verdict, read_verdicts
 
     verdicts = read_verdicts(folder, record.modality)
@@ -224,7 +224,7 @@ def _group_scores(folder: Path, step: int) -> "list[ScoreGroup]":
 
 
 def _list_scores(runs: "Sequence[Sequence[ScoreGroup]]") -> list[dict[str, str]]:
-    """The scores of each run as names and values, of its newest weights alone."""
+    """Return the scores of each run as names and values, only of its newest weights."""
     from selfwise.runs.score_groups import describe_budget, format_row, title_groups
 
     newest = [[one for one in several if one.newest] for several in runs]
@@ -242,7 +242,7 @@ def _list_scores(runs: "Sequence[Sequence[ScoreGroup]]") -> list[dict[str, str]]
 def _compare_runs(
     what: str, heads: Sequence[str], values: Sequence[Mapping[str, str]]
 ) -> list[str]:
-    """A table with a column for each run; nothing where no run has anything."""
+    """Make a table with a column for each run; empty if no run has a value."""
     names = dict.fromkeys(name for one in values for name in one)
     rows = [[name, *(_shorten_text(one.get(name, "")) for one in values)] for name in names]
     return ["", *_align_columns([[what, *heads], *rows])] if rows else []
@@ -258,14 +258,14 @@ def _indent_lines(lines: Iterable[str]) -> list[str]:
 
 
 def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text with their columns below each other."""
+    """Align the columns of rows of text."""
     count = max((len(row) for row in rows), default=0)
     width = [max((len(row[i]) for row in rows if i < len(row)), default=0) for i in range(count)]
     return ["  ".join(c.ljust(w) for c, w in zip(row, width)).rstrip() for row in rows]
 
 
 def _shorten_text(text: str) -> str:
-    """At most WIDTH characters: paths differ at their ends, so the middle goes."""
+    """Shorten a text to WIDTH characters by cutting its middle: paths differ at their ends."""
     if len(text) <= WIDTH:
         return text
     half = (WIDTH - 3) // 2

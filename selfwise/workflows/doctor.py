@@ -1,4 +1,4 @@
-"""Describes this machine: versions, devices, and optional packages that are missing."""
+"""Describe this machine: versions, devices, and missing optional packages."""
 
 import shutil
 from pathlib import Path
@@ -12,18 +12,18 @@ from selfwise.runs.environment import describe_environment
 
 
 def describe_machine() -> str:
-    """Versions, processor, devices, precision, disk, and advice, as text."""
+    """Describe versions, processor, devices, precision, disk, and advice, as text."""
     environment = describe_environment(torch.get_num_threads(), "cpu")
     lines = [f"{name:<18} {value}" for name, value in environment.items() if value is not None]
     lines += [f"{'usable cores':<18} {count_cpus()}"]
-    lines += [f"{'fast bf16':<18} {'yes' if has_fast_bf16() else 'no: float32 is used'}"]
+    lines += [f"{'fast bf16':<18} {'yes' if has_fast_bf16() else 'no: selfwise uses float32'}"]
     lines += _describe_devices()
     lines += [f"{'disk':<18} {_free_disk():.0f} GiB free for caches"]
     return "\n".join([*lines, *describe_extras()])
 
 
 def collect_machine() -> dict[str, object]:
-    """The facts of `describe_machine` as plain data; memory and disk in GiB."""
+    """Return the facts of `describe_machine` as plain data; memory and disk in GiB."""
     return {
         **describe_environment(torch.get_num_threads(), "cpu"),
         "usable_cores": count_cpus(),
@@ -38,12 +38,12 @@ def collect_machine() -> dict[str, object]:
 
 
 def _free_disk() -> float:
-    """Space that is free for caches, in GiB."""
+    """Return the free space for caches, in GiB."""
     return shutil.disk_usage(Path.home()).free / 2**30
 
 
 def describe_extras() -> list[str]:
-    """A line for each extra: installed, or which modules are missing and what needs them."""
+    """Return a line for each extra: installed, or its missing modules and their use."""
     return [f"{f'extra {name}':<18} {_describe_extra(name)}" for name in EXTRAS]
 
 
@@ -56,7 +56,7 @@ def _describe_extra(name: str) -> str:
 
 
 def has_fast_bf16() -> bool:
-    """Whether bf16 is multiplied by the hardware of the default device."""
+    """Return whether the hardware of the default device multiplies bf16."""
     from selfwise.core.device import resolve_device, resolve_precision
 
     return resolve_precision("auto", resolve_device("auto")) == "bf16"
@@ -69,6 +69,6 @@ def _describe_devices() -> list[str]:
 
 
 def _list_gpus() -> list[Any]:
-    """What torch knows of each GPU; the class has no public name."""
+    """Return torch's properties of each GPU; their class has no public name."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [torch.cuda.get_device_properties(i) for i in range(count)]

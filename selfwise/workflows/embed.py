@@ -1,4 +1,4 @@
-"""Embeds new files with a finished run; `probe.py` measures how good the vectors are."""
+"""Embed new files with a finished run; `probe.py` measures how good the vectors are."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -32,7 +32,7 @@ class EmbeddingTable(NamedTuple):
 
     vectors: Float32[np.ndarray, "n d"]
     ids: list[str]  # relative paths, or row numbers
-    labels: list[str] | None  # names of the classes, where the data have them
+    labels: list[str] | None  # class names, if the data have them
 
     def __repr__(self) -> str:
         n, width = self.vectors.shape
@@ -62,25 +62,26 @@ def embed(
     device: str = "auto",
     devices: int = 1,
 ) -> EmbeddingTable:
-    """The vectors of all examples, read as in the run, with their ids and, where known, labels.
+    """Compute the vectors of all examples, read as in the run, with their ids and any labels.
 
-    Under torchrun or SLURM the processes share the work; the first one gets the vectors, and
-    the table of the others has none.
+    Under torchrun or SLURM the processes share the work. The first process returns the vectors; the
+    tables of the other processes are empty.
 
     Args:
         run: a run or its folder.
         data: images or recordings, in any form that `pretrain` takes; or texts: csv, tsv, jsonl,
-            parquet, a txt file with a text a line, a folder for each class; in Python also a list.
-        out: FILE.parquet or FILE.npz to write them to, which must not exist yet; in Python nothing
-            need be written.
-        layer: a layer's number instead of the encoder's output; negative counts from the last.
-        pooling: of text: mean, mean+deviation, cls, last or layers (the means of every layer, side
-            by side), by default the encoder's own; of speech: mean, the default, or mean+deviation.
-        window: of text that is longer than the rows of the run: mean, the default (the mean over
-            windows, weighted by their tokens), or first (what is behind the first window is cut).
-        text_column: of text: the column that holds it.
+            parquet, a txt file of one text per line, a folder per class; in Python also a list.
+        out: FILE.parquet or FILE.npz to write the vectors to, which must not exist yet; optional in
+            Python.
+        layer: a layer to use instead of the encoder's output; negative counts from the last.
+        pooling: for text: mean, mean+deviation, cls, last or layers (the means of all layers,
+            concatenated), by default the encoder's own; for speech: mean (the default) or
+            mean+deviation.
+        window: for text longer than the rows of the run: mean, the default (the mean over windows,
+            weighted by their tokens), or first (cut after the first window).
+        text_column: for text: the column with the text.
         skip_broken: leave out files that cannot be read.
-        precision: float32, or bf16, which is faster where the hardware multiplies it and differs in
+        precision: float32, or bf16, which is faster on hardware that multiplies it, and differs in
             the third digit.
         device: cpu, cuda, mps (Apple, not tested) or auto.
         devices: processes on this machine that share the work, unless torchrun or SLURM set them.
@@ -95,7 +96,10 @@ def embed(
     )  # fmt: skip
     devices = count_processes(devices)
     check_together(devices, device, data)
-    positional = (str(_locate_checkpoint(run)), name_data(data))  # as they hold from any folder
+    positional = (
+        str(_locate_checkpoint(run)),
+        name_data(data),
+    )  # absolute, so that they hold in any folder
     with lead_shared_work(
         _MEMBER, *positional, options=options.model_dump(), devices=devices
     ) as env:
@@ -120,7 +124,7 @@ class EmbedOptions(Config):
 def _embed_share(
     run: Run, data: object, env: DistributedEnv, options: EmbedOptions
 ) -> EmbeddingTable:
-    """This process's share of the work; the first one gets the table."""
+    """Compute this process's part of the work; the first process returns the table."""
     reading = ReadingOptions(text_column=options.text_column, skip_broken=options.skip_broken)
     examples = run.modality.open_examples(run, data, reading)
     device = options.device
@@ -148,7 +152,7 @@ _MEMBER = (
 
 
 def share_embedding(run: str, data: str, options: str) -> int:
-    """A process that `embed` has started, from its beginning to its end."""
+    """Run one process that `embed` has started, from beginning to end."""
 
     def work(env: DistributedEnv) -> None:
         _embed_share(load(run), data, env, EmbedOptions.model_validate_json(options))
@@ -157,24 +161,24 @@ def share_embedding(run: str, data: str, options: str) -> int:
 
 
 def _format_start(vector: Float32[np.ndarray, "d"]) -> str:
-    """The first numbers of a vector."""
+    """Format the first numbers of a vector."""
     numbers = [f"{number:.3g}" for number in vector[:SHOWN_NUMBERS]]
     return ", ".join(numbers + ["..."] * (len(vector) > SHOWN_NUMBERS))
 
 
 def _locate_checkpoint(run: Run) -> Path:
-    """The folder of the checkpoint that the run was loaded from."""
+    """Return the folder of the checkpoint that the run was loaded from."""
     return (run.folder / "checkpoints" / f"step-{run.step:08d}").resolve()
 
 
 def _check_out(out: Path) -> None:
-    """Raises ValueError for a file that cannot be written, before anything is computed."""
+    """Raise ValueError for a path that cannot be written, before computing anything."""
     if out.suffix not in SUFFIXES:
         raise ValueError(f"--out {out} must end in {' or '.join(SUFFIXES)}")
     if out.exists():
-        raise ValueError(f"--out {out} exists already; nothing is written over")
+        raise ValueError(f"--out {out} exists already, and selfwise never overwrites")
     if not out.resolve().parent.is_dir():
-        raise ValueError(f"--out {out}: there is no folder {out.resolve().parent}")
+        raise ValueError(f"--out {out}: no such folder: {out.resolve().parent}")
 
 
 def _write_table(table: EmbeddingTable, out: Path) -> None:

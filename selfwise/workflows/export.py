@@ -1,4 +1,4 @@
-"""Writes a run for other tools."""
+"""Write a run for other tools."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,16 +15,16 @@ _MODALITIES: dict[str, ModuleType] = {"text": text, "audio": audio, "image": ima
 
 
 def export_run(run: Path, *, to: Form = "hf", out: Path) -> None:
-    """Write a run for other tools, with a card (README.md) that says what it is.
+    """Write a run for other tools, with a model card (README.md).
 
     Args:
         run: folder of a run.
         to: hf, a folder that transformers' classes load, with the tokenizer or the preprocessor
-            beside the weights; timm, a folder that timm loads; or of every encoder, alone: onnx,
-            or safetensors.
+            next to the weights; timm, a folder that timm loads; or the encoder alone, for every
+            encoder: onnx, or safetensors.
         out: folder, which must not exist yet or be empty.
 
-    Raises ValueError with one sentence for a run that has no counterpart there.
+    Raises ValueError with one sentence for a run that the target cannot represent.
     """
     if to == "onnx":
         check_extra("export")
@@ -32,11 +32,11 @@ def export_run(run: Path, *, to: Form = "hf", out: Path) -> None:
     modality = trained.method.modality
     exporter = _MODALITIES[modality]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"--out {out} is there already; nothing is written over")
+        raise ValueError(f"--out {out} exists already, and selfwise never overwrites")
     write: Callable[[Run, Path], None] | None = getattr(exporter, f"to_{to}", None)
     if write is None:
         raise ValueError(
-            f"--to {to} is for runs on images, and {run} is on {modality}; there are: "
+            f"--to {to} is for runs on images, and {run} is on {modality}; choose one of "
             f"{', '.join(form for form in FORMS if hasattr(exporter, f'to_{form}'))}"
         )
     with create_folder(out) as partial:

@@ -1,4 +1,4 @@
-"""Filling the gaps of a text with a masked language model."""
+"""Fill the gaps of a text with a masked language model."""
 
 import math
 from pathlib import Path
@@ -17,14 +17,14 @@ from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import Tokenizer
 
-BEAM = 16  # fillings that are followed at least, so that the best one is hardly ever lost
-MASKS = ("[MASK]", "<mask>")  # how a user may write the gap, whatever the tokenizer calls it
+BEAM = 16  # minimum number of fillings to follow, so that the best one is hardly ever lost
+MASKS = ("[MASK]", "<mask>")  # how a user may write the gap, whatever the tokenizer's mask token
 
 
 class Candidates(NamedTuple):
     """The candidates for one gap, or for all gaps together, most likely first."""
 
-    pieces: list[str]  # of all gaps together: separated by spaces
+    pieces: list[str]  # for all gaps together: separated by spaces
     probabilities: list[float]
     texts: list[str]  # the user's text with a candidate in its gap; other gaps stay [MASK]
 
@@ -32,8 +32,8 @@ class Candidates(NamedTuple):
 class Filling(NamedTuple):
     """Candidates for the gaps of a text."""
 
-    gaps: list[Candidates]  # each gap by itself, while the model sees [MASK] in all gaps
-    joint: Candidates  # all gaps filled together; with one gap the same list
+    gaps: list[Candidates]  # for each gap alone, while the model sees [MASK] in all gaps
+    joint: Candidates  # all gaps filled together; equal to the only gap's list if there is one gap
 
     def __repr__(self) -> str:
         best = zip(self.joint.probabilities[:1], self.joint.texts)
@@ -50,7 +50,8 @@ class Filling(NamedTuple):
         return write_html_table(rows, head=["", "tokens", "probability"])
 
     def list_candidates(self) -> list[tuple[str, Candidates]]:
-        """The candidates with titles: for all gaps, and for each alone if there are several."""
+        """List the candidates with titles: for all gaps, and for each alone if there are
+        several."""
         if len(self.gaps) == 1:
             return [("", self.joint)]
         alone = [(f"gap {number} alone", gap) for number, gap in enumerate(self.gaps, 1)]
@@ -58,34 +59,34 @@ class Filling(NamedTuple):
 
 
 class Gaps(NamedTuple):
-    """A text with gaps, as it was written and as ids."""
+    """A text with gaps, as the user wrote it and as ids."""
 
-    parts: list[str]  # what stands before, between and behind the gaps
+    parts: list[str]  # the text before, between and behind the gaps
     ids: list[int]
-    places: list[int]  # of the gaps, among the ids
+    places: list[int]  # positions of the gaps among the ids
 
 
 def fill(
     run: Run | str | Path, text: str, *, top_k: PositiveInt = 5, device: str = "auto"
 ) -> Filling:
-    """The most likely tokens for each gap of a text, and the most likely ways to fill all gaps.
+    """Return the most likely tokens for each gap, and the most likely ways to fill all gaps.
 
-    Gaps are filled together from left to right: each of the `top_k` best texts so far is given to
-    the model again for its next gap (a beam search), and the probability of a filling is the
-    product of the probabilities that its tokens had when they were chosen.
+    Gaps are filled together from left to right: the model reads each of the `top_k` best texts so
+    far again for its next gap (a beam search). The probability of a filling is the product of the
+    probabilities that its tokens had when the search chose them.
 
     Args:
-        run: a run or its folder; of bert, roberta or albert.
-        text: with one [MASK] or more.
-        top_k: how many candidates are given.
+        run: a run of bert, roberta or albert, or its folder.
+        text: a text with at least one [MASK].
+        top_k: number of candidates to return.
         device: cpu, cuda, mps (Apple, not tested) or auto.
 
-    Raises ValueError for a model without a masked head, and for a text without a gap or longer
-    than the rows that the run was trained on.
+    Raises ValueError for a model without a masked head, and for a text without a gap or longer than
+    the rows that the run trained on.
     """
     run = run if isinstance(run, Run) else load(run)
     if not hasattr(run.method, "head"):
-        raise ValueError(f"{run.folder} is no masked language model; use selfwise generate")
+        raise ValueError(f"{run.folder} is not a masked language model; use selfwise generate")
     gaps = _find_gaps(text, run.tokenizer, run.record.info.length)
     with evaluation_mode(run.method, resolve_device(device)), torch.no_grad():
         chances = _predict_tokens(run, [gaps.ids], gaps.places)[0]
@@ -101,7 +102,7 @@ def fill(
 
 
 def _predict_tokens(run: Run, ids: list[list[int]], places: list[int]) -> Float[Tensor, "b gaps v"]:
-    """The probabilities of all tokens at the gaps of some texts of one length."""
+    """Return the probabilities of all tokens at the gaps of texts of equal length."""
     method: Any = run.method
     device = next(method.parameters()).device
     batch = TextBatch(torch.tensor(ids).to(device), torch.zeros(len(ids), dtype=torch.long))
@@ -119,7 +120,8 @@ def _predict_tokens(run: Run, ids: list[list[int]], places: list[int]) -> Float[
 def _fill_together(
     run: Run, gaps: Gaps, first: Float[Tensor, "v"], top: int
 ) -> list[tuple[list[int], float]]:
-    """The `top` best fillings of all gaps and their probabilities, by a beam from the left."""
+    """Return the `top` best fillings of all gaps and their probabilities, by a beam from the
+    left."""
     beam: list[tuple[list[int], float]] = [([], 1.0)]
     width = max(top, BEAM)
     for gap, position in enumerate(gaps.places):
@@ -139,7 +141,7 @@ def _fill_together(
 
 
 def _with_tokens(gaps: Gaps, tokens: list[int]) -> list[int]:
-    """The ids of the text with tokens in its first gaps."""
+    """Return the ids of the text with tokens in its first gaps."""
     ids = list(gaps.ids)
     for position, token in zip(gaps.places, tokens):
         ids[position] = token
@@ -149,7 +151,7 @@ def _with_tokens(gaps: Gaps, tokens: list[int]) -> list[int]:
 def _fill_with(
     tokenizer: Tokenizer, gaps: Gaps, where: list[int], rows: list[list[int]], values: list[float]
 ) -> Candidates:
-    """Rows of tokens for the gaps `where`, as pieces and as texts."""
+    """Turn rows of tokens for the gaps `where` into pieces and texts."""
     pieces = [" ".join(tokenizer.piece(token) for token in row) for row in rows]
     texts = []
     for row in rows:
@@ -175,19 +177,20 @@ def _find_gaps(text: str, tokenizer: Tokenizer, max_tokens: int) -> Gaps:
         if number:
             places.append(len(ids))
             ids.append(vocabulary.mask)
-        # a mask stands for its word and for the space before it, unless characters are tokens
+        # a mask replaces its word and the space before it, unless characters are tokens
         open_end = number < len(parts) - 1 and not characters
         ids += _encode_part(part.rstrip(" ") if open_end else part, tokenizer, inside=number > 0)
     ids += [] if vocabulary.last is None else [vocabulary.last]
     if len(ids) > max_tokens:
         raise ValueError(
-            f"the text has {len(ids)} tokens, and the run was trained on rows of {max_tokens}"
+            f"the text has {len(ids)} tokens, but the run was trained on rows of {max_tokens}"
         )
     return Gaps(parts, ids, places)
 
 
 def _encode_part(part: str, tokenizer: Tokenizer, *, inside: bool) -> list[int]:
-    """Ids of a part. Punctuation right behind a gap belongs to its word, as it does in a text."""
+    """Return the ids of a part. Punctuation right behind a gap belongs to its word, as in a
+    text."""
     if inside and part and not part[0].isalnum() and not part[0].isspace():
         alone, behind = tokenizer.encode(["a", f"a{part}"])
         if np.array_equal(behind[: len(alone)], alone):
@@ -196,5 +199,5 @@ def _encode_part(part: str, tokenizer: Tokenizer, *, inside: bool) -> list[int]:
 
 
 def _decode_word(tokenizer: Tokenizer, choice: int) -> str:
-    """A token as text, without the space or the marks of its place in a word."""
+    """Return a token as text, without the space or the marks of its place in a word."""
     return tokenizer.decode([choice]).removeprefix("##").strip(" ") or tokenizer.decode([choice])

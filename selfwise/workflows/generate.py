@@ -1,4 +1,4 @@
-"""Continues a text with a causal language model."""
+"""Continue a text with a causal language model."""
 
 from pathlib import Path
 
@@ -24,26 +24,28 @@ def generate(
     seed: int = 0,
     device: str = "auto",
 ) -> str:
-    """The prompt, and what the model goes on with, until a document ends.
+    """Return the prompt and its continuation by the model, up to the end of a document.
 
-    Keys and values of what was read are cached. When the positions that were trained are used up,
-    the model goes on from the last half of them.
+    Keys and values of earlier tokens are cached. After the last trained position, the model
+    continues from the last half of the text.
 
     Args:
         run: a run of gpt, or its folder.
-        prompt: the beginning; without one the model begins a document.
-        max_new_tokens: how many are drawn at most.
+        prompt: the beginning; without a prompt the model begins a document.
+        max_new_tokens: number of tokens to draw at most.
         temperature: below 1 is more cautious, above 1 bolder; 0 takes the most likely token.
         top_k: draw among the k most likely tokens; 0 for all.
-        top_p: draw among the most likely tokens that have this probability together.
-        seed: every draw is a function of it.
+        top_p: draw among the most likely tokens that together have this probability.
+        seed: determines every draw.
         device: cpu, cuda, mps (Apple, not tested) or auto.
 
     Raises ValueError for a model that is not causal.
     """
     run = run if isinstance(run, Run) else load(run)
     if run.method.modality != "text" or not run.encoder.causal:
-        raise ValueError(f"{run.folder} is no causal language model; selfwise fill fills gaps")
+        raise ValueError(
+            f"{run.folder} is not a causal language model; fill gaps with selfwise fill"
+        )
     vocabulary, encoder = run.tokenizer.vocabulary, run.encoder
     begin = vocabulary.last if vocabulary.first is None else vocabulary.first
     ids = run.tokenizer.encode([prompt])[0].tolist() if prompt else []
@@ -51,7 +53,7 @@ def generate(
     if not ids:
         raise ValueError("an empty prompt needs a tokenizer with a token that begins a text")
     draws, written, cache = generator(seed, "generate"), list(ids), None
-    longest = run.record.info.length  # the positions behind were never trained
+    longest = run.record.info.length  # the run never trained the positions behind
     resolved_device = resolve_device(device)
     with evaluation_mode(encoder, resolved_device), torch.no_grad():
         unread = ids[-(longest - 1) :]
@@ -78,7 +80,7 @@ def _draw_token(
     top_k: int,
     top_p: float,
 ) -> int:
-    """One token, drawn among the likeliest by its share of what is left of them."""
+    """Draw one token among the likeliest, by its probability among the remaining tokens."""
     if temperature == 0:
         return int(logits.argmax())
     chances, order = (logits.double() / temperature).softmax(dim=-1).sort(descending=True)

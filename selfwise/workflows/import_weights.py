@@ -1,4 +1,4 @@
-"""Makes a run of published weights."""
+"""Make a run of published weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,9 +28,9 @@ from selfwise.workflows.import_export.imported_checkpoint import ImportedCheckpo
 
 FAMILIES = (*text.FAMILIES, *audio.FAMILIES, *image.FAMILIES, *import_vision.FAMILIES)
 _MODALITIES: dict[str, ModuleType] = {"text": text, "audio": audio, "image": image}
-# other spellings of a family: Hugging Face's name of it, or with a hyphen
+# other spellings of a family: Hugging Face's name, or with a hyphen
 _SPELLINGS = {"gpt2": "gpt", "gpt-2": "gpt"}
-# options that only some families take: the name of these families, and the families
+# options that only some families take, with the name of these families and the families
 _TAKEN_BY = {
     "tokenizer": ("text", text.FAMILIES),
     **dict.fromkeys(
@@ -49,24 +49,25 @@ def import_weights(
     encoder: str = "",
     image_size: NonNegativeInt = 0,
 ) -> Run:
-    """A run made of published weights: of Hugging Face's layout, of timm, or of torchvision.
+    """Make a run of published weights: in Hugging Face's layout, of timm, or of torchvision.
 
-    It can embed and be probed, on text fill and generate, and `pretrain --init-from` trains it
-    further. Parts that the checkpoint lacks, such as its heads, are drawn anew and named in
-    run.yaml.
+    The run can be embedded and probed, on text also fill and generate, and `pretrain --init-from`
+    trains it further. Parts that the checkpoint lacks, such as its heads, are drawn at random, and
+    run.yaml names them.
 
     Args:
         family: bert, roberta, albert, gpt (GPT-2), hubert, beit, timm or torchvision.
-        folder: with config.json, model.safetensors, and the files of the tokenizer or of the
-            preprocessor; of timm also a file of weights, with --encoder; of torchvision a file,
-            .safetensors or .pth.
+        folder: folder with config.json, model.safetensors, and the files of the tokenizer or of the
+            preprocessor; for timm also a file of weights, with --encoder; for torchvision a
+            .safetensors or .pth file.
         out: folder of the run, which must not exist yet or be empty.
-        tokenizer: file or folder of the tokenizer of a model of text, if it is not in `folder`.
-        method: of a run of timm's or torchvision's weights, with new heads; by default simclr.
-        encoder: timm's or torchvision's name of the model, where no config.json says it.
+        tokenizer: file or folder of the tokenizer of a text model, if it is not in `folder`.
+        method: for timm's or torchvision's weights: the method of the run, with new heads; default
+            simclr.
+        encoder: timm's or torchvision's name of the model, if no config.json has it.
         image_size: side of the images in px for weights of timm or torchvision; by default theirs.
 
-    Raises ValueError with one sentence for what is missing, does not fit, or is a pickle.
+    Raises ValueError with one sentence for a missing part, a misfit, or a pickle.
     """
     family = _SPELLINGS.get(family.lower(), family.lower())
     options = ImportOptions(tokenizer, method, encoder, image_size)
@@ -99,7 +100,7 @@ def import_weights(
 
 
 def _build_model(kind: type[Method], record: RunRecord, checkpoint: ImportedCheckpoint) -> Method:
-    """The method of an imported run, with random weights."""
+    """Build the method of an imported run, with random weights."""
     modality = modality_of(kind)
     with TemporaryDirectory(prefix="selfwise-") as folder:
         if checkpoint.tokenizer is not None:
@@ -110,7 +111,7 @@ def _build_model(kind: type[Method], record: RunRecord, checkpoint: ImportedChec
 
 
 def _find_reader(family: str) -> ModuleType:
-    """The module that reads weights of this family."""
+    """Return the module that reads weights of this family."""
     return (
         import_vision
         if family in import_vision.FAMILIES
@@ -119,7 +120,7 @@ def _find_reader(family: str) -> ModuleType:
 
 
 def _choose_method(family: str, options: ImportOptions) -> type[Method]:
-    """The method of the run.
+    """Return the method of the run.
 
     Raises ValueError for an unknown family, and for an option that this family does not take.
     """
@@ -139,14 +140,14 @@ def _choose_method(family: str, options: ImportOptions) -> type[Method]:
 
 
 def _fill_weights(model: Method, checkpoint: ImportedCheckpoint, where: Path) -> list[str]:
-    """Put the weights into the model. Returns the names of those that stay as they were drawn."""
+    """Put the weights into the model. Returns the names of those that stay random."""
     if checkpoint.missing is None:
         checkpoints.copy_weights(model.encoder.model, checkpoint.weights, where=where)
         return [name for name in model.state_dict() if not name.startswith("encoder.")]
     lost = set(checkpoint.missing)
     own = {n: w for n, w in model.state_dict().items() if n.removeprefix("encoder.") in lost}
     theirs = {f"encoder.{n}": w for n, w in checkpoint.weights.items()} | checkpoint.head
-    # an encoder and a method may have the same name for something: what is there is not lost
+    # an encoder and a method may use one name for two things: keep what is there
     checkpoints.copy_weights(model, own | theirs, where=where)
     return list(checkpoint.missing)
 
@@ -154,7 +155,7 @@ def _fill_weights(model: Method, checkpoint: ImportedCheckpoint, where: Path) ->
 def _make_record(
     kind: type[Method], checkpoint: ImportedCheckpoint, imported: Mapping[str, object]
 ) -> RunRecord:
-    """The record of a run that was not trained here."""
+    """Make the record of a run that was not trained here."""
     training = resolve_training(TrainingConfig(steps=1), kind, num_workers=0).replace(steps=0)
     options = {f"encoder.{name}": value for name, value in checkpoint.encoder_options.items()}
     values = {**checkpoint.reading, **options}

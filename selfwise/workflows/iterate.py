@@ -1,4 +1,4 @@
-"""Iterations: a run, then another whose units are clusters of what the first has learned.
+"""Iterations: a run, then another run that predicts clusters of the first run's features.
 
 HuBERT, Hsu et al. 2021 (arXiv:2106.07447), section IV-C: MFCC, then layer 6 of the first model,
 then layer 9 of the second. The same works for images, from patches.
@@ -33,29 +33,30 @@ def iterate(
     quiet: bool = False,
     **options: Any,
 ) -> Run:
-    """Train again and again, each time on clusters of a layer of the run before.
+    """Train repeatedly, each time on clusters of a layer of the previous run.
 
-    Each iteration is a run of its own, OUT/iteration-1, OUT/iteration-2 and so on. The same call
-    goes on where it was stopped, inside a run, inside clustering or between.
+    Each iteration is a separate run, OUT/iteration-1, OUT/iteration-2 and so on. Repeat the call to
+    continue from where it stopped, inside a run, inside clustering or between.
 
     Args:
         method: a method that predicts units: hubert or beit.
-        data: where the examples are, as for `pretrain`.
+        data: location of the examples, as for `pretrain`.
         out: folder of the iterations.
-        iterations: how many runs.
-        next_target_layer: the layer that is clustered, counted from 0; negative counts from the
-            last.
+        iterations: number of runs.
+        next_target_layer: the layer to cluster, counted from 0; negative counts from the last.
         next_num_clusters: units from the second iteration on; 0: as many as in the first.
         next_steps: steps from the second iteration on; 0: as in the first.
-        warm: start from the weights of the run before, and not anew.
+        warm: start from the weights of the previous run instead of random weights.
         quiet: print nothing.
-        options: of `pretrain`: of the method, of training and of reading.
+        options: options of `pretrain`: of the method, training and reading.
 
-    Raises ValueError with one sentence for anything that cannot be.
+    Raises ValueError with one sentence for an invalid request.
     """
     if not _predicts_units(method):
         right = " or ".join(name for name in methods.own_names() if _predicts_units(name))
-        raise ValueError(f"{method} predicts no units that an iteration could renew; {right} does")
+        raise ValueError(
+            f"{method} does not predict units, which an iteration would renew; use {right}"
+        )
     if iterations > 1:
         _check_next(method, next_target_layer, next_num_clusters, options, data)
     run: Run | None = None
@@ -80,10 +81,11 @@ def _predicts_units(method: str) -> bool:
 def _check_next(
     method: str, layer: int, clusters: int, options: Mapping[str, Any], data: object
 ) -> None:
-    """Raises ValueError for options that the second iteration would refuse after the first."""
+    """Raise ValueError for options that the second iteration would refuse after the first."""
     if clusters == 1:
         raise ValueError(
-            f"--next-num-clusters must be at least 2, or 0 for the same, got {clusters}"
+            "--next-num-clusters must be at least 2, or 0 to keep the number of the first "
+            f"iteration, got {clusters}"
         )
     own = {n: v for n, v in options.items() if n not in ("encoder", "init_from")}
     encoder, start = options.get("encoder", ""), options.get("init_from", "")

@@ -10,13 +10,13 @@ HEAD = {"method": 16, "data": 5, "predicts": 20, "from": 18, "loss": 15, "paper"
 
 
 def list_methods() -> str:
-    """A table with a row for each method: what it predicts from what, the loss, and the paper."""
+    """Return a table with a row for each method: task, loss, and paper."""
     rows = [dict(zip(HEAD, HEAD)), *summarize_methods()]
     return "\n".join(line for row in rows for line in _wrap_row(row))
 
 
 def summarize_methods() -> list[dict[str, str]]:
-    """A row for each method, with the columns of `HEAD`; a method from outside may lack some."""
+    """Return a row for each method, with the columns of `HEAD`; outside methods may lack some."""
     rows = []
     for name in methods.method_names():
         kind = methods.find_method(name)
@@ -29,7 +29,7 @@ def summarize_methods() -> list[dict[str, str]]:
 
 
 def _wrap_row(row: Mapping[str, str]) -> list[str]:
-    """The lines of one row, each column as wide as `HEAD` says."""
+    """Return the lines of one row, each column as wide as `HEAD` sets."""
     columns = [
         wrap(row[name], width, break_on_hyphens=False) or [""] for name, width in HEAD.items()
     ]
@@ -45,11 +45,11 @@ def _wrap_row(row: Mapping[str, str]) -> list[str]:
 
 
 def first_line(documented: object) -> str:
-    """The first line of a docstring."""
+    """Return the first line of a docstring."""
     return (documented.__doc__ or "").strip().splitlines()[0]
 
 
 def format_columns(rows: Sequence[tuple[str, str]]) -> str:
-    """Names and their descriptions, a line each."""
+    """Return names and their descriptions, one per line."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}} {text}" for name, text in rows)

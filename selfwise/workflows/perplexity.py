@@ -1,4 +1,4 @@
-"""Measures the loss of a language model on a text."""
+"""Measure the loss of a language model on a text."""
 
 import math
 from pathlib import Path
@@ -19,8 +19,10 @@ from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run, load
 
-TRAINING_TEXT = "training_text"  # the share of a text that was trained on
-MIN_SHARE = 0.1  # that is worth a warning; many texts have less in common, such as a licence
+TRAINING_TEXT = "training_text"  # the fraction of a text that the run was trained on
+MIN_SHARE = (
+    0.1  # smallest fraction that is worth a warning; many texts share less, such as a license
+)
 
 
 def perplexity(
@@ -32,19 +34,19 @@ def perplexity(
     seed: int = 0,
     device: str = "auto",
 ) -> dict[str, float]:
-    """The loss of a model on text, in nats per token, and what follows from it.
+    """Measure the loss of a model on text, in nats per token, and the values that follow from it.
 
-    `unigram_entropy` is what the frequencies of the tokens in that text alone would reach;
-    `training_text` is the share of it that the run was trained on, where that is a tenth or more.
-    For a causal model `perplexity` is exp(loss), and `bits_per_byte` does not depend on the
+    `unigram_entropy` is the loss that the token frequencies of that text alone would reach.
+    `training_text` is the fraction of the text that the run was trained on, if it is a tenth or
+    more. For a causal model `perplexity` is exp(loss), and `bits_per_byte` does not depend on the
     tokenizer.
 
     Args:
         run: a run or its folder.
-        data: text, in any form that `pretrain` takes; by default what the run held out.
+        data: text, in any form that `pretrain` takes; by default the text that the run held out.
         text_column: the column that holds the text, in jsonl, csv, tsv and parquet.
-        documents: what a document is in a txt file: file, blank or line.
-        seed: of the masks.
+        documents: the unit of a document in a txt file: file, blank or line.
+        seed: seed of the masks.
         device: cpu, cuda, mps (Apple, not tested) or auto.
     """
     run = run if isinstance(run, Run) else load(run)
@@ -83,7 +85,8 @@ def perplexity(
 
 
 def _measure_overlap(run: Run, corpus: Corpus) -> float:
-    """How much of a text the run was trained on, as far as its tokens are still in the cache."""
+    """Return the fraction of a text that the run was trained on, by the tokens still in the
+    cache."""
     held_out, name = run.record.option("val_fraction"), run.record.info.fingerprint
     if corpus.fingerprint == name:
         return 1.0
@@ -94,22 +97,23 @@ def _measure_overlap(run: Run, corpus: Corpus) -> float:
 
 
 def _open_held_out(run: Run, draw: RowSampler) -> Corpus:
-    """The text that a run kept out of its training."""
+    """Open the text that a run held out of its training."""
     data, options = run.record.data, run.record.reading
     if data in (FROM_PYTHON, IMPORTED) or not options.val_fraction:
-        raise ValueError(f"{run.folder} held out no text that can be read again; give --data")
+        raise ValueError(f"{run.folder} held out no text that can be read again; add --data")
     texts = open_documents(data, field=options.text_column, documents=options.documents)
     corpus = open_corpus(texts, run.tokenizer, sentences=draw.needs_sentences)
     if corpus.fingerprint != run.record.info.fingerprint:
         raise ValueError(
-            f"{data} is not the text that {run.folder} was trained on, so what it held out "
-            "is not known any more; give --data"
+            f"{data} is not the text that {run.folder} was trained on, so the held-out part is "
+            "unknown; add --data"
         )
     return corpus.split(options.val_fraction, seed=0)[1]
 
 
 def describe_perplexity(values: dict[str, float]) -> str:
-    """The measures of `perplexity` as lines, and warnings that make them less meaningful."""
+    """Describe the measures of `perplexity` in lines, and warn of what makes them less
+    meaningful."""
     lines = [
         f"{name:<18} {np.round(value, 4)}"
         for name, value in values.items()
@@ -124,7 +128,7 @@ def describe_perplexity(values: dict[str, float]) -> str:
     if seen := values.get(TRAINING_TEXT, 0.0):
         what = "this is text" if seen == 1 else f"about {seen:.0%} of this is text"
         lines.append(
-            f"Warning: {what} that the run was trained on, so the loss says little about new text; "
-            "without --data the part that the run held out is measured."
+            f"Warning: {what} that the run was trained on, so the loss reveals little about new "
+            "text. Without --data, selfwise measures the part that the run held out."
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Probes a run: how good its features are, compared with baselines."""
+"""Probe a run: measure how good its features are, compared with baselines."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -61,7 +61,7 @@ def probe(
 ) -> RetrievalScore: ...
 @overload
 def probe(run: Run | str | Path, *, kind: Kind, **options: Any) -> ProbeScore | RetrievalScore: ...
-def probe(  # type: ignore[misc] # above is only what decides on the result
+def probe(  # type: ignore[misc] # the overloads above only determine the result type
     run: Run | str | Path,
     *,
     train: object,
@@ -80,29 +80,31 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     device: str = "auto",
     quiet: bool = False,
 ) -> ProbeScore | RetrievalScore:
-    """The accuracy of the encoder beside that of its untrained twins and of the raw input.
+    """Measure the accuracy of the encoder, of untrained encoders, and of the raw input.
 
     Args:
         run: a run or its folder.
-        train: labelled examples (a folder for each class, a csv, a name); none for retrieval.
-        test: labelled examples to score on; by default a fifth of `train`, drawn by the seed.
-        kind: linear (L-BFGS, regularisation chosen on training labels; for groups that it has not
-            seen, where a csv has a column `group`), weighted (of speech: the same on a learned
-            sum of all layers), sgd (the protocol of SimCLR's paper), knn, finetune, or retrieval
-            (recall@k and MAP@R of each test example among the others, by cosine similarity).
+        train: labeled examples (a folder for each class, a csv, a name); unlabeled for retrieval.
+        test: labeled examples to score on; by default a fifth of `train`, drawn by the seed.
+        kind: linear (L-BFGS, regularization chosen on training labels; with a csv column `group`,
+            for groups without training examples), weighted (for speech: linear on a learned sum of
+            all layers), sgd (the protocol of SimCLR's paper), knn, finetune, or retrieval (recall@k
+            and MAP@R of each test example among the other test examples, by cosine similarity).
         labels_per_class: numbers of labels for each class, for a curve: 10,100,all.
-        seeds: how often labels are drawn; with all of them, and for retrieval, none are.
-        k: neighbours that vote in knn; by default each competitor chooses on training labels.
-        layer: a layer instead of the encoder's output; negative counts from the last.
-        pooling: of text: mean, mean+deviation, cls, last or layers (the means of each), by default
-            the encoder's own; of speech: mean, or mean+deviation, the default but for retrieval.
-        window: of long texts: mean (over windows, by their tokens; the default), or first (cut).
-        text_column: of text: the column that holds it.
-        label_column: of text: the column that holds the label.
-        supervised_baseline: add the encoder trained from scratch, its rate chosen on these labels.
+        seeds: number of label draws; unused with all labels and for retrieval, which draw none.
+        k: neighbors that vote in knn; by default each competitor chooses on training labels.
+        layer: a layer to use instead of the encoder's output; negative counts from the last.
+        pooling: for text: mean, mean+deviation, cls, last or layers (the means of each), by default
+            the encoder's own; for speech: mean, or mean+deviation (the default except for
+            retrieval).
+        window: for long texts: mean (over windows, by their tokens; the default), or first (cut).
+        text_column: for text: the column with the text.
+        label_column: for text: the column with the label.
+        supervised_baseline: add the encoder trained from scratch on these labels, which also choose
+            its learning rate.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda, mps (Apple, not tested) or auto.
-        quiet: print nothing while it works.
+        quiet: print nothing during the work.
     """
     run = run if isinstance(run, Run) else load(run)
     job = ProbeJob(
@@ -132,25 +134,25 @@ def _run_job(
 
 @dataclass(frozen=True)
 class ProbeJob:
-    """A run, and how it is probed."""
+    """A run, and how to probe it."""
 
     run: Run
     kind: str
     features: FeatureOptions
     reading: ReadingOptions
-    data: Mapping[str, str | None]  # where the examples are
+    data: Mapping[str, str | None]  # locations of the examples
     budgets: list[int | None]
     seeds: int
     k: int | None = None
-    supervised: bool = False  # whether the encoder is trained from scratch too
+    supervised: bool = False  # whether to train the encoder from scratch too
 
     @property
     def precision(self) -> str:
-        """In which features are computed: that of training, on a device of the same kind."""
+        """Precision of the features: that of training, on a device of the same kind."""
         return choose_evaluation(self.run.record.training, self.features.device)[1]
 
     def describe(self) -> dict[str, object]:
-        """How features were made, for the score file."""
+        """Describe how the features were computed, for the score file."""
         names = ("layer", "pooling", "window")
         options: dict[str, object] = {name: getattr(self.features, name) for name in names}
         options["precision"] = self.precision
@@ -160,7 +162,7 @@ class ProbeJob:
 def _probe_with_labels(
     job: ProbeJob, pair: ExamplePair, progress: Callable[[str], None] | None
 ) -> ProbeScore:
-    """The score of a probe that learns from labels, saved in the run folder."""
+    """Return the score of a probe that learns from labels, saved in the run folder."""
     score = label_curve.compute_label_curve(
         _make_competitors(job, pair),
         pair.train_labels,
@@ -177,13 +179,13 @@ def _probe_with_labels(
 
 
 def _list_repetitions(score: ProbeScore) -> list[object]:
-    """Competitors, budgets and seeds of a score, which distinguish it from others of its kind."""
+    """List competitors, budgets and seeds, which distinguish a score from others of its kind."""
     rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
     return [rows, score.seeds]
 
 
 def _describe_unread(job: ProbeJob, pair: ExamplePair) -> list[str]:
-    """Tell the reader of a score which examples were read in part."""
+    """Name the examples that were read in part, for the reader of a score."""
     return [
         f"Of {option}, {sentence}"
         for option, examples in (("--train", pair.train), ("--test", pair.test))
@@ -192,29 +194,33 @@ def _describe_unread(job: ProbeJob, pair: ExamplePair) -> list[str]:
 
 
 def _choose_pooling(run: Run, kind: str) -> str:
-    """The modality's own pooling for probes of frozen features, if it has one."""
+    """Return the modality's own pooling for probes of frozen features, if it has one."""
     return run.modality.probe_pooling if kind in ("linear", "knn", "sgd") else ""
 
 
 def _check_job(job: ProbeJob) -> None:
-    """Raises ValueError for options that do not go together, before anything is computed."""
+    """Raise ValueError for options that do not go together, before computing anything."""
     run, kind, modality = job.run, job.kind, job.run.method.modality
     if job.k is not None and kind != "knn":
-        raise ValueError(f"--k is how many neighbours vote: it goes with --kind knn, not {kind}")
+        raise ValueError(
+            f"--k is the number of neighbors that vote: use it with --kind knn, not {kind}"
+        )
     if modality != "image" and (job.supervised or kind == "finetune"):
         raise ValueError(
-            f"training with labels is for images so far, and {run.folder} is on {modality}: probe "
-            "it frozen (--kind linear or knn, no --supervised-baseline)"
+            f"training with labels is only available for images, and {run.folder} is on "
+            f"{modality}: probe it frozen (--kind linear or knn, no --supervised-baseline)"
         )
     if kind == "weighted":
         _check_weighted(job)
     if kind == RETRIEVAL and (job.supervised or job.budgets != [None]):
         option = "--supervised-baseline" if job.supervised else "--labels-per-class"
-        raise ValueError(f"{option} does not go with --kind retrieval, which learns from no labels")
+        raise ValueError(
+            f"{option} does not go with --kind retrieval, which does not learn from labels"
+        )
 
 
 def _check_weighted(job: ProbeJob) -> None:
-    """Raises ValueError where layers cannot be weighted."""
+    """Raise ValueError if the layers cannot be weighted."""
     run, features = job.run, job.features
     if run.modality.make_layered_embed(run, FeatureOptions()) is None:
         raise ValueError(
@@ -223,11 +229,11 @@ def _check_weighted(job: ProbeJob) -> None:
         )
     if features.layer is not None or features.pooling:
         option = "--pooling" if features.layer is None else "--layer"
-        raise ValueError(f"{option} does not go with --kind weighted, which takes every layer")
+        raise ValueError(f"{option} does not go with --kind weighted, which uses every layer")
 
 
 def _make_competitors(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]:
-    """The encoder, its two baselines, and on request the encoder trained from scratch."""
+    """Make the encoder, its two baselines, and on request the encoder trained from scratch."""
     if job.kind == "finetune":
         return _make_finetuned(job, pair)
     competitors = _make_frozen(job, pair)
@@ -240,7 +246,7 @@ def _make_competitors(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]
 
 
 def _open_images(pair: ExamplePair) -> tuple[Images, Images]:
-    """The pair, where a check before has made sure that the run is on images."""
+    """Return the pair as images, after an earlier check that the run is on images."""
     train, test = pair
     assert isinstance(train, Images), "only runs on images train with labels"
     assert isinstance(test, Images), "only runs on images train with labels"
@@ -248,7 +254,7 @@ def _open_images(pair: ExamplePair) -> tuple[Images, Images]:
 
 
 def _make_frozen(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]:
-    """Probes of frozen features."""
+    """Make probes of frozen features."""
     features = _extract_features(job, pair)
     probe = partial(PROBES[job.kind], device=resolve_device(job.features.device))
     probe = partial(probe, k=job.k) if job.kind == "knn" else probe
@@ -274,12 +280,14 @@ def _measure_retrieval(job: ProbeJob, pair: ExamplePair) -> RetrievalScore:
 
 
 def _extract_features(job: ProbeJob, pair: ExamplePair) -> dict[str, list[FeatureSplit]]:
-    """Features of the encoder, of untrained encoders like it, and of the raw input."""
+    """Compute features of the encoder, of untrained encoders like it, and of the raw input."""
     run, modality, options = job.run, job.run.modality, job.features
     train, test = pair
     raw = modality.raw_features(run, train, test)
     if job.kind == "sgd" and issparse(raw.train):
-        raise ValueError("--kind sgd takes dense features, and bags of words are not: use linear")
+        raise ValueError(
+            "--kind sgd takes dense features, and bags of words are sparse: use --kind linear"
+        )
     if job.kind == "weighted":
         embed = modality.make_layered_embed(run, FeatureOptions(device=options.device))
         assert embed is not None, "checked before"
@@ -300,17 +308,17 @@ _OWNERS = {name: f"the {name} encoder" for name in (PRETRAINED, UNTRAINED)} | {R
 
 
 def _embed_only(searched: object, embed: Embed) -> Embed:
-    """`embed` for the examples that are searched; no others need features."""
+    """Wrap `embed` for the searched examples; the other examples need no features."""
     nothing = np.empty((0, 0), np.float32)
     return lambda encoder, examples: embed(encoder, examples) if examples is searched else nothing
 
 
 def _make_finetuned(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]:
-    """Fine-tuning from the run's weights and from untrained ones, and a probe of the raw input."""
+    """Fine-tune the run's weights and untrained ones, and probe the raw input."""
     run, options = job.run, job.features
     frozen = {"layer": options.layer, "pooling": options.pooling, "window": options.window}
     for option in (f"--{n}" for n, value in frozen.items() if value not in (None, "")):
-        raise ValueError(f"{option} goes with a frozen probe: fine-tuning trains the whole encoder")
+        raise ValueError(f"{option} needs a frozen probe: fine-tuning trains the whole encoder")
     train, test = _open_images(pair)
     raw = run.modality.raw_features(run, train, test)
     return {
@@ -323,7 +331,7 @@ def _make_finetuned(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]:
 def _save_score(
     job: ProbeJob, score: AnyScore, repetitions: list[object], pair: ExamplePair
 ) -> AnyScore:
-    """Save the score in the run folder with what it was measured on.
+    """Save the score in the run folder with its data, features and weights.
 
     The file is named for the data, the features, the weights and the `repetitions`.
     """

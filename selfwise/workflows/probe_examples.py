@@ -1,4 +1,4 @@
-"""Opens the training and test examples of a probe."""
+"""Open the training and test examples of a probe."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,13 +20,13 @@ class ExamplePair(NamedTuple):
 
     @property
     def train_labels(self) -> np.ndarray:
-        """Labels of the training examples, where a probe learns from them."""
+        """Return the labels of the training examples, if a probe learns from them."""
         assert self.train.labels is not None, "the training examples were opened with labels"
         return self.train.labels
 
     @property
     def test_labels(self) -> np.ndarray:
-        """Labels of the test examples, which every probe has."""
+        """Return the labels of the test examples, which every probe has."""
         assert self.test.labels is not None, "the test examples were opened with labels"
         return self.test.labels
 
@@ -34,7 +34,7 @@ class ExamplePair(NamedTuple):
 def open_labelled_pair(
     run: Run, train: object, test: object, reading: ReadingOptions | None = None
 ) -> ExamplePair:
-    """Open examples whose labels mean the same; without `test`, split off a fifth of `train`.
+    """Open examples with common labels; without `test`, split off a fifth of `train`.
 
     Raises ValueError if labels are missing, or a class of the test examples is unknown.
     """
@@ -60,10 +60,10 @@ def open_labelled_pair(
 def open_searched_pair(
     run: Run, train: object, test: object, reading: ReadingOptions
 ) -> ExamplePair:
-    """Open the examples that the baselines are made with, and the labelled ones to search.
+    """Open the examples that make the baselines, and the labeled examples to search.
 
-    As `open_labelled_pair`, but with `test` the labels of `train` are not read, so that the two may
-    have different classes, as is the custom in metric learning.
+    Like `open_labelled_pair`, but with `test` the labels of `train` are not read, so that the two
+    may have different classes, as is customary in metric learning.
     """
     if test is None:
         return open_labelled_pair(run, train, None, reading)

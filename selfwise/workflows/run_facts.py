@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def collect_runs(runs: Sequence[str | Path] | str | Path) -> list[dict[str, object]]:
-    """Options, state, last metrics, scores and verdicts of each run.
+    """Return options, state, last metrics, scores and verdicts of each run.
 
-    Raises ValueError for a folder that is not a run, or that is named twice.
+    Raises ValueError for a folder that is not a run, or for one given twice.
     """
     from selfwise.runs.run_yaml import read_record
 

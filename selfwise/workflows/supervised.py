@@ -39,7 +39,7 @@ def finetune_pretrained(run: Run, train: Images, test: Images, *, device: str) -
 
 
 def finetune_untrained(run: Run, train: Images, test: Images, *, device: str) -> Competitor:
-    """Fine-tune untrained encoders, which may choose among higher rates too."""
+    """Fine-tune untrained encoders, which may also choose among higher learning rates."""
     return _make_finetuned(
         run, train, test, run.build_untrained, (*TUNING_RATES, *SCRATCH_RATES), device
     )
@@ -81,7 +81,7 @@ def _make_competitor(
 def _make_classifier_builder(
     run: Run, train: Images, build_encoder: Callable[[int], Any]
 ) -> Callable[[int], Method]:
-    """`supervised` with the views of the run, around a copy of an encoder."""
+    """Build `supervised` with the views of the run, around a copy of an encoder."""
     classify = partial(
         methods.find_method("supervised"), size=run.size, classes=len(train.classes or [])
     )
@@ -103,7 +103,7 @@ def _make_classifier_builder(
 
 
 def _training_options(run: Run, *, steps: int, device: str) -> ResolvedTraining:
-    """The optimiser and schedule of `supervised`, with the batch and threads of the run."""
+    """Return optimizer and schedule of `supervised`, with the batch and threads of the run."""
     own = run.record.training
     paper = methods.find_method("supervised").paper
     target_device = resolve_device(device)

@@ -1,4 +1,4 @@
-"""Trains a tokenizer on a corpus."""
+"""Train a tokenizer on a corpus."""
 
 from pathlib import Path
 from typing import Literal
@@ -24,14 +24,14 @@ def make_tokenizer(
         corpus: text, in any form that `pretrain` takes.
         out: folder, which must not exist yet.
         kind: wordpiece, bpe (byte-level), unigram or chars.
-        vocab_size: tokens of the vocabulary; by default 8,192, and for chars all.
-        lowercase: train on lower-cased text.
+        vocab_size: tokens of the vocabulary; by default 8,192, and for chars all characters.
+        lowercase: train on lowercased text.
         text_column: the column that holds the text, in jsonl, csv, tsv and parquet.
-        documents: what a document is in a txt file: file, blank or line.
+        documents: the unit of a document in a txt file: file, blank or line.
     """
     check_extra("text")
     if out.exists():
-        raise ValueError(f"--out {out} exists already; nothing is written over")
+        raise ValueError(f"--out {out} exists already, and selfwise never overwrites")
     texts = open_documents(corpus, field=text_column, documents=documents)
     if texts.left_out:
         print(texts.left_out)

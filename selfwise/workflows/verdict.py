@@ -29,18 +29,18 @@ Level = Literal["better", "mixed", "no better", "not measured"]
 RAW_NAMES = {"image": "raw pixels", "text": "a bag of words", "audio": "MFCC features"}
 NAMES = {UNTRAINED: "the untrained encoder", SUPERVISED: "the supervised baseline"}
 BEYOND = ", beyond the noise"
-FEW_TEST_EXAMPLES = 200  # below it an interval is wider than most differences
-PLACES = "--train PATH --test PATH"  # where a user puts the labelled examples
+FEW_TEST_EXAMPLES = 200  # below it, an interval is wider than most differences
+PLACES = "--train PATH --test PATH"  # placeholder for the user's labeled examples
 
 
 class Verdict(NamedTuple):
-    """What a run is worth on one task."""
+    """The worth of a run on one task."""
 
     level: Level
     text: str  # one sentence or two
-    basis: str = ""  # what that rests on
-    task: str = ""  # where the test examples are
-    command: str = ""  # that measures it, where it is not measured
+    basis: str = ""  # the evidence behind it
+    task: str = ""  # location of the test examples
+    command: str = ""  # the command that measures it, if it is not measured yet
 
     def __str__(self) -> str:
         return " ".join(part for part in (self.text, self.command, self.basis) if part)
@@ -60,13 +60,13 @@ def judge_run(
     groups: Sequence[ScoreGroup],
     glue_tables: Sequence[Mapping[str, Any]] = (),
 ) -> list[Verdict]:
-    """A verdict for each task that the newest weights were measured on; at least one.
+    """Return a verdict for each task that the newest weights were measured on; at least one.
 
     Args:
-        folder: of the run.
-        modality: of the run, which decides what its raw input is.
-        groups: its scores, in the order of `group_scores`.
-        glue_tables: its tables of GLUE, of the newest weights.
+        folder: folder of the run.
+        modality: modality of the run, which determines its raw input.
+        groups: scores of the run, in the order of `group_scores`.
+        glue_tables: GLUE tables of the run, of the newest weights.
     """
     tasks: dict[tuple[object, ...], list[ScoreGroup]] = {}
     for group in groups:
@@ -79,9 +79,9 @@ def judge_run(
 
 
 def read_verdicts(folder: Path, modality: str) -> list[Verdict]:
-    """The verdicts of `judge_run`, from the files of the run folder.
+    """Read the verdicts of `judge_run` from the files of the run folder.
 
-    Raises ValueError for a file among the scores that is not a score.
+    Raises ValueError for a broken score file.
     """
     newest, _ = checkpoint.find_latest(folder / "checkpoints")
     step = newest.step if newest else 0
@@ -91,18 +91,18 @@ def read_verdicts(folder: Path, modality: str) -> list[Verdict]:
 
 
 def describe_verdict(verdict: Verdict, *, named: bool) -> str:
-    """The verdict in one line, with its task in front where there are several."""
+    """Format the verdict in one line, with its task in front if there are several."""
     is_named = named and verdict.task and not verdict.text.startswith(verdict.task)
     return f"On {verdict.task}: {verdict}" if is_named else str(verdict)
 
 
 def choose_main_score(groups: Sequence[ScoreGroup]) -> ScoreGroup:
-    """The score that decides: of the encoder's own output, the first kind in the order of kinds."""
+    """Return the deciding score: of the encoder's own output, the first kind in order."""
     return next((group for group in groups if is_final_output(group)), groups[0])
 
 
 def judge_score(group: ScoreGroup, modality: str) -> Verdict:
-    """The verdict of one score, with what it rests on."""
+    """Return the verdict of one score, with its basis."""
     outcomes = _list_outcomes(group, modality)
     if not outcomes:
         text = "This score holds no differences to baselines, so it cannot be judged."
@@ -125,12 +125,12 @@ def judge_score(group: ScoreGroup, modality: str) -> Verdict:
 
 
 def judge_result(score: ProbeScore | RetrievalScore, modality: str) -> Verdict:
-    """The verdict of a score that was just measured."""
+    """Return the verdict of a new score."""
     return judge_score(ScoreGroup([score.to_dict()], newest=True), modality)
 
 
 def format_probe_command(folder: Path, score: ScoreGroup | None = None, options: str = "") -> str:
-    """The command that probes a run, on the examples of a score where it names them."""
+    """Format the command that probes a run, on the examples of a score if it names them."""
     data = (score["data"] if score else None) or {}
     named = {name: data.get(name) for name in ("train", "test")}
     if named["train"] in (None, "", FROM_PYTHON) or named["test"] == FROM_PYTHON:
@@ -143,7 +143,7 @@ def format_probe_command(folder: Path, score: ScoreGroup | None = None, options:
 
 
 def _judge_task(groups: Sequence[ScoreGroup], modality: str) -> Verdict:
-    """The verdict of the main score, and which other probes of the encoder's output disagree."""
+    """Return the verdict of the main score, and name other probes of the output that disagree."""
     main = choose_main_score(groups)
     verdict = judge_score(main, modality)
     others = [
@@ -159,7 +159,7 @@ def _judge_task(groups: Sequence[ScoreGroup], modality: str) -> Verdict:
 
 
 def _write_unmeasured(folder: Path, groups: Sequence[ScoreGroup]) -> Verdict:
-    """What to say of weights without a score."""
+    """Return the verdict of weights without a score."""
     steps = [group["step"] for group in groups if group["step"] is not None]
     text = "Not yet measured: run"
     if steps:
@@ -172,7 +172,7 @@ Outcome = tuple[int | str, list[Relation]]  # a label budget or measure, and the
 
 
 def _list_outcomes(group: ScoreGroup, modality: str) -> list[Outcome]:
-    """The comparisons with the two baselines, at each place that has any."""
+    """Return the comparisons with the two baselines, at each place that has any."""
     names = {**NAMES, RAW: RAW_NAMES.get(modality, "the raw input")}
     rows, outcomes = group.rows, []
     for place in group.places:
@@ -188,7 +188,7 @@ def _list_outcomes(group: ScoreGroup, modality: str) -> list[Outcome]:
 def _merge_outcomes(
     outcomes: Sequence[Outcome],
 ) -> list[tuple[list[int | str], list[Relation]]]:
-    """Places that came out alike together, with the comparisons of the last of them."""
+    """Merge places with equal outcomes, with the comparisons of the last of them."""
     merged: dict[tuple[tuple[str, str], ...], tuple[list[int | str], list[Relation]]] = {}
     for place, relations in outcomes:
         key = tuple((relation.name, relation.judgement) for relation in relations)
@@ -198,9 +198,9 @@ def _merge_outcomes(
 
 
 def _describe_relations(places: Sequence[int | str], relations: Sequence[Relation]) -> str:
-    """A clause such as `better than the untrained encoder and than raw pixels, beyond the noise`.
+    """Write a clause: `better than the untrained encoder and than raw pixels, beyond the noise`.
 
-    What speaks against the encoder comes first where its raw input is not beaten.
+    A disadvantage of the encoder comes first if its raw input is not beaten.
     """
     rivals: dict[str, list[str]] = {}
     for one in relations:
@@ -221,13 +221,13 @@ def _describe_relations(places: Sequence[int | str], relations: Sequence[Relatio
 
 
 def _format_interval(row: Row) -> str:
-    """The difference in points, with its interval."""
+    """Format the difference in points, with its interval."""
     low, high = 100 * row["low"], 100 * row["high"]
     return f" ({100 * row['difference']:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f})"
 
 
 def _format_places(group: ScoreGroup, places: Sequence[int | str]) -> str:
-    """Label budgets or measures in words: `with 10 and 50 labels per class and with all labels`."""
+    """Describe label budgets or measures: `with 10 and 50 labels per class and with all labels`."""
     if group["kind"] == RETRIEVAL:
         return f"in {' and '.join(str(place) for place in places)}"
     numbers = [str(place) for place in places if place != ALL]
@@ -238,7 +238,7 @@ def _format_places(group: ScoreGroup, places: Sequence[int | str]) -> str:
 
 
 def _describe_supervised(group: ScoreGroup) -> list[str]:
-    """How the encoder compares with training on the labels alone, where that was measured."""
+    """Compare the encoder with training on the labels alone, if that was measured."""
     words = {ABOVE: "It is also better than {}", WITHIN: "It is within the noise of {}"}
     places: dict[str, list[int | str]] = {}
     for place in group.places:
@@ -253,7 +253,7 @@ def _describe_supervised(group: ScoreGroup) -> list[str]:
 
 
 def _describe_basis(group: ScoreGroup) -> str:
-    """What the verdict rests on: the probe, the test examples, and a single training run."""
+    """Describe the verdict's basis: probe, test examples, and a single training run."""
     rows = group.rows
     drawn = [rows[key] for key in rows if key[0] != ALL and group["kind"] != RETRIEVAL]
     once = bool(drawn) and max(map(count_seeds, drawn)) == 1
@@ -266,7 +266,7 @@ def _describe_basis(group: ScoreGroup) -> str:
 
 
 def _describe_few_examples(group: ScoreGroup) -> list[str]:
-    """How large a difference must be to be seen, where the test set is small."""
+    """State how large a difference must be to show, if the test set is small."""
     widths = [row["high"] - row["low"] for row in group.rows.values() if "difference" in row]
     if group["n_test"] >= FEW_TEST_EXAMPLES or not widths:
         return []

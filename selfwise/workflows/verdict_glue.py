@@ -11,7 +11,7 @@ from selfwise.glue.scores import WORDS
 def judge_glue_table(
     table: Mapping[str, Any], raw_names: Mapping[str, str]
 ) -> tuple[Literal["better", "mixed", "no better", "not measured"], str, str]:
-    """The level, the sentences and the task of a table, over its dev sets."""
+    """Return the level, the sentences and the task of a table, over its dev sets."""
     names = {UNTRAINED: "the untrained encoder", WORDS: raw_names["text"]}
     against = {row["column"]: row["against"] for row in table["rows"] if row["against"]}
     baselines = [name for name in names if any(name in one for one in against.values())]

@@ -82,7 +82,7 @@ def test_auto_does_not_choose_mps(apple, capsys, monkeypatch):
 
 def test_mps_is_refused_where_torch_does_not_have_it(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=r"^--device mps is not there; this machine has: cpu"):
+    with pytest.raises(ValueError, match=r"^--device mps is not available; available: cpu"):
         resolve_device("mps")
 
 

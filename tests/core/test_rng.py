@@ -69,7 +69,7 @@ def test_shuffled_is_a_keyed_permutation():
 
 
 def test_a_wrong_number_of_rows_is_our_own_mistake():
-    with pytest.raises(AssertionError, match="asked for 4 rows"):
+    with pytest.raises(AssertionError, match="expected 4 rows"):
         Rng(generator(0), slice(0, 3), 10).uniform(4)
 
 

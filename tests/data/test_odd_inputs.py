@@ -147,8 +147,8 @@ REFUSED = {
     "semicolon images.csv": ("path;label\n0.png;b\n", images, "line 1: one cell 'path;label'"),
     "no header.csv": ("hello there\nworld\n", documents, "the name of a field"),
     "space.csv": ('path,label\n0.png, "dog"\n', images, "space before its quotation mark"),
-    "twice.json": ('[{"text":"a","text":"b"}]', documents, "'text' comes twice"),
-    "label twice.json": ('[{"text":"a","label":1,"label":0}]', texts, "'label' comes twice"),
+    "twice.json": ('[{"text":"a","text":"b"}]', documents, "'text' occurs twice"),
+    "label twice.json": ('[{"text":"a","label":1,"label":0}]', texts, "'label' occurs twice"),
     "twice.arrow": (
         table("file", ["text", "text"], [["a"], ["b"]]), documents, "two columns 'text'",
     ),
@@ -210,7 +210,7 @@ def test_texts_in_all_plain_files_of_a_folder_are_read_and_others_counted(tmp_pa
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     assert len(texts(tmp_path)) == 3
-    assert "1 files are not read as texts" in capsys.readouterr().err
+    assert "1 files are skipped, since they are not texts" in capsys.readouterr().err
 
 
 def test_labels_are_found_whatever_their_case(tmp_path):

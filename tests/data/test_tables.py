@@ -123,7 +123,7 @@ def test_rows_inside_an_unused_cell(table):
     [
         ("a.csv", "text,text\na,b\n", "line 1: there are two columns 'text'"),
         ("a.tsv", "text\tlabel\tlabel\na\tb\tc\n", "line 1: there are two columns 'label'"),
-        ("a.jsonl", '{"text": "a", "text": "b"}\n', "line 1: the field 'text' comes twice"),
+        ("a.jsonl", '{"text": "a", "text": "b"}\n', "line 1: the field 'text' occurs twice"),
         ("a.csv", 'text,label\na,x\n"b,x\nc,x\nd",x\n', "line 3: 'text' begins with 'b,x'"),
         ("a.csv", 'label,text\nx,a\ny,"b\nx,c\ny,d"\n', "line 3: 'text' begins with 'b'"),
         ("a.csv", 'text,label\na,x\nb,"x\nc,x"\n', "line 3: the label in 'label' begins with 'x'"),

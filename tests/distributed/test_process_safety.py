@@ -99,7 +99,7 @@ def test_few_loader_processes_where_shared_memory_is_small(monkeypatch, capsys):
         monkeypatch.setattr(process, "measure_free_shared_memory", lambda free=free: free)
         assert process.limit_workers(4, lambda: Images()[0]) == expected
         said = capsys.readouterr().err
-        assert ("reading with" in said) == (expected < 4)
+        assert ("loader processes instead of" in said) == (expected < 4)
     monkeypatch.setattr(process, "measure_free_shared_memory", lambda: 0)
     assert process.limit_workers(0, lambda: 1 / 0) == 0
 

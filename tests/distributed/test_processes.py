@@ -589,7 +589,7 @@ def test_tasks_that_slurm_has_not_shared_out(tasks, refusal, monkeypatch, tmp_pa
 def test_what_one_process_does_alone(tasks, refusal):
     tasks(TORCHRUN)
     said = refusal("probe", "run", "--train", "digits:train", "--test", "digits:test")
-    assert said.startswith("selfwise: selfwise probe is the work of one process, and 8 were")
+    assert said.startswith("selfwise: selfwise probe runs in one process, and 8 were")
     assert "torchrun and srun are for embed, iterate, pretrain, resume" in said
 
 

@@ -74,7 +74,7 @@ def test_an_unknown_option_comes_with_the_nearest(name, option, near):
 )
 def test_options_that_are_not_taken_are_refused_before_timm_sees_them(monkeypatch, option, value):
     monkeypatch.setattr("timm.create_model", lambda *_, **__: pytest.fail("timm was called"))
-    assert f"encoder option {option!r} is not taken" in refusal("resnet18", **{option: value})
+    assert f"encoder option {option!r} is not available" in refusal("resnet18", **{option: value})
 
 
 def test_names_come_with_the_nearest():
@@ -96,7 +96,7 @@ def test_a_model_without_published_weights():
 def test_hidden_layers_that_timm_does_not_show(monkeypatch):
     encoder = build_image_encoder("resnet18", in_channels=3, size=32, **TINY_RESNET)
     monkeypatch.delattr(type(encoder.model), "forward_intermediates")
-    with pytest.raises(ValueError, match="resnet18 does not show its layers"):
+    with pytest.raises(ValueError, match="resnet18 does not expose its layers"):
         encoder.hidden(next(encoder.parameters()).new_zeros(2, 3, 32, 32))
 
 

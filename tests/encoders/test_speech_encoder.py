@@ -300,7 +300,7 @@ def test_it_is_what_methods_ask_for():
         ("hubert-mini", {"norm": "before"}, "unknown norm 'before'"),
         ("hubert-mini", {"activation": "gelo"}, "unknown activation 'gelo'; did you mean 'gelu'?"),
         ("hubert-mini", {"heads": 5}, "5 heads do not divide its width of 256"),
-        ("hubert-mini", {"position_groups": 3}, "3 groups of its positions do not divide"),
+        ("hubert-mini", {"position_groups": 3}, "3 position groups do not divide"),
         ("hubert-mini", {"depth": 0}, "depth must be at least 1"),
         ("hubert-mini", {"mels": 0}, "mels must be at least 1"),
         ("hubert-mini", {"layerdrop": 1.0}, "layerdrop must be at least 0 and below 1"),

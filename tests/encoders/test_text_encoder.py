@@ -392,7 +392,7 @@ MISFITS = {
     "dropout must be at least 0 and below 1": ("bert-tiny", {"dropout": 1.0}),
     "eps must be above 0": ("bert-tiny", {"eps": 0}),
     "segments must be at least 0, not -1": ("bert-tiny", {"segments": -1}),
-    "embedding must be dim, 128": ("gpt-tiny", {"embedding": 64}),
+    "embedding must equal dim, 128": ("gpt-tiny", {"embedding": 64}),
     "shared must be true or false": ("bert-tiny", {"shared": "yes"}),
 }
 
@@ -413,7 +413,7 @@ def test_rows_and_ids_beyond_the_tables_get_one_sentence():
     _, cache = encoder.extend(ids(2, 40))
     with pytest.raises(ValueError, match="rows of at most 40 tokens, not 41"):
         encoder.extend(ids(2, 1), cache)
-    with pytest.raises(ValueError, match=r"reach from 5 to 61, but encoder gpt has a vocabulary"):
+    with pytest.raises(ValueError, match=r"range from 5 to 61, but encoder gpt has a vocabulary"):
         encoder(TextBatch(torch.tensor([[5, VOCAB]]), torch.arange(1)))
     with pytest.raises(ValueError, match="bert is not causal"):
         encoder_of("bert").extend(ids())

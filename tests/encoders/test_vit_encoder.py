@@ -259,7 +259,7 @@ ERRORS = [
     ("beit-tiny", {"size": 30}, "patches of 4 px, which do not divide images of 30 px; the "
                                 "nearest size is 32"),
     ("beit-tiny", {"size": 226}, "the nearest size is 224"),
-    ("beit-tiny", {"size": 12, "patch": 16}, "which images of 12 px do not fill"),
+    ("beit-tiny", {"size": 12, "patch": 16}, "larger than images of 12 px"),
     ("beit-tiny", {"size": 224, "patch": 0}, "patch must be at least 1"),
     ("beit-tiny", {"layerscale": 0.1}, "no option 'layerscale'; did you mean 'layer_scale'?"),
     ("beit-tiny", {"drop_path": 1.0}, "drop_path must be at least 0 and below 1"),

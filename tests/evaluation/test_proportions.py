@@ -32,5 +32,5 @@ def test_a_difference_has_the_sign_of_its_order():
 
 @pytest.mark.parametrize(("share", "n"), [(0.5, 0), (1.1, 10), (-0.1, 10)])
 def test_what_is_no_share_is_refused(share, n):
-    with pytest.raises(ValueError, match="needs a share from 0 to 1"):
+    with pytest.raises(ValueError, match="needs a fraction from 0 to 1"):
         wilson_interval(share, n)

@@ -114,7 +114,7 @@ def test_the_table_shows_it(result):
 
 
 @pytest.mark.parametrize(
-    ("alone", "said"), [(1, "1 example was no query: its"), (2, "2 were no queries: their")]
+    ("alone", "said"), [(1, "1 example was not a query: its"), (2, "2 were not queries: their")]
 )
 def test_it_says_how_many_were_left_out(alone, said):
     truth = np.concatenate([TRUTH, np.arange(3, 3 + alone)])
@@ -203,7 +203,8 @@ def test_what_learns_from_labels_is_refused(run, option, value, capsys):
     assert cli.main([*command, option, value]) == 2
     said = capsys.readouterr().err.strip()
     assert (
-        said == f"selfwise: {option} does not go with --kind retrieval, which learns from no labels"
+        said
+        == f"selfwise: {option} does not go with --kind retrieval, which does not learn from labels"
     )
     assert cli.main([*command[:-1], "retreival"]) == 2
     assert "retrieval" in capsys.readouterr().err

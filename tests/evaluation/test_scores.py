@@ -190,14 +190,14 @@ def test_labels_that_run_out_are_told_before_anything_is_computed():
     def never(rows, seed):
         raise AssertionError
 
-    with pytest.raises(ValueError, match=r"class 'cat' has 40 labelled examples, .* asks for 41"):
+    with pytest.raises(ValueError, match=r"class 'cat' has 40 labeled examples, .* needs 41"):
         compute_label_curve(
             dict.fromkeys(("pretrained", "untrained", "raw input"), never),
             LABELS, TRUTH, budgets=[1, 41], seeds=[0], classes=["cat", "dog", "eel"],
         )  # fmt: skip
     with pytest.raises(ValueError, match="class 'fox' has 0 "):
         draw_labels(LABELS, 1, 0, classes=["cat", "dog", "eel", "fox"])
-    with pytest.raises(ValueError, match="class 1 has 2 labelled examples"):
+    with pytest.raises(ValueError, match="class 1 has 2 labeled examples"):
         draw_labels(np.array([0, 0, 0, 1, 1, 4, 4, 4]), 3, 0)
     assert len(draw_labels(np.array([0, 0, 0, 1, 1, 4, 4, 4]), 2, 0)) == 6
 
@@ -222,12 +222,12 @@ def test_budgets():
 
 @pytest.mark.parametrize("text", ["", "10,,all", "0", "-3", "1.5", "ten", "all,every", "²"])
 def test_budgets_that_are_none(text):
-    with pytest.raises(ValueError, match="is not valid: give numbers of labels"):
+    with pytest.raises(ValueError, match="is not valid: use numbers of labels"):
         parse_budgets(text)
 
 
 def test_budgets_twice():
-    with pytest.raises(ValueError, match="'10' is in '10,10' twice"):
+    with pytest.raises(ValueError, match="'10' occurs twice in '10,10'"):
         parse_budgets("10,10")
 
 
@@ -240,7 +240,7 @@ def test_probes_refuse_what_does_not_fit():
             probe(train, LABELS, test[:0])
         with pytest.raises(ValueError, match="test features have values that are not finite"):
             probe(train, LABELS, np.where(np.arange(8) == 3, np.float32("nan"), test))
-    with pytest.raises(ValueError, match="two classes, all 120 labels are the same"):
+    with pytest.raises(ValueError, match="two classes, but all 120 labels are equal"):
         fit_linear(train, LABELS * 0, test)
     with pytest.raises(ValueError, match=r"k >= 1 and temperature > 0, got 0 and 0.1"):
         predict_knn(train, LABELS, test, k=0)
@@ -265,7 +265,7 @@ def test_comparisons_refuse_what_does_not_fit():
         paired_bootstrap(np.ones(0), np.ones(0), seed=0)
     with pytest.raises(ValueError, match="at least 2 values, got 1"):
         standard_error(np.ones(1))
-    with pytest.raises(ValueError, match="nothing was compared"):
+    with pytest.raises(ValueError, match="a comparison needs at least one interval"):
         is_above_noise([])
     assert is_above_noise([(0.1, 0.2), (0.01, 0.5)])
     assert not is_above_noise([(0.1, 0.2), (0.0, 0.5)])
@@ -379,9 +379,9 @@ def test_numbers_that_stand_for_themselves_are_classes_only_with_examples():
     names = [str(number) for number in range(6)]  # as the labels of an array are named
     rows = draw_labels(sparse, 3, 0, classes=names)
     assert np.bincount(sparse[rows]).tolist() == [0, 3, 3, 0, 0, 3]
-    with pytest.raises(ValueError, match="class '1' has 4 labelled examples"):
+    with pytest.raises(ValueError, match="class '1' has 4 labeled examples"):
         draw_labels(sparse, 5, 0, classes=names)
-    with pytest.raises(ValueError, match="class 'cat' has 0 labelled examples"):
+    with pytest.raises(ValueError, match="class 'cat' has 0 labeled examples"):
         draw_labels(sparse, 3, 0, classes=["cat", *names[1:]])
 
 
@@ -396,9 +396,11 @@ def test_only_scores_of_the_same_seeds_are_joined():
     both = join_scores(made[2, 2], made[4, 2])
     assert (both.seeds, both.budgets) == ((0, 1), [2, 4])
     assert both.results == made[2, 2].results + made[4, 2].results
-    with pytest.raises(ValueError, match=r"the same seeds can be joined, not of seeds 0, 1 and 0$"):
+    with pytest.raises(
+        ValueError, match=r"with equal seeds can be joined, not with seeds 0, 1 and 0$"
+    ):
         join_scores(made[2, 2], made[4, 1])
-    with pytest.raises(ValueError, match="both scores have the label budget 2"):
+    with pytest.raises(ValueError, match="both scores contain the label budget 2"):
         join_scores(made[2, 2], made[2, 2])
 
 

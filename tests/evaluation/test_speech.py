@@ -253,7 +253,9 @@ def test_a_fold_whose_rest_is_one_class_is_left_out():
     assert fit.searched == ()
     assert fit.cross_validated is None
     np.testing.assert_allclose(fit.C, 1 / (10 * 4))
-    with pytest.raises(ValueError, match="folds by group need two groups, all 4 examples are of"):
+    with pytest.raises(
+        ValueError, match="folds by group need two groups, but all 4 examples are of"
+    ):
         fit_linear(np.eye(4, 3, dtype="f4"), y[:4], np.eye(3, dtype="f4"), groups=np.ones(4, "i8"))
 
 
@@ -369,7 +371,7 @@ def test_a_curve_takes_layers():
 
 def test_a_weighted_probe_needs_what_a_linear_one_does():
     x, y = stack(n=9)
-    with pytest.raises(ValueError, match="all 9 labels are the same"):
+    with pytest.raises(ValueError, match="all 9 labels are equal"):
         fit_layer_mix(x, np.zeros(9, "i8"), x)
     x[0, 1, 2] = np.nan
     with pytest.raises(ValueError, match="training features have values that are not finite"):
@@ -483,7 +485,7 @@ def test_few_labels_choose_without_labels_of_the_test():
         ]
         assert found.mean > 0.6
         assert other.mean < 0.3
-    with pytest.raises(ValueError, match="both trained and tested on"):
+    with pytest.raises(ValueError, match="in both the training and the test part"):
         probe_few_labels(candidates, y, np.arange(20), np.arange(19, 30), per_class=1, seeds=[0])
     with pytest.raises(ValueError, match="at least one seed"):
         probe_few_labels(candidates, y, train, test, per_class=1, seeds=[])
@@ -541,7 +543,7 @@ def test_frames_that_are_none_are_left_out():
     )
     with pytest.raises(ValueError, match="there are none"):
         measure_agreement(np.full(3, -1), np.arange(3))
-    with pytest.raises(ValueError, match="all 2 frames have the same label"):
+    with pytest.raises(ValueError, match="all 2 frames have one label"):
         measure_agreement(np.array([1, -1, 2]), np.array([3, 4, 3]))
 
 
@@ -551,7 +553,7 @@ def test_labels_of_recordings_are_spread_over_their_frames():
     )
     np.testing.assert_array_equal(units, [3, 1, 2])
     np.testing.assert_array_equal(labels, [8, 8, 7])
-    with pytest.raises(ValueError, match="units of 1 recordings, but 2 labels"):
+    with pytest.raises(ValueError, match="1 recordings have units, but 2 have labels"):
         flatten_units([np.arange(3)], np.arange(2))
 
 

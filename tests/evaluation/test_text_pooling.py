@@ -31,7 +31,7 @@ def test_layers_are_the_means_of_every_depth_side_by_side(family):
 
 def test_no_layer_can_be_chosen_where_all_are_taken():
     encoder, tokenizer = encoder_of("bert"), train_tokenizer("chars", TEXTS)
-    with pytest.raises(ValueError, match="'layers' takes every layer, so layer 1 cannot"):
+    with pytest.raises(ValueError, match="'layers' uses every layer, so --layer 1 has no effect"):
         extract_features(
             encoder, open_texts(TEXTS), tokenizer, length=16, layer=1, pooling="layers"
         )

@@ -16,7 +16,7 @@ from selfwise.workflows import perplexity as measuring
 
 def test_a_contrastive_loss_needs_two_examples():
     a, b = torch.randn(2, 1, 8)
-    with pytest.raises(ValueError, match="two examples or more, and got 1"):
+    with pytest.raises(ValueError, match="two examples or more, got 1"):
         losses.nt_xent(a, b)
     assert losses.nt_xent(*torch.randn(2, 2, 8)) > 0
 

@@ -106,7 +106,7 @@ def test_several_splits_and_test_without_labels():
     assert {one for one, _ in found.tried} == {FeatureSetting(1)}
     assert found.scores[1] is None
     assert (found.predicted[1] == [int(t) for t in test.texts.texts]).mean() > 0.9
-    with pytest.raises(ValueError, match="sst2: a probe is fitted on labels, and train has none"):
+    with pytest.raises(ValueError, match="sst2: a probe needs labels, and train has none"):
         probe_frozen(test, [dev], telling, [FeatureSetting(1)])
 
 

@@ -170,7 +170,7 @@ def test_a_task_has_all_of_its_metrics():
         ("rte", np.array([0, 2, 1]), "rte: prediction 1 is 2, classes are 0 to 1"),
         ("rte", np.array([0, -1, 1]), "rte: prediction 1 is -1"),
         ("rte", np.array([0.0, 1.0, 1.0]), "class numbers, got float64"),
-        ("rte", np.array([0, 1]), "3 predictions are expected"),
+        ("rte", np.array([0, 1]), "3 predictions expected"),
         ("stsb", np.array([0.0, np.nan, 1]), "prediction 1 is nan"),
     ],
 )

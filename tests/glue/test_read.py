@@ -222,10 +222,10 @@ def test_the_hubs_scores(tmp_path):
 @pytest.mark.parametrize(
     ("names", "label", "message"),
     [
-        (None, 0, "does not say what they are called"),
+        (None, 0, "does not name them"),
         (["entailed", "not_entailment"], 0, "unknown label 'entailed'; did you mean 'entailment'"),
-        (NAMED["rte"], 2, "row 1: label 2 is none of 0 to 1"),
-        (NAMED["rte"], -1, "row 1: label -1 is none of 0 to 1"),
+        (NAMED["rte"], 2, "row 1: label 2 is not one of 0 to 1"),
+        (NAMED["rte"], -1, "row 1: label -1 is not one of 0 to 1"),
     ],
 )
 def test_numbers_without_a_name(tmp_path, names, label, message):
@@ -274,16 +274,19 @@ HEADER = "index\tsentence1\tsentence2\tlabel\n"
     [
         (
             "index\tsentence2\tsentence1\tlabel\n0\ta\tb\tentailment\n",
-            r"dev.tsv, line 1: not the official header: column 2 is 'sentence2' and should be "
+            r"dev.tsv, line 1: not the official header: column 2 is 'sentence2', but should be "
             "'sentence1'",
         ),
         ("0\ta\tb\tentailment\n", "line 1: not the official header: column 1 is '0'"),
-        ("index\tsentence1\tsentence2\n0\ta\tb\n", "column 4 is nothing and should be 'label'"),
-        (HEADER.replace("label", "label\tmore"), "column 5 is 'more' and should be nothing"),
-        (RTE + "2\te\tf\tneutral\n", "line 4: a label of rte is not_entailment or entailment, got"),
+        ("index\tsentence1\tsentence2\n0\ta\tb\n", "column 4 is nothing, but should be 'label'"),
+        (HEADER.replace("label", "label\tmore"), "column 5 is 'more', but should be nothing"),
+        (
+            RTE + "2\te\tf\tneutral\n",
+            "line 4: a label of rte must be not_entailment or entailment, got",
+        ),
         (RTE + "2\te\tentailment\n", "line 4: expected 4 columns, got 3; 'label' is missing"),
         (RTE + "2\te\tf\tg\tentailment\n", "line 4: expected 4 columns, got 5"),
-        (HEADER, "dev.tsv: there is no row in it"),
+        (HEADER, "dev.tsv: it has no rows"),
     ],
 )
 def test_wrong_rows_are_named(tmp_path, text, message):
@@ -298,13 +301,15 @@ def test_scores_are_from_0_to_5(tmp_path, score):
     head = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore"
     row = "0\tg\tf\ty\t0\tn\tn\ta\tb"
     root = put(tmp_path / "STS-B", {"dev.tsv": f"{head}\n{row}\t{score}\n"})
-    with pytest.raises(ValueError, match=r"line 2: a score of stsb is a number from 0 to 5, got"):
+    with pytest.raises(
+        ValueError, match=r"line 2: a score of stsb must be a number from 0 to 5, got"
+    ):
         open_glue(root, find_task("stsb"), "dev")
 
 
 def test_a_header_where_there_should_be_none(tmp_path):
     root = put(tmp_path / "CoLA", {"dev.tsv": "source\tlabel\tstar\tsentence\ng\t1\t\tFine.\n"})
-    with pytest.raises(ValueError, match=r"line 1: a label of cola is 0 or 1, got 'label'"):
+    with pytest.raises(ValueError, match=r"line 1: a label of cola must be 0 or 1, got 'label'"):
         open_glue(root, find_task("cola"), "dev")
 
 
@@ -314,7 +319,7 @@ def test_an_id_of_test_comes_once_and_is_its_place(tmp_path):
     notes = open_glue(root, find_task("rte"), "test").notes
     assert notes[1].endswith("the ids are not 0 to 1 in order, as official ones are")
     (root / "RTE" / "test.tsv").write_text(head + "0\ta\tb\n0\tc\td\n")
-    with pytest.raises(ValueError, match=r"line 3: the id '0' comes a second time"):
+    with pytest.raises(ValueError, match=r"line 3: the id '0' occurs twice"):
         open_glue(root, find_task("rte"), "test")
 
 
@@ -322,11 +327,11 @@ def test_missing_files_and_names(tmp_path):
     root = put(tmp_path / "RTE", {"dev.tsv": RTE})
     with pytest.raises(ValueError, match=r"RTE: there is no train.tsv \(nor rte/train-\*.parquet"):
         open_glue(root, find_task("rte"), "train")
-    with pytest.raises(ValueError, match=r"there is no QNLI/dev.tsv .*; there are: RTE"):
+    with pytest.raises(ValueError, match=r"there is no QNLI/dev.tsv .*; it has: RTE"):
         open_glue(root, find_task("qnli"), "dev")
     with pytest.raises(ValueError, match="is this the folder of GLUE"):
         open_glue(root / "RTE", find_task("qnli"), "dev")
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="is not a folder"):
         open_glue(root / "no", find_task("qnli"), "dev")
     with pytest.raises(ValueError, match="unknown GLUE task 'qnly'; did you mean 'qnli'"):
         find_task("qnly")

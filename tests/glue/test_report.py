@@ -71,10 +71,10 @@ def test_the_section_has_the_scores_with_what_they_are_compared_to(mode, tmp_pat
     assert row == ["rte", "accuracy", told, "51.0 ± 1.0", "55.0 ± 0.0", "65.70"]
     assert against == ["rte", "accuracy", "untrained", "+11.0", "+2.0 to +20.0", "above the noise"]
     assert averages[0][0] == "mean of the 1 task here"
-    assert "qqp is left out: there is no train.tsv in QQP." in said([found])
-    assert ("of means over the seeds; beside them stand medians" in said([found])) == (
-        centre == "median"
-    )
+    assert "qqp was left out: there is no train.tsv in QQP." in said([found])
+    assert (
+        "for means over the seeds, but the scores next to them are medians" in said([found])
+    ) == (centre == "median")
     (axes,) = drawn
     dots = [line.get_xdata() for line in axes.get_lines() if len(line.get_xdata()) == 3]
     assert np.allclose(dots[0], 100 * values)
@@ -106,7 +106,7 @@ def test_tables_of_older_weights_say_so(tmp_path):
     left(folder, "frozen", step=60)
     (found,) = section.build_sections([folder])
     assert found.title == "GLUE, frozen, step 60"
-    assert found.about.startswith("Of step 60, and not of the newest, 0. ")
+    assert found.about.startswith("Of step 60, not the newest step, 0. ")
     assert section.write_lead(folder) == ""
     (verdict,) = read_verdicts(folder, "text")
     assert verdict.level == "not measured"
@@ -151,8 +151,8 @@ def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
                                 ["mrpc", "f1", "untrained", told, ""]]  # fmt: skip
     assert ["mean of the 1 task here", "", "75.7"] in averages.rows
     words = said([together])
-    assert "not to be compared between runs: rte." in words
-    assert words.count("qqp is left out") == 1  # both say it
+    assert "not comparable between runs: rte." in words
+    assert words.count("qqp was left out") == 1  # both say it
     assert "first: official (9 tasks): no average without" in words
     lines = {line.get_label(): line for line in drawn[0].get_lines()}
     assert [lines[name].get_color() for name in ("first", "second")] == [
@@ -222,7 +222,7 @@ def test_a_measured_run_is_on_its_page(trained_bert, tmp_path, capsys, monkeypat
     assert found == json.loads((tmp_path / "out" / "glue.json").read_text())
     assert found == json.loads(json.dumps({"step": 1, **measured.to_dict()}))
     assert cli.main(["report", str(run.folder)]) == 0
-    assert "What it is worth" not in (page := (run.folder / "report.html").read_text())
+    assert "Scores" not in (page := (run.folder / "report.html").read_text())
     assert "GLUE, frozen" in page
     assert "wnli  accuracy" in page
     # a run that cannot be written to
@@ -231,7 +231,7 @@ def test_a_measured_run_is_on_its_page(trained_bert, tmp_path, capsys, monkeypat
     (run.folder / "glue").write_text("")
     capsys.readouterr()
     run_glue(run, out=tmp_path / "other", **{**options, "quiet": False})
-    assert "the run's report will not have this" in capsys.readouterr().out
+    assert "the run's report will not contain this table" in capsys.readouterr().out
     assert (tmp_path / "other" / "glue.json").exists()
 
 

@@ -165,9 +165,9 @@ def test_a_task_that_fails_does_not_stop_the_others(run, data, tmp_path, monkeyp
     monkeypatch.setattr(competitors, "probe_frozen", failing)
     told = {"data": data, "out": tmp_path / "out", **QUICK, "quiet": False, "limit": 30}
     bad = True
-    with pytest.raises(ValueError, match=r"cola: no numbers \(all other tasks are in .*out\)"):
+    with pytest.raises(ValueError, match=r"cola: no numbers \(the other tasks are in .*out\)"):
         run_glue(run, tasks="cola,rte", **told)
-    assert "cola has failed: cola: no numbers" in capsys.readouterr().out
+    assert "cola failed: cola: no numbers" in capsys.readouterr().out
     told["quiet"] = True
     kept = json.loads((tmp_path / "out" / "glue.json").read_text())
     assert [row["column"] for row in kept["rows"]] == ["rte"]
@@ -192,7 +192,9 @@ def test_tasks_of_an_earlier_call_stay_in_the_table(run, data, tmp_path, capsys)
     told |= {"quiet": False, "limit": 20, "out": tmp_path / "other"}
     scores = run_glue(run, tasks="rte", **told)
     assert [one["task"] for one in scores.tasks] == ["rte"]
-    assert "the run's report keeps the table of more tasks" in capsys.readouterr().out
+    assert (
+        "the run's report keeps its earlier table, which has more tasks" in capsys.readouterr().out
+    )
     assert place.read_text() == before
     run_glue(run, tasks="rte", **{**told, "out": out, "limit": 30})
     assert len(json.loads(place.read_text())["rows"]) == 3
@@ -202,7 +204,16 @@ def test_tasks_of_an_earlier_call_stay_in_the_table(run, data, tmp_path, capsys)
     assert len(json.loads((out / "glue.json").read_text())["rows"]) == 1
     place.unlink()
     own = run.folder / "glue"
-    refused(capsys, "glue", run.folder, "--data", data, "--out", own, what=["keeps tables for"])
+    refused(
+        capsys,
+        "glue",
+        run.folder,
+        "--data",
+        data,
+        "--out",
+        own,
+        what=["holds the run's tables for"],
+    )
 
 
 def test_what_lies_in_the_folder_is_looked_at_first(run, tmp_path):
@@ -216,7 +227,7 @@ def test_what_lies_in_the_folder_is_looked_at_first(run, tmp_path):
     assert "cola" in scores.left_out
     (tmp_path / "out" / "rte.json").unlink()
     (tmp_path / "out" / "wnli.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"wnli\.json is nothing that selfwise glue has written"):
+    with pytest.raises(ValueError, match=r"wnli\.json was not written by selfwise glue"):
         run_glue(run, **told)
     assert not (tmp_path / "out" / "rte.json").exists()
 
@@ -226,10 +237,10 @@ def test_it_is_said_whether_the_zip_can_be_sent(run, data, tmp_path, capsys):
     told = {"data": data, **QUICK, "quiet": False, "limit": 30, "wnli": "majority"}
     run_glue(run, out=tmp_path / "some", tasks="wnli,rte", **told)
     said = capsys.readouterr().out
-    assert "no glue.zip: there are no answers for CoLA.tsv, SST-2.tsv" in said
+    assert "no glue.zip: answers are missing for CoLA.tsv, SST-2.tsv" in said
     run_glue(run, out=tmp_path / "all", **told)
     said = capsys.readouterr().out
-    assert "glue.zip would be refused: CoLA.tsv, line 8: 1,063 rows are expected, got 6" in said
+    assert "glue.zip would be refused: CoLA.tsv, line 8: 1,063 rows expected, got 6" in said
 
 
 def test_other_ids_are_other_data(run, tmp_path):
@@ -288,10 +299,10 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
     }
     assert {path.name for path in (tmp_path / "out").glob("*.tsv")} == {"STS-B.tsv", "WNLI.tsv"}
     for wrong, said in (
-        ({"layers": "0"}, "--layers goes with --mode frozen"),
+        ({"layers": "0"}, "--layers needs --mode frozen"),
         ({"recipe": "brt"}, "did you mean 'bert'"),
-        ({"recipe": "albert", "tasks": "wnli", "wnli": "probe"}, "albert has no row for wnli"),
-        ({"mode": "frozen", "recipe": "bert"}, "--recipe goes with --mode finetune"),
+        ({"recipe": "albert", "tasks": "wnli", "wnli": "probe"}, "albert has no settings for wnli"),
+        ({"mode": "frozen", "recipe": "bert"}, "--recipe needs --mode finetune"),
     ):
         with pytest.raises(ValueError, match=said):
             selfwise.run_glue(run, out=tmp_path / "wrong", **{**told, **wrong})
@@ -326,9 +337,9 @@ def test_tasks_that_are_not_there_are_left_out_and_said(run, tmp_path, capsys):
     scores = run_glue(run, data=root, out=tmp_path / "out", **{**QUICK, "quiet": False})
     assert {row["column"] for row in scores.rows()} == {"cola", "mrpc"}
     assert scores.left_out["qnli"] == "there is no train.tsv in QNLI"
-    assert scores.left_out["ax"] == "the model of mnli would answer it"
+    assert scores.left_out["ax"] == "only the model of mnli answers it"
     assert set(scores.left_out) == {"qnli", "ax", "sst2", "stsb", "qqp", "mnli", "rte", "wnli"}
-    assert "qnli is left out: there is no train.tsv in QNLI" in capsys.readouterr().out
+    assert "skipping qnli: there is no train.tsv in QNLI" in capsys.readouterr().out
     found = scores.averages(PRETRAINED)
     assert [found[name] for name in AVERAGES] == [None] * 3
     means = scores.means(PRETRAINED)
@@ -394,7 +405,7 @@ def test_the_command_and_its_mistakes(run, data, tmp_path, capsys):
 def test_another_run_is_refused(run, data, tmp_path):
     told = {"data": data, "out": tmp_path / "out", "tasks": "rte", **QUICK}
     run_glue(run, **told)
-    with pytest.raises(ValueError, match=r"rte\.json was measured of another run"):
+    with pytest.raises(ValueError, match=r"rte\.json belongs to another run"):
         run_glue(replace(run, loaded=replace(run.loaded, weights="0" * 64)), **told)
 
 
@@ -403,7 +414,7 @@ def test_a_run_on_images_is_refused(data, tmp_path, capsys):
     told = {"steps": 1, "batch_size": 4, "cpu_threads": 1, "quiet": True, "encoder": "resnet10t"}
     made = selfwise.pretrain("simclr", data=images, out=tmp_path / "run", **told)
     call = ["glue", made.folder, "--data", data, "--out", tmp_path / "out"]
-    refused(capsys, *call, what=("GLUE is text", "image"))
+    refused(capsys, *call, what=("GLUE needs a run of bert", "image"))
 
 
 @pytest.mark.run

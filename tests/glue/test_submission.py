@@ -104,7 +104,7 @@ def test_the_same_answers_give_the_same_bytes(small, tmp_path):
 def test_small_ids_pass_when_they_are_told(small):
     check_submission(small, SMALL)
     assert len(find_problems(small)) == 11  # against the official counts none is long enough
-    assert "QQP.tsv, line 5: 390,965 rows are expected, got 3" in find_problems(small)
+    assert "QQP.tsv, line 5: 390,965 rows expected, got 3" in find_problems(small)
 
 
 def test_the_ids_are_those_of_the_test_files(real_data, tmp_path):
@@ -125,17 +125,37 @@ def test_the_ids_are_those_of_the_test_files(real_data, tmp_path):
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [
-        ("RTE.tsv", "1\tentailment", "1\t1", "RTE.tsv, line 3: a label is not_entailment or"),
-        ("QQP.tsv", "2\t0", "2\tnot_duplicate", "QQP.tsv, line 4: a label is 0 or 1, got 'not_"),
-        ("AX.tsv", "2\tneutral", "2\tNeutral", "AX.tsv, line 4: a label is contradiction, ent"),
-        ("STS-B.tsv", "2\t5.000", "2\t5.001", "STS-B.tsv, line 4: a score is a number from 0 to 5"),
-        ("STS-B.tsv", "2\t5.000", "2\tnan", "STS-B.tsv, line 4: a score is a number from 0 to 5"),
-        ("CoLA.tsv", "1\t1", "7\t1", "CoLA.tsv, line 3: the id should be '1', got '7'"),
+        ("RTE.tsv", "1\tentailment", "1\t1", "RTE.tsv, line 3: a label must be not_entailment or"),
+        (
+            "QQP.tsv",
+            "2\t0",
+            "2\tnot_duplicate",
+            "QQP.tsv, line 4: a label must be 0 or 1, got 'not_",
+        ),
+        (
+            "AX.tsv",
+            "2\tneutral",
+            "2\tNeutral",
+            "AX.tsv, line 4: a label must be contradiction, ent",
+        ),
+        (
+            "STS-B.tsv",
+            "2\t5.000",
+            "2\t5.001",
+            "STS-B.tsv, line 4: a score must be a number from 0 to 5",
+        ),
+        (
+            "STS-B.tsv",
+            "2\t5.000",
+            "2\tnan",
+            "STS-B.tsv, line 4: a score must be a number from 0 to 5",
+        ),
+        ("CoLA.tsv", "1\t1", "7\t1", "CoLA.tsv, line 3: expected the id '1', got '7'"),
         ("CoLA.tsv", "1\t1", "1,1", "CoLA.tsv, line 3: an id and a prediction with a tab between"),
         ("CoLA.tsv", "1\t1", "1\t1\t1", "CoLA.tsv, line 3: an id and a prediction with a tab"),
         ("CoLA.tsv", "index", "id", "CoLA.tsv, line 1: the header is"),
-        ("CoLA.tsv", "\n2\t0", "", "CoLA.tsv, line 4: 3 rows are expected, got 2"),
-        ("CoLA.tsv", "2\t0", "2\t0\n3\t0", "CoLA.tsv, line 5: 3 rows are expected, got 4"),
+        ("CoLA.tsv", "\n2\t0", "", "CoLA.tsv, line 4: 3 rows expected, got 2"),
+        ("CoLA.tsv", "2\t0", "2\t0\n3\t0", "CoLA.tsv, line 5: 3 rows expected, got 4"),
     ],
 )
 def test_a_wrong_row_is_named(small, tmp_path, name, old, new, message):
@@ -154,15 +174,15 @@ def test_wrong_files_are_named(small, tmp_path):
         with pytest.warns(UserWarning, match="Duplicate name"):
             made.writestr("RTE.tsv", source.read("RTE.tsv"))
     assert find_problems(out, SMALL) == [
-        "'SST2.tsv' is no file of a submission; did you mean 'SST-2.tsv'?",
-        "RTE.tsv is in it 2 times",
+        "'SST2.tsv' is not a file of a submission; did you mean 'SST-2.tsv'?",
+        "RTE.tsv occurs 2 times",
         "SST-2.tsv is missing",
         "WNLI.tsv is missing",
     ]
     with pytest.raises(ValueError, match=r"\(3 more files are wrong\)"):
         check_submission(out, SMALL)
     (tmp_path / "no.zip").write_text("no zip")
-    with pytest.raises(ValueError, match="no zip file"):
+    with pytest.raises(ValueError, match="not a zip file"):
         check_submission(tmp_path / "no.zip")
 
 
@@ -185,7 +205,7 @@ def test_what_cannot_be_written(small, tmp_path):
         write_submission(lacking, out)
     with pytest.raises(ValueError, match=r"named 'mnli'"):
         write_submission({**given, "mnli": given["AX.tsv"]}, out)
-    with pytest.raises(ValueError, match=r"RTE.tsv: there are 3 ids and 2 predictions"):
+    with pytest.raises(ValueError, match=r"RTE.tsv: got 3 ids and 2 predictions"):
         write_submission({**given, "RTE.tsv": TaskAnswers(["0", "1", "2"], np.array([0, 1]))}, out)
     with pytest.raises(ValueError, match=r"rte: prediction 1 is 2"):
         write_submission({**given, "RTE.tsv": TaskAnswers(["0", "1"], np.array([0, 2]))}, out)

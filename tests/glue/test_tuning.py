@@ -133,7 +133,7 @@ def test_options_that_do_not_go_together(run, data, tmp_path, capsys):
     assert "--precision must be float32 or bf16, not 'bf61'; did you mean 'bf16'?" in said
     for option, value in (("--precision", "bf16"), ("--init-from", "mnli"), ("--recipe", "bert")):
         said = refused(run, data, tmp_path, capsys, option, value)
-        assert f"{option} goes with --mode finetune" in said
+        assert f"{option} needs --mode finetune" in said
     assert not (tmp_path / "out").exists()
 
 

@@ -133,7 +133,7 @@ def test_twenty_rows_choose_nothing_and_are_named():
         fit["setting"] = {"chosen_on": 0}
     said = " ".join(GlueScores("frozen", [told], {}).sentences())
     assert "Training examples that chose the settings: rte 498." in said
-    assert "Default settings without a search in rte: fewer than 100" in said
+    assert "No search of settings in rte: fewer than 100" in said
 
 
 def test_enough_rows_choose():

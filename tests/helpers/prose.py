@@ -61,7 +61,8 @@ RAW_VALUES = re.compile(r"<class|default: (?:null|None)\b|PosixPath")
 ALLOWED: Mapping[str, str] = {
     r"core/foreign_names\.py:\d+: has another name now": "the table of old names for did-you-mean",
     r"\blabelled: |\btriplet_labelled\b": "an argument and a method, whose names stay",
-    r"\b(?:is|are) asked for\b": "the agent is whoever calls, and no verb is shorter",
+    r"\b(?:is|are|was|were) asked for\b": "the agent is the caller, and no verb is shorter",
+    r"--held-out yes\|no": "a switch of a recipe, not the old name of --val-fraction",
 }
 
 FENCE = re.compile(r"^[ ]*(```|~~~).*?^[ ]*\1[ ]*$", re.MULTILINE | re.DOTALL)

@@ -236,7 +236,7 @@ def test_old_names_and_copies(how):
     found, expected = from_hf(model.config.to_dict(), weights), imported(model)
     same(found.encoder, expected.encoder)
     same(found.head, expected.head)
-    assert found.notes == ["classifier.weight has no place in selfwise and was left out"]
+    assert found.notes == ["classifier.weight has no counterpart in selfwise and was left out"]
     assert not expected.notes
 
 
@@ -248,8 +248,8 @@ def test_half_precision_becomes_float32():
 
 REFUSED = {
     "position_embedding_type is 'relative_key'": {"position_embedding_type": "relative_key"},
-    "hidden_act 'silu' is not one of": {"hidden_act": "silu"},
-    "model_type 'brt' is not one that can be imported; did you mean 'bert'": {"model_type": "brt"},
+    "hidden_act 'silu' is not supported": {"hidden_act": "silu"},
+    "model_type 'brt' cannot be imported; did you mean 'bert'": {"model_type": "brt"},
     "is_decoder is True": {"is_decoder": True},
     "tie_word_embeddings is False": {"tie_word_embeddings": False},
     "word_embeddings.weight does not fit its config.json": {"vocab_size": VOCAB + 3},
@@ -339,7 +339,7 @@ def test_a_folder_is_not_written_over(tmp_path):
         *("tokenizer.json", "tokenizer_config.json"),
     ]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists already"):
         written(tmp_path / "out", "bert")
 
 

@@ -33,7 +33,7 @@ def test_onnxruntime_finds_what_torch_finds(family, tmp_path):
 def test_a_model_with_other_numbers_is_not_left_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx, "MAX_DIFFERENCE", -1.0)
     with pytest.raises(
-        ValueError, match=r"bert cannot be written as ONNX: .* differs from torch by"
+        ValueError, match=r"bert cannot be exported to ONNX: .* differs from torch by"
     ):
         export_text(encoder_of("bert"), tmp_path / "encoder.onnx")
     assert not list(tmp_path.iterdir())

@@ -176,7 +176,7 @@ def test_strangers_are_never_chosen():
 
 
 def test_groups_that_do_not_come_out_even():
-    with pytest.raises(ValueError, match=r"a batch of 30 images is not made of 4.*28"):
+    with pytest.raises(ValueError, match=r"a batch of 30 images does not have 4 of each.*28"):
         find_positives_grouped(torch.arange(30), 4)
 
 

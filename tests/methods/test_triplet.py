@@ -297,7 +297,7 @@ def test_impossible_options_are_named(name):
         cases.build(name, mining="semihrad")
     with pytest.raises(ValueError, match="min_crop_scale must be above 0"):
         cases.build(name, min_crop_scale=0.0)
-    with pytest.raises(ValueError, match="images_per_identity must be at least 2"):
+    with pytest.raises(ValueError, match="per_identity must be at least 2"):
         cases.build("triplet_labelled", images_per_identity=1)
     with pytest.raises(ValueError, match="there are: hard, random, semihard"):
         cases.build("triplet", mining="batch_hard")
@@ -309,15 +309,16 @@ FEW, FOUR = np.repeat([0, 1, 2], [8, 3, 8]), np.arange(40) % 4
 @pytest.mark.parametrize(
     ("labels", "batch", "k", "said"),
     [
-        (uneven(), 4, 4, r"batch of 4 .* no two identities.*--batch-size 8"),
-        (uneven(), 7, 4, r"batch of 7 .* no two identities.*--batch-size 8"),
-        (uneven(), 10, 4, r"batch of 10 is not made of 4 .*--batch-size 8 or 12"),
+        (uneven(), 4, 4, r"batch of 4 .* fewer than two identities.*--batch-size 8"),
+        (uneven(), 7, 4, r"batch of 7 .* fewer than two identities.*--batch-size 8"),
+        (uneven(), 10, 4, r"batch of 10 is not a multiple of 4 .*--batch-size 8 or 12"),
         (np.zeros(20, dtype=np.int64), 8, 4, r"all images are of one class, 'cat'"),
         (
             FEW,
             8,
             4,
-            r"class 'dog' has 3 images, and images_per_identity is 4; use --images-per-identity 3",
+            r"class 'dog' has 3 images, but --images-per-identity is 4; "
+            "use --images-per-identity 3",
         ),
         (
             np.repeat([0, 1, 2], [8, 1, 3]),
@@ -329,9 +330,9 @@ FEW, FOUR = np.repeat([0, 1, 2], [8, 3, 8]), np.arange(40) % 4
             FOUR,
             32,
             4,
-            r"8 identities, and there are 4; use --images-per-identity 8 or --batch-size 16",
+            r"8 identities, but there are 4; use --images-per-identity 8 or --batch-size 16",
         ),
-        (np.arange(16) % 4, 32, 4, r"8 identities, and there are 4; use --batch-size 16"),
+        (np.arange(16) % 4, 32, 4, r"8 identities, but there are 4; use --batch-size 16"),
     ],
 )
 def test_batches_that_cannot_be(labels, batch, k, said):
@@ -346,7 +347,7 @@ def test_wrong_batches_are_found_before_training(tmp_path):
     x, y = arrays(np.arange(24) % 3)
     out = tmp_path / "run"
     told = QUICK | {"data": (x, y), "out": out}
-    with pytest.raises(ValueError, match="has no two identities"):
+    with pytest.raises(ValueError, match="has fewer than two identities"):
         pretrain("triplet_labelled", **told | {"batch_size": 4})
     with pytest.raises(
         ValueError, match="--grad-accum-steps 2 is not possible: the triplet loss takes"

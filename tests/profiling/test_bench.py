@@ -113,7 +113,7 @@ def test_a_gpu_that_has_time_and_room_takes_a_larger_batch():
     assert options_of(**GPU | {"examples": 127}) == []
     assert options_of(**GPU | {"device": "cpu"}) == []
     (trial,) = propose_trials(numbers(**GPU, couples="all images are compared"))
-    assert "another loss, since all images are compared" in trial.reason
+    assert "this changes the loss, since all images are compared" in trial.reason
     assert options_of(**GPU | {"budget": "--batch-seconds"}) == []
     assert any(
         "a larger --batch-seconds" in s
@@ -130,9 +130,11 @@ def test_compiling_is_named_where_it_could_help_and_not_tried():
 def test_only_what_was_faster_is_advised():
     faster = TrialOutcome(OptionTrial("a core is idle", {"num_workers": 3}), 1.25)
     slower = TrialOutcome(OptionTrial("it multiplies faster", {"precision": "bf16"}), 1.04)
-    said = ["--num-workers 3: 1.25 times as many examples a second (a core is idle)"]
+    said = ["--num-workers 3: 1.25 times as many examples per second (a core is idle)"]
     assert write_advice(numbers(), [slower, faster]) == said
-    vain = "--precision bf16: 1.04 times as many examples a second: leave it (it multiplies faster)"
+    vain = (
+        "--precision bf16: 1.04 times as many examples per second: leave it (it multiplies faster)"
+    )
     assert describe_failed_trials([slower, faster]) == [vain]
     assert write_advice(numbers(), [slower]) == ["nothing to change"]
 
@@ -392,7 +394,7 @@ def test_what_is_advised_was_tried(home, monkeypatch):
     turns = [(0, "float32", 2.0), (1, "float32", 2.0), (0, "float32", 2.0), (0, "bf16", 2.0)]
     assert asked == [(0, "float32", 8.0), *turns]
     assert [one["ratio"] for one in found.to_dict()["tried"]] == [2.0, 0.5]
-    assert found.advice[0] == "--num-workers 1: 2.00 times as many examples a second (why)"
+    assert found.advice[0] == "--num-workers 1: 2.00 times as many examples per second (why)"
     assert "--precision bf16: 0.50 times" in found.text().partition("no faster")[2]
 
 
@@ -475,7 +477,7 @@ def test_mistakes_get_one_line(home, capsys):
 
 def test_the_help_lists_the_options_of_a_method(capsys):
     text = said("simclr", "--help", capsys=capsys)
-    assert "thrown away" in text
+    assert "throw the result away" in text
     for flag in ("--measure", "--temperature", "--num-workers", "--encoder.NAME", "--config"):
         assert flag in text
     assert "--out PATH" in text

@@ -71,7 +71,7 @@ def test_pictures_names_and_classes_belong_together(run, examples):
 @pytest.mark.run
 def test_the_share_of_neighbours_of_the_same_class_is_beside_chance(run, examples):
     about = build_sections(run, examples, seed=0)[0].about
-    assert "The encoder was not told the classes." in about
+    assert "The encoder never saw the classes." in about
     assert "(by chance 31 %)" in about  # 11 of 35 others
 
 
@@ -84,7 +84,7 @@ def test_large_data_are_drawn_from(run, examples, monkeypatch):
 
 def test_what_cannot_be_drawn_is_said(run, examples, monkeypatch):
     few = build_sections(run, examples.take(np.arange(5)), seed=0)
-    assert few[0].about == "The data have 5 examples; a map takes at least 12."
+    assert few[0].about == "The data have 5 examples; a map needs at least 12."
     for filled, words in ((1.0, "it has collapsed"), (np.nan, "not finite numbers")):
         same = np.full((len(examples), 8), filled, dtype=np.float32)
         told = lambda *a, same=same, **k: lambda encoder, some: same  # noqa: E731

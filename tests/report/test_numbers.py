@@ -34,10 +34,12 @@ def test_curves_are_those_of_the_log(tmp_path, drawn):
     run = cases.folder(tmp_path / "run", metrics=LOG, timing=TIMES)
     found = curves.build_sections([run])
     assert lines(titled(drawn, "NT-Xent loss, nats")) == [([20, 40, 60], [5.0, 4.0, 4.5])]
-    assert lines(titled(drawn, "partner is the nearest, %")) == [([20, 40, 60], [25, 50, 75])]
+    assert lines(titled(drawn, "accuracy: the partner is the nearest, %")) == [
+        ([20, 40, 60], [25, 50, 75])
+    ]
     assert lines(titled(drawn, "learning rate")) == [([20, 40, 60], [0.5, 0.25, 0.125])]
     assert lines(titled(drawn, "examples a second")) == [([20], [128.0])]  # 64 in a step
-    assert lines(titled(drawn, "share of time waiting for data, %")) == [([20], [50.0])]
+    assert lines(titled(drawn, "fraction of time waiting for data, %")) == [([20], [50.0])]
     assert lines(titled(drawn, "effective rank of the vectors")) == [([40], [8.0])]
     assert [section.title for section in found] == ["Training", "Health of the vectors"]
     assert "mean over the 20 steps" in found[0].about
@@ -48,7 +50,7 @@ def test_curves_are_also_numbers(tmp_path):
     run = cases.folder(tmp_path / "run", metrics=LOG, timing=TIMES)
     found = cells(curves.build_sections([run]))
     assert ["NT-Xent loss, nats", "5", "4", "5", "4.5", "60"] in found
-    assert ["partner is the nearest, %", "25", "25", "75", "75", "60"] in found
+    assert ["accuracy: the partner is the nearest, %", "25", "25", "75", "75", "60"] in found
     assert ["examples a second", "128", "128", "128", "128", "20"] in found
     assert ["effective rank of the vectors", "8", "8", "8", "8", "40"] in found
     pictures = parts(curves.build_sections([run]), Picture)
@@ -115,8 +117,8 @@ def test_lines_that_are_none(tmp_path, drawn):
     run = cases.folder(tmp_path / "run", metrics=torn, timing="x\n")
     found = curves.build_sections([run])
     assert lines(titled(drawn, "NT-Xent loss, nats")) == [([20, 40, 60], [5.0, 4.0, 4.5])]
-    assert "4 lines of metrics.jsonl cannot be read." in said(found)
-    assert "1 line of timing.jsonl cannot be read." in said(found)
+    assert "4 lines of metrics.jsonl could not be read." in said(found)
+    assert "1 line of timing.jsonl could not be read." in said(found)
 
 
 def test_values_that_are_no_numbers(tmp_path, drawn):
@@ -128,7 +130,7 @@ def test_values_that_are_no_numbers(tmp_path, drawn):
     )
     found = curves.build_sections([cases.folder(tmp_path / "run", metrics=log)])
     assert lines(titled(drawn, "NT-Xent loss, nats")) == [([1, 4], [3.0, 2.0])]
-    assert "Not drawn: 2 values of nt_xent that cannot be, infinite or NaN." in said(found)
+    assert "Not drawn: 2 values of nt_xent that are infinite or NaN." in said(found)
     assert "1 value of effective_rank" in said(found)
     assert len(drawn) == 1
     nothing = cases.lines({"step": 1, "nt_xent": float("nan")})
@@ -138,7 +140,7 @@ def test_values_that_are_no_numbers(tmp_path, drawn):
 
 def test_runs_without_logs(tmp_path):
     empty = cases.folder(tmp_path / "empty")
-    assert "Nothing is logged yet" in said(curves.build_sections([empty]))
+    assert "The run has not logged anything yet" in said(curves.build_sections([empty]))
     both = curves.build_sections([empty, cases.folder(tmp_path / "run", metrics=LOG)])
     assert "empty has logged nothing yet." in said(both)
 
@@ -174,7 +176,7 @@ def test_options_of_one_run(tmp_path):
     assert [section.title for section in found] == [
         "Options",
         "Data and versions",
-        "To make it again",
+        "To reproduce it",
     ]
     assert ["temperature", "0.2", "0.5"] in cells(found)
     assert ["batch-size", "64", "256"] in cells(found)
@@ -246,7 +248,7 @@ def test_steps_of_runs_beside_each_other(tmp_path):
         tmp_path / "heard", cases.settings("hubert", batch_size=13, batch_seconds=20.0)
     )
     told = curves.build_sections([one, heard])[0].about
-    assert "a step is of about 13 or 64 examples" in told
+    assert "a step has about 13 or 64 examples" in told
     steps = dict(list(row)[:2] for row in cells(summary.build_sections([heard])))["steps"]
     assert steps == "0 of 60, each of about 13 examples"
     assert "each of 64 examples" in str(summary.build_sections([one]))

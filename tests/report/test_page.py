@@ -199,10 +199,10 @@ def test_wrong_input(folder, refused, tmp_path):
     assert "usage" in refused("report")
     (tmp_path / "empty").mkdir()
     assert str(tmp_path / "empty") in refused("report", tmp_path / "empty")
-    assert "is named twice" in refused("report", folder, folder)
+    assert "is given twice" in refused("report", folder, folder)
     assert "--data" in refused("report", folder, "--dta", "x")
     shutil.copytree(folder, tmp_path / "other")
-    assert "--data goes with one run" in refused(
+    assert "--data needs a single run" in refused(
         "report", folder, tmp_path / "other", "--data", "digits:test"
     )
     assert "nowhere" in refused("report", folder, "--data", tmp_path / "nowhere")
@@ -215,7 +215,7 @@ def test_wrong_input(folder, refused, tmp_path):
 def test_nothing_but_a_report_is_written_over(folder, refused, tmp_path):
     notes = tmp_path / "notes.html"
     notes.write_text("mine")
-    assert "is no report" in refused("report", folder, "--out", notes)
+    assert "is not a report" in refused("report", folder, "--out", notes)
     assert notes.read_text() == "mine"
     assert "is a folder" in refused("report", folder, "--out", tmp_path)
     assert "there is no folder" in refused("report", folder, "--out", tmp_path / "no" / "x.html")

@@ -42,7 +42,7 @@ def test_the_best_comes_first_and_runs_without_a_score_last(tmp_path):
     assert rows[1][4].endswith("within the noise of the first")
     assert rows[2][4].endswith("beyond the noise")
     assert rows[3][4] == "not yet measured"
-    assert rows[4][4] == "measured in another way or on other examples"
+    assert rows[4][4] == "measured with other settings or on other examples"
     assert "linear probe, with all labels, 40 test examples of digits:test" in said(found)
     assert [part.text for part in parts(found, Command)] == [
         f"selfwise probe {run} --train digits:train --test digits:test"

@@ -59,7 +59,7 @@ def test_scores_are_also_numbers(tmp_path):
 def test_one_draw_has_no_bars(tmp_path, drawn):
     found = scores.build_sections([cases.folder(tmp_path / "run", scores=[cases.score(seeds=1)])])
     assert all(low == high for line in bars(titled(drawn, "accuracy, %")) for low, high in line)
-    assert "labels were drawn once" in said(found)
+    assert "labels drawn once" in said(found)
 
 
 def test_runs_in_one_label_curve(tmp_path, drawn):
@@ -77,7 +77,7 @@ def test_runs_in_one_label_curve(tmp_path, drawn):
     names = {text.get_text() for text in axes.texts}
     assert {"one", "two", "raw input"} <= names
     assert "untrained" not in names
-    assert "In the colour of its run, without bars, dotted: untrained." in said(found)
+    assert "In the color of its run, without bars, dotted: untrained." in said(found)
     assert [section.title for section in found] == ["Linear probe"]
     table = cells(found)
     for name, score in (("one", one), ("two", two)):
@@ -181,7 +181,7 @@ def test_rows_of_a_matrix_are_the_true_classes(tmp_path, drawn):
         f"class 1 ({counts[0, 1] / 0.3:.0f})",
     ]
     axes = drawn[-1]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("taken for", "class")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted as", "class")
     told = {(t.get_position()[0], t.get_position()[1]): t.get_text() for t in axes.texts}
     assert told[1.5, 0.52] == f"{counts[0, 1] / 0.3:.0f}"  # in the first row, the second column
     squares = axes.collections[0]
@@ -229,7 +229,7 @@ def test_a_matrix_of_many_classes_becomes_its_largest_entries(tmp_path):
         assert len(pairs.rows) == confusion.MAX_PAIRS
         assert worst.rows[0][0] == "c7"
         assert len(worst.rows) == confusion.MAX_DRAWN
-        assert worst.caption == f"The 30 of {n} classes with the fewest right"
+        assert worst.caption == f"The 30 of {n} classes with the lowest accuracy"
 
 
 def test_a_matrix_of_some_classes_is_drawn_without_numbers(drawn):

@@ -144,7 +144,7 @@ def test_rotation_turns_back_what_is_answered(runs, monkeypatch, answer):
     run = runs("rotation")
     monkeypatch.setitem(run.method._modules, "head", Always(4, answer, 2.0))
     found = sections(run)
-    assert "Of these 8, 2 are right." in found[0].about
+    assert "Of these 8, 2 are correct." in found[0].about
     share = f"{100 * np.exp(2) / (np.exp(2) + 3):.0f} %"
     for number, (_, turned, back) in enumerate(sheet(found)):
         assert turned.caption == f"rotated\nby {number % 4 * 90}°"
@@ -170,9 +170,9 @@ def test_jigsaw_puts_tiles_where_it_says_they_lie(runs, monkeypatch, rng):
     assert same == [True, False, *[True] * 6]
     assert not torch.equal(puzzle.images[0], solution.images[0])
     count = len(view.order[0, 0])
-    assert back.captions[0].startswith(f"{count} of {count} right, 9")
+    assert back.captions[0].startswith(f"{count} of {count} correct, 9")
     wrong = int((method.table[label[1]] == view.order[1, 0]).sum())
-    assert back.captions[1].startswith(f"{wrong} of {count} right")
+    assert back.captions[1].startswith(f"{wrong} of {count} correct")
     # what lies in the first place of the puzzle is the tile of that number, between white lines
     side, gap = view.x.shape[-1], 1
     first = view.x[0, view.order[0, 0, 0]]
@@ -275,7 +275,7 @@ def test_hidden_patches_are_gray_and_filled_with_the_guess(runs, monkeypatch, rn
     assert torch.allclose(true.images, real)
     for row in range(8):
         own = view.target[row][view.chosen[row]]
-        assert fill.captions[row] == f"{int((own == 5).sum())} of {len(own)} right"
+        assert fill.captions[row] == f"{int((own == 5).sum())} of {len(own)} correct"
 
 
 def test_units_without_pictures_are_colours(runs, monkeypatch, rng):
@@ -342,7 +342,7 @@ def test_data_without_labels_or_with_a_single_image_are_told(runs):
     assert len(sheet(sections(runs("rotation"), cases.pictures(1)))) == 1
     few = (cases.pictures(3), np.array(["a", "b", "c"]))
     (found,) = sections(runs("triplet_labelled"), few)
-    assert "class 'a' has 1 image, and images_per_identity is 4" in found.about
+    assert "class 'a' has 1 image, but --images-per-identity is 4" in found.about
 
 
 def test_pages_mark_answers_and_halve_dense_pictures():

@@ -191,10 +191,12 @@ def test_numbers_are_those_of_the_methods_loss(runs, name):
         chance = torch.cat([one.pairs.probs for one in found])
         share = 100 * float((chance.argmax(dim=1) == pairs).float().mean())
         assert (
-            f"Of {len(pairs):,} pairs of texts, {share:.0f} % are answered right" in section.about
+            f"Of {len(pairs):,} pairs of texts, {share:.0f} % are answered correctly"
+            in section.about
         )
         assert (
-            f"right for {100 * max(pairs.bincount().tolist()) / len(pairs):.0f} %" in section.about
+            f"correct for {100 * max(pairs.bincount().tolist()) / len(pairs):.0f} %"
+            in section.about
         )
 
 
@@ -227,7 +229,7 @@ def test_texts_without_tokens_are_told(runs):
     texts = run.modality.open_examples(run, ["a", "b"], ReadingOptions())
     texts.texts = ["", ""]
     (section,) = tasks.build_sections(run, texts, seed=0)
-    assert "no token came of the texts" in section.about
+    assert "the texts contain no token" in section.about
 
 
 # probabilities and positions
@@ -328,12 +330,12 @@ def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
     assert all(isinstance(part, Picture) for part in section.parts)
     batch = tasks_speech.read_batch(recordings, np.array([0]), np.array([0]), np.array([4000]))
     gone = FrameTargetOptions(targets=str(tmp_path / "gone"))
-    with pytest.raises(ValueError, match="which is not there"):
+    with pytest.raises(ValueError, match="which no longer exists"):
         targets.compute_unseen_targets(
             run.facts.targets, gone, batch, open_run=open_newest, device="cpu"
         )
     other = FrameTargetOptions(targets=str(run.folder))
-    with pytest.raises(ValueError, match="its units are of MFCC, and there is layer 1"):
+    with pytest.raises(ValueError, match="its units come from MFCC, not from layer 1"):
         targets.compute_unseen_targets(
             run.facts.targets, other, batch, open_run=open_newest, device="cpu"
         )
@@ -342,7 +344,7 @@ def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
 def test_recordings_too_short_for_a_task_are_told(runs):
     run = runs("hubert")
     (section,) = sections(run, [np.ones(500, np.float32) * 0.1] * 3)
-    assert section.about == "No recording is as long as two frames."
+    assert section.about == "No recording has two frames."
 
 
 def test_pictures_of_speech_say_how_many_frames_are_right(runs, monkeypatch):
@@ -358,7 +360,7 @@ def test_pictures_of_speech_say_how_many_frames_are_right(runs, monkeypatch):
 
     monkeypatch.setattr(type(run.method), "inspect", knows_all)
     (section,) = sections(run)
-    assert "100 % are named right" in section.about
+    assert "100 % are predicted correctly" in section.about
     assert len(section.parts) == 4
     for part in section.parts:
         told = part.caption.partition(": ")[2].split(" ")

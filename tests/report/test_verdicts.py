@@ -33,7 +33,7 @@ def test_probe_show_and_report_say_the_same(home, capsys):
     assert text.index(told.text) < text.index("In short")
     last_step = list_next_steps(run)[-1]
     assert text.index("What to do next") < text.index(last_step.text)
-    assert text.index(last_step.text) > text.rindex("To make it again")
+    assert text.index(last_step.text) > text.rindex("To reproduce it")
 
 
 def test_statements_have_the_colour_of_their_verdict(tmp_path):

@@ -239,13 +239,13 @@ def test_a_config_file_names_no_code(file, capsys, method):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nothing.py:Brightness"], "nothing.py: there is no such file"),
+        (["nothing.py:Brightness"], "nothing.py: this file does not exist"),
         (["mine.py:Missing"], "mine.py has no Missing"),
         (["mine.py:tiny"], "is not a method"),
         (["broken.py:M"], "broken.py cannot be imported: NameError: name 'foo' is not defined (li"),
         (["broken:M"], "broken cannot be imported: NameError: name 'foo' is not defined (broken.p"),
-        (["mine.py:Brightness", "--plugin", "none.py"], "none.py: there is no such file"),
-        (["nowhere_at_all:Method"], "there is no module nowhere_at_all"),
+        (["mine.py:Brightness", "--plugin", "none.py"], "none.py: this file does not exist"),
+        (["nowhere_at_all:Method"], "module nowhere_at_all does not exist"),
         (["mine.py:Brightness", "--encoder", "mine.py:missing"], "mine.py has no missing"),
         (["mine.py:Brightness", "--scale", "0"], "--scale must be above 0, got 0"),
         (["mine.py:Brightness", "--scael", "1"], "unknown option --scael; did you mean '--scale'?"),
@@ -399,7 +399,7 @@ def test_a_module_that_cannot_draw_its_weights_needs_a_factory(package):
     run = selfwise.pretrain(
         "rotation", data="digits:train", out="run", encoder=Raw(), min_crop_scale=1.0, **FAST
     )
-    with pytest.raises(ValueError, match="pass a function that makes the encoder"):
+    with pytest.raises(ValueError, match="pass a function that returns the encoder"):
         run.build_untrained(0)
 
 

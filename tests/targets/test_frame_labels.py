@@ -82,7 +82,7 @@ def test_killed_and_gone_on(batches, tmp_path, monkeypatch):
     assert count_written(tmp_path / "other") == 0
     with pytest.raises(KeyboardInterrupt):
         write_labels(tmp_path / "other", SAMPLES, killed(), size=50)
-    with pytest.raises(ValueError, match="there are no units in"):
+    with pytest.raises(ValueError, match="has no units, or"):
         FrameLabels.open(tmp_path / "other")
     first = count_written(tmp_path / "other")
     assert first == batches
@@ -94,20 +94,20 @@ def test_killed_and_gone_on(batches, tmp_path, monkeypatch):
 
 def test_begun_anew_nothing_old_is_left(tmp_path):
     first, second, third = pieces()
-    with pytest.raises(ValueError, match="7 of 42 frames got no unit"):
+    with pytest.raises(ValueError, match="7 of 42 frames have no unit"):
         write_labels(tmp_path, SAMPLES, [first, second], size=50)
-    with pytest.raises(ValueError, match="25 of 42 frames got no unit"):
+    with pytest.raises(ValueError, match="25 of 42 frames have no unit"):
         write_labels(tmp_path, SAMPLES, [second, third], size=50)
     assert not (tmp_path / ARRAY_FILE).exists()
 
 
 def test_going_on_with_other_recordings(tmp_path, monkeypatch):
     monkeypatch.setattr(frame_labels, "SAVE_SECONDS", 0.0)
-    with pytest.raises(ValueError, match="got no unit"):
+    with pytest.raises(ValueError, match="have no unit"):
         write_labels(tmp_path, SAMPLES, list(pieces())[:2], size=50)
-    with pytest.raises(ValueError, match="was begun with other recordings or units"):
+    with pytest.raises(ValueError, match="was started with other recordings or units"):
         write_labels(tmp_path, SAMPLES[::-1].copy(), [], size=50, first=2)
-    with pytest.raises(ValueError, match="was begun with other recordings or units"):
+    with pytest.raises(ValueError, match="was started with other recordings or units"):
         write_labels(tmp_path, SAMPLES, [], size=51, first=2)
 
 
@@ -115,13 +115,13 @@ def test_going_on_with_other_recordings(tmp_path, monkeypatch):
 def test_a_unit_that_there_is_not(wrong, tmp_path):
     index, offset, ids, valid = next(pieces())
     ids[0, 3] = wrong
-    with pytest.raises(ValueError, match=f"units are from 0 to 49, got .*{wrong}"):
+    with pytest.raises(ValueError, match=f"units must be 0 to 49, got .*{wrong}"):
         write_labels(tmp_path, SAMPLES, [(index, offset, ids, valid)], size=50)
 
 
 def test_more_frames_than_the_recording_has(tmp_path):
     told = (torch.tensor([2, 3]), None, torch.zeros(2, 2).long(), torch.ones(2, 2).bool())
-    with pytest.raises(ValueError, match="more frames of recording 3 than the 1 that its samples"):
+    with pytest.raises(ValueError, match="more frames of recording 3 than the 1 in its samples"):
         write_labels(tmp_path, SAMPLES, [told], size=50)
 
 
@@ -132,7 +132,9 @@ def test_recordings_without_frames(tmp_path):
 
 def test_frames_that_are_not_there(tmp_path):
     found = write_labels(tmp_path, SAMPLES, pieces(), size=50)
-    with pytest.raises(ValueError, match="recording 0 has units for 2 frames, and frames 1 to 3"):
+    with pytest.raises(
+        ValueError, match="recording 0 has units for 2 frames, not for frames 1 to 3"
+    ):
         found.read_labels(0, 1, 2)
     assert found.read_labels(1, 0, 0).tolist() == []
 
@@ -140,10 +142,10 @@ def test_frames_that_are_not_there(tmp_path):
 def test_a_file_that_was_cut_or_is_missing(tmp_path):
     write_labels(tmp_path, SAMPLES, pieces(), size=50)
     np.save(tmp_path / ARRAY_FILE, np.zeros(41, dtype=np.uint16))
-    with pytest.raises(ValueError, match=r"has 41 units of uint16, where units\.json says 42"):
+    with pytest.raises(ValueError, match=r"has 41 units of uint16, but units\.json records 42"):
         FrameLabels.open(tmp_path)
     (tmp_path / ARRAY_FILE).unlink()
-    with pytest.raises(ValueError, match="is missing, or no array of units"):
+    with pytest.raises(ValueError, match="is missing, or not an array"):
         FrameLabels.open(tmp_path)
     (tmp_path / FACTS_FILE).write_text(json.dumps({"format": 99}))
     with pytest.raises(ValueError, match="units of another version"):

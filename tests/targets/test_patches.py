@@ -105,11 +105,13 @@ def test_images_that_do_not_fit():
     units = units_of(images())
     with pytest.raises(ValueError, match="images of 3 x 12 px are smaller than a patch of 4 px"):
         units(images(h=3))
-    with pytest.raises(ValueError, match="images of 8 x 13 px are not made of whole patches of 4"):
+    with pytest.raises(ValueError, match="images of 8 x 13 px are not a whole number of patches"):
         units(images(w=13))
-    with pytest.raises(ValueError, match="of images with 3 channels, these have 1"):
+    with pytest.raises(ValueError, match="for images with 3 channels, and these have 1"):
         units(images(c=1))
-    with pytest.raises(ValueError, match="of images with 3 channels, these have 1"):
+    with pytest.raises(ValueError, match="for images with 3 channels, and these have 1"):
         units.decode(units(images()), images(c=1))
-    with pytest.raises(ValueError, match="width 48 is not of patches of 8 px, which are 64 wide"):
+    with pytest.raises(
+        ValueError, match="width 48 is not for patches of 8 px, which have width 64"
+    ):
         PatchTargets(units.codebook, patch=8)

@@ -149,13 +149,17 @@ VOCAB = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n@@b\n"
     [
         ("tokenizer_config.json", {"tokenizer_class": "BertJapaneseTokenizer"}, "tokenizer class"),
         ("tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer"}, "tokenizer class"),
-        ("tokenizer_config.json", {"do_lowercase": True}, "'do_lowercase' is not understood.*did"),
-        ("tokenizer_config.json", {"word_tokenizer_type": "mecab"}, "is not understood"),
-        ("tokenizer_config.json", {"add_prefix_space": True}, "is not understood"),
+        ("tokenizer_config.json", {"do_lowercase": True}, "'do_lowercase' is not supported.*did"),
+        ("tokenizer_config.json", {"word_tokenizer_type": "mecab"}, "is not supported"),
+        ("tokenizer_config.json", {"add_prefix_space": True}, "is not supported"),
         ("tokenizer_config.json", {"do_lower_case": "no"}, "expected true or false"),
         ("tokenizer_config.json", {"do_basic_tokenize": False}, "do_basic_tokenize is false"),
         ("tokenizer_config.json", {"never_split": ["a-b"]}, "never_split has 'a-b'"),
-        ("tokenizer_config.json", {"sp_model_kwargs": {"enable_sampling": True}}, "one division"),
+        (
+            "tokenizer_config.json",
+            {"sp_model_kwargs": {"enable_sampling": True}},
+            "most likely pieces",
+        ),
         ("tokenizer_config.json", {"added_tokens_decoder": {"x": 1}}, "added_tokens_decoder has"),
         ("added_tokens.json", {"new": 3}, "'new' should have the id 3"),
         (

@@ -210,9 +210,9 @@ def test_a_sample_is_even_and_bounded():
 def test_mistakes_are_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'wordpiece'"):
         train_tokenizer("wordpeice", CORPUS)
-    with pytest.raises(ValueError, match="no text to learn"):
+    with pytest.raises(ValueError, match="no text to train"):
         train_tokenizer("chars", [])
-    with pytest.raises(ValueError, match="no text to learn"):
+    with pytest.raises(ValueError, match="no text to train"):
         train_tokenizer("bpe", ["  \n"])
     with pytest.raises(ValueError, match="needs 261 tokens, got 100"):
         train_tokenizer("bpe", CORPUS, vocab_size=100)

@@ -97,7 +97,7 @@ def test_a_small_test_set_says_how_many_examples_would_do(tmp_path):
         row["verdict"] = "within the noise" if row["competitor"] == "raw input" else ""
     step = score_rules.add_test_examples(situation(tmp_path, scores=[file]))
     assert "40 examples leave +1.0 points" in step.text
-    assert "about 180 would" in step.text  # an interval of +-2, made half as wide, and a tenth more
+    assert "About 180 would" in step.text  # an interval of +-2, made half as wide, and a tenth more
     assert parsed(step.command)["test"] == "LARGER_PATH"
     hopeless = json.loads(json.dumps(file))
     for row in hopeless["rows"]:

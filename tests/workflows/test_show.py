@@ -77,7 +77,7 @@ def test_options_state_and_metrics_of_one_run(home, capsys):
     assert text.startswith(f"simclr in {home / 'plain'}\n  step 4 of 4\n")
     newest = json.loads((home / "plain" / "metrics.jsonl").read_text().splitlines()[-1])
     assert row(text, "nt_xent") == [f"{newest['nt_xent']:.6g}"]
-    changes = text.partition("options that are no defaults")[2].partition("all options")[0]
+    changes = text.partition("options that differ from the defaults")[2].partition("all options")[0]
     assert row(changes, "temperature") == ["0.2", "not 0.5"]
     assert row(changes, "seed") == ["3", "not 0"]
     assert row(changes, "batch_size") == ["16", "not 256"]
@@ -247,7 +247,7 @@ def test_a_long_value_keeps_its_ends(tmp_path):
 def test_before_the_first_checkpoint(tmp_path, capsys):
     run = cases.folder(tmp_path / "run")
     text = said("show", run, capsys=capsys)
-    assert f"step 0 of 60; selfwise resume {run} goes on" in text
+    assert f"step 0 of 60; continue with selfwise resume {run}" in text
     assert "last metrics" not in text
     beside = said("show", run, cases.folder(tmp_path / "other"), capsys=capsys)
     assert row(beside, "state") == ["step 0 of 60", "step 0 of 60"]
@@ -259,9 +259,9 @@ def test_damaged_weights_are_named(home, tmp_path, capsys):
     newest, older = (run / f"checkpoints/step-{n:08d}/model.safetensors" for n in (4, 2))
     newest.write_bytes(newest.read_bytes()[:-9])
     text = said("show", run, capsys=capsys)
-    assert f"step 2 of 4; selfwise resume {run} goes on" in text
+    assert f"step 2 of 4; continue with selfwise resume {run}" in text
     assert "step-00000004: model.safetensors is truncated" in text
-    assert "of step 4, not of the newest" in text  # the score
+    assert "of step 4, not the newest" in text  # the score
     older.unlink()
     beside = said("show", home / "longer", run, capsys=capsys)
     assert row(beside, "state") == ["step 6 of 6", "step 0 of 4"]
@@ -273,7 +273,7 @@ def test_what_is_no_run(home, tmp_path, capsys):
     run = cases.folder(tmp_path / "run")
     assert "is not a run folder" in refused("show", tmp_path, capsys=capsys)
     assert "nowhere does not exist" in refused("show", run, tmp_path / "nowhere", capsys=capsys)
-    assert "named twice" in refused("show", run, tmp_path / "run", capsys=capsys)
+    assert "given twice" in refused("show", run, tmp_path / "run", capsys=capsys)
     assert "usage: selfwise show RUN..." in refused("show", capsys=capsys)
     (run / "run.yaml").write_text("method: simclr\noptions: [1")
     assert "not readable YAML" in refused("show", run, capsys=capsys)
@@ -284,7 +284,7 @@ def test_what_is_no_run(home, tmp_path, capsys):
 def test_the_help_says_what_is_shown(capsys):
     text = said("show", "--help", capsys=capsys)
     assert "usage: selfwise show RUN... [options]" in text
-    assert "side by side, what differs" in " ".join(text.split())
+    assert "or the differences of several" in " ".join(text.split())
     assert "show       Show options, state, metrics and scores" in said("--help", capsys=capsys)
 
 
@@ -336,8 +336,8 @@ def test_scores_on_other_examples_are_not_in_one_line(tmp_path, capsys):
 def test_scores_of_older_weights_are_told_from_those_of_the_newest(tmp_path, capsys):
     old, new = cases.score(step=20, right=0.3, weights="v"), cases.score()
     runs = [cases.folder(tmp_path / n, scores=[s]) for n, s in (("old", old), ("new", new))]
-    assert "in %, of step 20, not of the newest" in said("show", runs[0], capsys=capsys)
-    assert "not of the newest" not in said("show", runs[1], capsys=capsys)
+    assert "in %, of step 20, not the newest" in said("show", runs[0], capsys=capsys)
+    assert "not the newest" not in said("show", runs[1], capsys=capsys)
     beside = said("show", *runs, capsys=capsys)
     assert len(row(beside, "linear probe, all labels: pretrained")) == 1
 
@@ -355,7 +355,7 @@ def test_more_seeds_win_and_budgets_of_several_files_are_one_curve(tmp_path):
 
 def test_names_do_not_move_the_cursor(tmp_path, capsys):
     run = cases.folder(tmp_path / "run", cases.settings(data="a\x1b[2Jb\nc"))
-    text = said("show", run, capsys=capsys).partition("to make it again")[0]
+    text = said("show", run, capsys=capsys).partition("to reproduce it")[0]
     assert "\x1b" not in text
     assert row(text.partition("all options")[2], "data") == ["a\\x1b[2Jb\\nc"]
 

@@ -155,7 +155,7 @@ def test_without_a_test_set_a_fifth_is_split_off(run):
 
 def test_other_classes_are_named(run, tmp_path):
     x = np.zeros((4, 8, 8), np.uint8)
-    with pytest.raises(ValueError, match="--train has not: zebra"):
+    with pytest.raises(ValueError, match="missing from --train: zebra"):
         probe_examples.open_labelled_pair(
             run, "digits:train", (x, np.array(["0", "1", "2", "zebra"]))
         )

@@ -12,7 +12,7 @@ from selfwise.data.labels import encode_labels
 
 
 def from_arrays(data: object, *, skip_broken: bool) -> Recordings:
-    """Recordings of a list of float arrays (s,), or of a pair (arrays, labels).
+    """Return recordings of a list of float arrays (s,), or of a pair (arrays, labels).
 
     Raises ValueError for other types and shapes, for NaN, and if none is left.
     """
@@ -23,7 +23,7 @@ def from_arrays(data: object, *, skip_broken: bool) -> Recordings:
         raise ValueError(f"the {name} is neither a path, a list of arrays nor a pair with labels")
     arrays = [_check_array(recording, i) for i, recording in enumerate(iter(data))]
     if not arrays:
-        raise ValueError(f"the {name} is empty; a list of float arrays at 16 kHz is right")
+        raise ValueError(f"the {name} is empty; pass a list of float arrays at 16 kHz")
     codes, classes = (
         (None, None) if labels is None else encode_labels(as_numpy(labels), f"the {name}")
     )
@@ -32,11 +32,11 @@ def from_arrays(data: object, *, skip_broken: bool) -> Recordings:
     reasons = [_exclusion_reason(array) for array in arrays]
     broken = [i for i, reason in enumerate(reasons) if reason == BROKEN]
     if broken and not skip_broken:
-        raise ValueError(f"recording {broken[0]} of the {name} {BROKEN}; finite ones are right")
+        raise ValueError(f"recording {broken[0]} of the {name} {BROKEN}; samples must be finite")
     usable = np.array([i for i, reason in enumerate(reasons) if not reason], dtype=np.int64)
     left_out = [f"{i}: {reason}" for i, reason in enumerate(reasons) if reason]
     if not len(usable):
-        raise ValueError(f"the {name}: no recording can be used: {'; '.join(left_out[:3])}")
+        raise ValueError(f"the {name}: no recording is usable: {'; '.join(left_out[:3])}")
     return Recordings(
         ids=RowNumbers(usable),
         samples=np.array([len(arrays[i]) for i in usable], dtype=np.int64),
@@ -53,7 +53,7 @@ BROKEN = "has samples that are NaN or infinite"
 
 
 def _is_sound(recording: object) -> bool:
-    """Whether this is one recording, and not a list or a table of them."""
+    """Return whether this is one recording, and not a list or a table of them."""
     return getattr(recording, "ndim", 0) == 1 and as_numpy(recording).dtype.kind == "f"
 
 
@@ -68,9 +68,9 @@ def _check_array(recording: object, i: int) -> np.ndarray:
 
 
 def _exclusion_reason(array: np.ndarray) -> str:
-    """Why an array is left out; nothing where it is not."""
+    """Explain why an array is left out; "" if it is not."""
     if len(array) < WINDOW:
-        return f"too short: {len(array)} samples, {WINDOW} are one frame"
+        return f"too short: {len(array)} samples, but one frame needs {WINDOW}"
     if not np.isfinite(array).all():
         return BROKEN
     return "" if array.any() else "silent"

@@ -12,13 +12,13 @@ from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, count_frames, sha
 from selfwise.data.audio.dataset import Recordings
 
 LENGTH_NOISE = (
-    0.1  # lengths are sorted as if each were up to so much longer: other neighbours each epoch
+    0.1  # lengths are sorted as if each were up to so much longer: other neighbors each epoch
 )
 CLUSTERING_NOISE = 0.5  # the same for clustering, where batches shall be alike
 
 
 class CropPlan(NamedTuple):
-    """What an epoch reads: batch k has the crops order[edges[k]] to order[edges[k + 1]]."""
+    """The plan of an epoch: batch k has the crops order[edges[k]] to order[edges[k + 1]]."""
 
     order: np.ndarray  # int64 (c,), crops
     offsets: np.ndarray  # int64 (c,), by crop: first sample
@@ -37,10 +37,10 @@ class FrameTargets(Protocol):
 class AudioSource:
     """Batches of crops for training. Batch `step` is a pure function of recordings, seed and step.
 
-    Every recording is read once an epoch. Those of about the same length make a batch, and which
-    ones is other in each epoch; so is the order of the batches. Of a recording longer than
-    `longest` a random part is read, that begins at a multiple of 320 samples; of one that is twice
-    as long or more, as many parts as fit, spread over it.
+    Every recording is read once an epoch. Recordings of similar length form a batch; the batches
+    and their order differ between epochs. Of a recording longer than `longest` a random part is
+    read, which begins at a multiple of 320 samples; of a recording at least twice as long, as many
+    parts as fit, spread over it.
 
     Args:
         recordings: what is read.
@@ -66,8 +66,8 @@ class AudioSource:
     ):
         if longest > seconds:
             raise ValueError(
-                f"a crop of {longest:g} s does not fit a batch of {seconds:g} s of sound; "
-                "the longest crop must be at most that long"
+                f"a crop of {longest:g} s does not fit a batch of {seconds:g} s of audio; "
+                "raise --batch-seconds or lower --max-clip-seconds"
             )
         self.longest = round(longest * RATE)
         if self.longest < WINDOW:
@@ -101,13 +101,14 @@ class AudioSource:
         return float(self.lengths.mean()) / RATE
 
     def batch(self, step: int) -> AudioBatch:
-        """The batch of a step, counted from 0 over all epochs."""
+        """Return the batch of a step, counted from 0 over all epochs."""
         return self.read_part(step, 0, 1)[0]
 
     def read_part(self, step: int, index: int, count: int) -> tuple[AudioBatch, int, int]:
-        """The part `index` of `count` of a step's batch, its first row, and rows of the batch.
+        """Return the part `index` of `count` of a step's batch, its first row, and rows of the
+        batch.
 
-        Its rows end in as many zeros as in the whole batch, so that as much is drawn for each.
+        Its rows are padded as in the whole batch, so that the random draws are equal.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         plan = self.plan(epoch)
@@ -148,7 +149,7 @@ class AudioSource:
         )
 
     def _units(self, batch: AudioBatch) -> torch.Tensor:
-        """The unit of each frame (b t), -1 behind a row's last one."""
+        """Return the unit of each frame (b t), -1 behind a row's last one."""
         assert self.units is not None
         assert batch.extent is not None
         assert batch.offset is not None
@@ -162,9 +163,9 @@ class AudioSource:
 class RecordingChunks:
     """Whole recordings in batches by duration, long ones in pieces: for clustering and features.
 
-    The frames of the pieces are those of the whole, each once: a piece begins at a multiple of
-    320 samples, where the piece before has its last frame but for the 80 samples that this one
-    reaches further than a step. The pieces of a recording are about equally long.
+    The pieces contain each frame of the recording once: a piece begins at a multiple of 320
+    samples, and the previous piece reaches 80 samples beyond that, since a frame is 80 samples
+    longer than a step. The pieces of a recording are about equally long.
 
     Args:
         recordings: what is read.
@@ -219,8 +220,8 @@ def read_batch(
     *,
     width: int = 0,
 ) -> AudioBatch:
-    """Parts of recordings, all int64 (b,), as a batch; shorter ones end in zeros, and all of them
-    where the `width` is more samples than the longest has."""
+    """Return parts of recordings, all int64 (b,), as a batch; shorter ones end in zeros, and all of
+    them where the `width` is more samples than the longest has."""
     extent = stop - start
     x = np.zeros((len(index), max(width, int(extent.max()))), dtype=np.float32)
     for row, i, first, last in zip(x, index, start, stop):
@@ -232,14 +233,15 @@ def read_batch(
 
 
 def _sort_by_length(lengths: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Rows by their length, each as if it were longer by a share `noise`."""
+    """Return rows by their length, each as if it were longer by a share `noise`."""
     return np.argsort(lengths * (1 + noise), kind="stable")
 
 
 def _batch_edges(lengths: np.ndarray, budget: float) -> np.ndarray:
-    """Where batches begin, int64 (k + 1,): as many rows as fit `budget` when padded to the longest.
+    """Return where batches begin, int64 (k + 1,): as many rows as fit `budget` when padded to the
+    longest.
 
-    A row that does not fit is a batch of its own.
+    A row that does not fit is a separate batch.
     """
     edges, longest = [0], 0.0
     for row, length in enumerate(lengths):

@@ -1,4 +1,4 @@
-"""Recordings, and where their samples lie: in files, in a memory map, or in memory."""
+"""Recordings with samples in files, in a memory map, or in memory."""
 
 import os
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class SampleStore(Protocol):
 
 @dataclass(frozen=True)
 class FileStore:
-    """Recordings that are decoded when they are asked for."""
+    """Recordings that are decoded on demand."""
 
     root: Path
     paths: Paths
@@ -41,7 +41,7 @@ class FileStore:
             return decode.read_samples(path, shape, start, stop)
         except UnreadableFile as error:
             raise ReadError(
-                f"{path}: cannot be read: {error}; remove it and start again"
+                f"{path}: cannot be read: {error}; remove the file and start again"
             ) from error
 
 
@@ -81,7 +81,7 @@ class Recordings:
     samples: np.ndarray  # int64 (n,), at 16 kHz
     store: SampleStore
     rows: np.ndarray  # int64 (n,), of the store
-    fingerprint: str  # what the data are, wherever they lie; as of images
+    fingerprint: str  # identity of the data in any location, as for images
     labels: np.ndarray | None = None  # int64 (n,)
     classes: list[str] | None = None
     groups: np.ndarray | None = None  # int64 (n,), speakers for example
@@ -99,9 +99,9 @@ class Recordings:
         return int(self.samples.sum()) / RATE
 
     def read(self, i: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Samples `start` to `stop` of recording i, float32 (s,), mono at 16 kHz.
+        """Return samples `start` to `stop` of recording i, float32 (s,), mono at 16 kHz.
 
-        Only these are read. What lies behind the end is left out.
+        Only these are read. Samples beyond the end are left out.
 
         Raises ReadError for a file that changed since it was opened.
         """
@@ -112,7 +112,7 @@ class Recordings:
         return self.store.read(int(self.rows[i]), start, stop)
 
     def take(self, rows: np.ndarray) -> "Recordings":
-        """Some of them as a set of their own; nothing is copied."""
+        """Return some recordings as a separate set, without copying."""
         return replace(
             self,
             ids=take_rows(self.ids, rows),
@@ -132,8 +132,8 @@ class Recordings:
         count = max(1, round(share * n))
         if not 0 < share < 1 or count >= n:
             raise ValueError(
-                f"a share of {share:g} held out of {n} recordings leaves none on one side; "
-                "between 0 and 1 and at least two recordings is right"
+                f"a held-out fraction of {share:g} of {n} recordings leaves one side empty; "
+                "use a fraction between 0 and 1, and at least two recordings"
             )
         order = shuffle_indices(n, seed, "held out")
         return self.take(np.sort(order[count:])), self.take(np.sort(order[:count]))

@@ -37,7 +37,7 @@ MIN_RATE = 1000  # Hz; a header that says less is broken
 
 
 class RecordingShape(NamedTuple):
-    """What must be known of a file before a part of it can be read."""
+    """The facts on a file that reading a part of it needs."""
 
     frames: int  # samples as stored, in each channel
     rate: int  # of them, in Hz
@@ -49,17 +49,17 @@ class RecordingShape(NamedTuple):
 
 
 def scan_file(path: Path | str) -> tuple[RecordingShape, bool]:
-    """The shape of a file that is decoded once to its end, and whether it is silent.
+    """Return the shape of a file that is decoded once to its end, and whether it is silent.
 
     A wav, ogg or mp3 that was cut off is read as far as it goes, which a header does not tell.
 
-    Raises UnreadableFile for what cannot be decoded and for samples that are no numbers.
+    Raises UnreadableFile for undecodable files and for samples that are NaN or infinite.
     """
     loudest, frames = 0.0, 0
     with _open_sound(path) as file:
         rate = file.rate
         if rate < MIN_RATE:
-            raise UnreadableFile(f"has {rate} samples a second, at least {MIN_RATE} are right")
+            raise UnreadableFile(f"has {rate} samples a second, but at least {MIN_RATE} are needed")
         for block in file.blocks(int(BLOCK_SECONDS * rate)):
             peak = float(np.abs(block).max())
             if not np.isfinite(peak) and not np.isfinite(block).all():
@@ -71,7 +71,8 @@ def scan_file(path: Path | str) -> tuple[RecordingShape, bool]:
 def read_samples(
     path: Path | str, shape: RecordingShape, start: int, stop: int
 ) -> Float32[np.ndarray, "s"]:
-    """Samples `start` to `stop` of the file as it is at 16 kHz; no more than these are decoded.
+    """Return samples `start` to `stop` of the file as it is at 16 kHz; no more than these are
+    decoded.
 
     They are those of the whole resampled at once, to about 1e-6. Raises UnreadableFile.
     """
@@ -86,11 +87,11 @@ def read_samples(
     last = min(shape.frames, -(-(stop + margin) // out) * stored)
     with _open_sound(path) as file:
         if file.rate != shape.rate:
-            raise UnreadableFile("changed while it was read")
+            raise UnreadableFile("changed while selfwise read it")
         sound = file.read(first * stored, last - first * stored)
     lacking = last - first * stored - len(sound)
     if lacking and file.frames != shape.frames:
-        raise UnreadableFile("changed while it was read")
+        raise UnreadableFile("changed while selfwise read it")
     sound = np.pad(sound, (0, lacking))  # libsndfile leaves out what is damaged inside an ogg
     if shape.rate != RATE:
         sound = soxr.resample(sound, shape.rate, RATE)
@@ -110,11 +111,11 @@ class SoundReader(Protocol):
         ...
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
-        """The whole file, `size` samples at a time or as the decoder has them."""
+        """Return the whole file, `size` samples at a time or as the decoder has them."""
         ...
 
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
-        """Up to `frames` samples from `start` on."""
+        """Return up to `frames` samples from `start` on."""
         ...
 
 

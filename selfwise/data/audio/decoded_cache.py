@@ -1,4 +1,4 @@
-"""Recordings decoded once into a float32 memory map; a killed build goes on where it was."""
+"""Recordings decoded once into a float32 memory map; a killed build resumes where it stopped."""
 
 import io
 import json
@@ -99,7 +99,7 @@ def _decode_all(
 
 
 def _save_journal(x: Path, journal: Path, done: int) -> None:
-    """What was written so far is on the disk before the journal says so."""
+    """Flush the written samples to disk before the journal records them."""
     flush_to_disk(x)
     write_file(journal, json.dumps({"done": done}))
 

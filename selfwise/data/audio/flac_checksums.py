@@ -2,7 +2,7 @@
 
 
 def _build_table(bits: int, polynomial: int) -> list[int]:
-    """The checksum of each byte alone."""
+    """Return the checksum of each byte alone."""
     top, mask, table = 1 << (bits - 1), (1 << bits) - 1, []
     for byte in range(256):
         value = byte << (bits - 8)

@@ -16,7 +16,7 @@ PREROLL = 0.25  # seconds that are decoded before what is wanted, for the decode
 
 
 def is_av_installed() -> bool:
-    """Whether m4a and aac can be read."""
+    """Return whether m4a and aac can be read."""
     return not missing_modules("m4a")
 
 
@@ -28,7 +28,7 @@ def open_av(path: Path | str) -> Iterator["AvFile"]:
         open_whole_sound(path)  # refuses what would be read in part
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise UnreadableFile("has no sound in it")
+                raise UnreadableFile("contains no audio")
             yield AvFile(container)
     except (av.FFmpegError, OSError) as error:
         raise UnreadableFile(f"cannot be decoded: {error.strerror or error}"[:120]) from error
@@ -43,12 +43,13 @@ class AvFile:
         self.origin: int | None = None
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
-        """All that there is, in blocks; theirs is the size that the file has."""
+        """Yield all that there is, in blocks; theirs is the size that the file has."""
         for _, sound in self._decode_from(0):
             yield sound
 
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
-        """Up to that many samples from `start` on, the mean of the channels; none at the end."""
+        """Return up to that many samples from `start` on, the mean of the channels; none at the
+        end."""
         parts, stop = [np.zeros(0, dtype=np.float32)], start + frames
         for at, sound in self._decode_from(start):
             if at < stop and at + len(sound) > start:
@@ -58,7 +59,7 @@ class AvFile:
         return np.concatenate(parts)
 
     def _decode_from(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Blocks of sound and where each begins, from some place before `start` on."""
+        """Yield blocks of sound and where each begins, from some place before `start` on."""
         origin = self._find_origin()
         seek_sample = max(0, origin + start - int(PREROLL * self.rate))
         self.container.seek(
@@ -73,7 +74,7 @@ class AvFile:
             at += len(sound)
 
     def _find_origin(self) -> int:
-        """Where the first sample lies on the clock of the file."""
+        """Return the time of the first sample on the clock of the file."""
         if self.origin is None:
             frame = next(self.container.decode(self.stream), None)
             self.origin = 0 if frame is None else self._position(frame)
@@ -84,7 +85,7 @@ class AvFile:
 
 
 def _to_mono(frame: Any) -> Float32[np.ndarray, "s"]:
-    """The mean of the channels of a decoded block, as -1..1."""
+    """Return the mean of the channels of a decoded block, as -1..1."""
     sound = frame.to_ndarray()
     if not frame.format.is_planar:
         sound = sound.reshape(-1, len(frame.layout.channels)).T

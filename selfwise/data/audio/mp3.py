@@ -43,7 +43,7 @@ def list_mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
         return None  # the guess from bit rate and size is right
     if len({read_stream_kind(frame.header) for frame in frames}) > 1:
         raise UnreadableFile(
-            "changes its rate or its channels, as joined files do: convert the parts"
+            "changes its sample rate or channels, as joined files do: convert the parts separately"
         )
     stretches: list[bytes | range] = []
     for frame in (candidate for i, candidate in enumerate(frames) if i not in set(tags)):
@@ -56,7 +56,8 @@ def list_mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
 
 
 def list_frames(data: mmap.mmap) -> list[Mp3Frame]:
-    """Every frame of layer III that is there as a whole; tags between them are jumped over."""
+    """Return every frame of layer III that is there as a whole; tags between them are jumped
+    over."""
     frames: list[Mp3Frame] = []
     at, end, sizes = 0, len(data), dict[bytes, int]()
     while at + 4 <= end:
@@ -73,7 +74,7 @@ def list_frames(data: mmap.mmap) -> list[Mp3Frame]:
 
 
 def _next_frame(data: mmap.mmap, at: int) -> int:
-    """Where a frame may begin behind a tag or behind what is none."""
+    """Return where a frame may begin behind a tag or behind what is none."""
     if (end := find_tag_end(data, at)) > at:
         return end
     if data[at : at + 3] == b"TAG":
@@ -87,7 +88,7 @@ def _next_frame(data: mmap.mmap, at: int) -> int:
 
 
 def find_tag_end(data: mmap.mmap, at: int = 0) -> int:
-    """Where the tag ID3 that begins at `at` ends; `at` itself where there is none."""
+    """Return where the tag ID3 that begins at `at` ends; `at` itself where there is none."""
     if data[at : at + 3] != b"ID3" or at + 10 > len(data):
         return at
     a, b, c, d = data[at + 6 : at + 10]
@@ -95,12 +96,13 @@ def find_tag_end(data: mmap.mmap, at: int = 0) -> int:
 
 
 def is_frame(start: bytes) -> bool:
-    """Whether a file that begins so begins with a frame of layer III, whatever its name."""
+    """Return whether a file that begins so begins with a frame of layer III, whatever its name."""
     return compute_frame_size(struct.unpack(">I", start[:4])[0]) > 0
 
 
 def _frame_follows(data: mmap.mmap, at: int) -> bool:
-    """Whether a frame, a tag or the end is there: what looks like a frame by chance has neither."""
+    """Return whether a frame, a tag or the end is there: what looks like a frame by chance has
+    neither."""
     word = data[at : at + 4]
     if len(word) < 4:
         return at == len(data)
@@ -110,7 +112,7 @@ def _frame_follows(data: mmap.mmap, at: int) -> bool:
 
 
 def compute_frame_size(header: int) -> int:
-    """Bytes of a frame of layer III; 0 where this is no header of one."""
+    """Return bytes of a frame of layer III; 0 if this is not the header of a frame."""
     version, layer = header >> 19 & 3, header >> 17 & 3
     rate, hertz = header >> 12 & 15, header >> 10 & 3
     if header >> 21 != 0x7FF or version == 1 or layer != 1 or rate in (0, 15) or hertz == 3:
@@ -126,7 +128,7 @@ def read_stream_kind(header: int) -> tuple[int, int, bool]:
 
 
 def _side_info_size(header: int) -> int:
-    """Bytes between the header of a frame and where a tag is."""
+    """Return bytes between the header of a frame and where a tag is."""
     is_mono = header >> 6 & 3 == 3
     return (17 if is_mono else 32) if header >> 19 & 3 == 3 else (9 if is_mono else 17)
 
@@ -147,17 +149,18 @@ def _count_in_tag(data: mmap.mmap, frame: Mp3Frame) -> int | None:
 
 
 def _is_contiguous(frames: list[Mp3Frame]) -> bool:
-    """Whether nothing is between the frames."""
+    """Return whether nothing is between the frames."""
     return all(frame.at + frame.size == other.at for frame, other in pairwise(frames))
 
 
 def _has_constant_rate(frames: list[Mp3Frame]) -> bool:
-    """Whether all frames have one bit rate, so that the size of the file tells their number."""
+    """Return whether all frames have one bit rate, so that the size of the file tells their
+    number."""
     return len({frame.header >> 12 & 15 for frame in frames}) == 1
 
 
 def _build_header_frame(header: int, frames: int, size: int) -> bytes:
-    """A frame without sound, with a tag: flags, number of frames, bytes."""
+    """Return a frame without sound, with a tag: flags, number of frames, bytes."""
     header = header & ~(15 << 12) & ~(1 << 9) | HEADER_BIT_RATE << 12 | 1 << 16
     frame = bytearray(compute_frame_size(header))
     frame[:4] = struct.pack(">I", header)

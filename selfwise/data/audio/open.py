@@ -43,7 +43,7 @@ def open_recordings(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Recordings:
-    """Recordings from anything that holds some.
+    """Return recordings from anything that holds some.
 
     Args:
         data: a folder, a .csv or .tsv with the columns path, label and group, one file (wav,
@@ -60,7 +60,7 @@ def open_recordings(
     Raises ValueError for what is missing, empty, unreadable, or not in one of these forms.
     """
     if cache not in CACHE_OPTIONS:
-        raise ValueError(f"there is no cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
+        raise ValueError(f"unknown cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
     if isinstance(data, str | Path):
@@ -68,7 +68,7 @@ def open_recordings(
         recordings = _open_listing(listing, skip_broken, cache, workers, progress)
     else:
         if exclude:
-            raise ValueError("exclude is for files, which have paths; arrays have none")
+            raise ValueError("exclude needs files, since arrays have no paths")
         recordings = from_arrays(data, skip_broken=skip_broken)
     if labelled and recordings.labels is None:
         raise ValueError(f"these recordings have no labels; labels come with {LAYOUTS}")
@@ -104,8 +104,8 @@ def _exclude_paths(listing: Listing, exclude: str) -> Listing:
     if not hits.any(axis=0).all():
         vain = patterns[int(np.flatnonzero(~hits.any(axis=0))[0])]
         raise ValueError(
-            f"{listing.root}: no recording fits the pattern {vain!r} of --exclude, which is "
-            f"compared with the whole relative path, as {paths[0]!r}; a * stands for anything"
+            f"{listing.root}: no recording matches the pattern {vain!r} of --exclude, which must "
+            f"match the whole relative path, such as {paths[0]!r}; a * matches anything"
         )
     rows = np.flatnonzero(~hits.any(axis=1))
     if not len(rows):
@@ -163,15 +163,16 @@ def _check_av(listing: Listing) -> None:
 def _choose_usable(
     listing: Listing, scanned: scan.Scan, skip_broken: bool
 ) -> tuple[np.ndarray, list[str]]:
-    """Rows that are left, and the others with the reason. Raises ValueError for broken files."""
+    """Return rows that are left, and the others with the reason. Raises ValueError for broken
+    files."""
     n, root = len(listing.paths), listing.root
     unusable = sorted([*scanned.broken, *scanned.unfit])
     if len(unusable) == n:
         raise ValueError(
-            f"{root}: none of the {n:,} recordings can be used: {_name_broken(listing, unusable)}"
+            f"{root}: none of the {n:,} recordings is usable: {_name_broken(listing, unusable)}"
         )
     if scanned.broken and not skip_broken:
-        advice = "remove them, or leave them out with --skip-broken"
+        advice = "remove the files, or leave them out with --skip-broken"
         raise ValueError(
             f"{root}: {len(scanned.broken):,} of {n:,} files cannot be read as recordings: "
             f"{_name_broken(listing, scanned.broken)}; {advice}"

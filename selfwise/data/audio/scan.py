@@ -1,4 +1,4 @@
-"""Every recording is decoded once, in parallel; what was found is kept on the disk."""
+"""Decode every recording once, in parallel, and store the results on disk."""
 
 import json
 import os
@@ -22,7 +22,7 @@ BYTES_PER_CHUNK = 2**24  # bytes that a process decodes together, as whole files
 
 
 class Scan(NamedTuple):
-    """What a listing's n files turned out to be. Files left out have no frames."""
+    """The scanned facts on a listing's n files. Files left out have no frames."""
 
     frames: np.ndarray  # int64 (n,), as stored
     rates: np.ndarray  # int64 (n,), Hz; 1 where a file is broken
@@ -52,7 +52,7 @@ class ScanFiles:
         except UnreadableFile as error:
             return 0, 1, str(error), True
         if shape.samples < WINDOW:
-            reason = f"too short: {shape.samples} samples at 16 kHz, {WINDOW} are one frame"
+            reason = f"too short: {shape.samples} samples at 16 kHz, but one frame needs {WINDOW}"
             return 0, 1, reason, False
         if silent:
             return 0, 1, "silent", False
@@ -68,7 +68,8 @@ def scan_key(listing: Listing) -> str:
 
 
 def files_per_chunk(listing: Listing) -> int:
-    """How many files a process decodes at a time: one of them may be hours long, or a second."""
+    """Return how many files a process decodes at a time: one of them may be hours long, or a
+    second."""
     return int(
         np.clip(BYTES_PER_CHUNK * len(listing.sizes) // max(1, listing.sizes.sum()), 1, CHUNK)
     )
@@ -77,9 +78,9 @@ def files_per_chunk(listing: Listing) -> int:
 def scan_listing(
     listing: Listing, *, workers: int | None = None, progress: Progress | None = None
 ) -> Scan:
-    """What the files are: read if it is on the disk, else found out and written there.
+    """Return the facts on the files: from the cache on disk, else by a scan that fills it.
 
-    What was found is appended to a file as it is found, so that a killed scan goes on.
+    Each result is appended to a file at once, so that a killed scan resumes.
     """
     home = cache_dir("audio") / scan_key(listing)
     done = home / "scan.jsonl"
@@ -116,7 +117,7 @@ def _scan_all(home: Path, listing: Listing, workers: int | None, progress: Progr
 
 
 def _read_lines(path: Path) -> list[list]:
-    """The lines that are whole: a killed scan may have left half of one at the end."""
+    """Return the lines that are whole: a killed scan may have left half of one at the end."""
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     return [json.loads(line) for line in lines]
 

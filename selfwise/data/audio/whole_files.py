@@ -24,7 +24,7 @@ CONVERT_ADVICE = "convert it, for example with ffmpeg -i FILE FILE.wav"
 
 
 def open_whole_sound(path: str | os.PathLike[str]) -> "str | PiecesFile":
-    """The file itself, or what holds all of its sound where its header tells less.
+    """Return the file itself, or what holds all of its sound where its header tells less.
 
     Raises UnreadableFile for a file of which only a part would be read.
     """
@@ -76,7 +76,7 @@ class PiecesFile(io.RawIOBase):
         return self.at
 
     def readinto(self, buffer: Any) -> int:
-        """Bytes of as many pieces as the buffer has room for."""
+        """Return bytes of as many pieces as the buffer has room for."""
         room, done = memoryview(buffer).cast("B"), 0
         for piece, start in zip(self.pieces, self.starts):
             inside = self.at - start
@@ -104,7 +104,7 @@ class _Chunk(NamedTuple):
 
 
 def _list_chunks(data: mmap.mmap, order: str, start: int) -> tuple[list[_Chunk], bool]:
-    """The chunks from `start` on, and whether they fill the file as they should."""
+    """Return the chunks from `start` on, and whether they fill the file as they should."""
     chunks: list[_Chunk] = []
     at = start
     while at + 8 <= len(data):
@@ -117,7 +117,7 @@ def _list_chunks(data: mmap.mmap, order: str, start: int) -> tuple[list[_Chunk],
 
 
 def _is_silence(data: mmap.mmap, at: int) -> bool:
-    """Whether nothing but zeros follows: padding, and no sound that would be missed."""
+    """Return whether nothing but zeros follows: padding, and no sound that would be missed."""
     blocks = (data[i : i + 2**20] for i in range(at, len(data), 2**20))
     return all(block.count(0) == len(block) for block in blocks)
 
@@ -179,7 +179,7 @@ def _flac_pieces(data: mmap.mmap, start: int = 0) -> Pieces | None:
     last = _flac_end(data, start)
     if last is None and not samples:
         raise UnreadableFile(
-            f"is damaged at its end and does not tell its length: {CONVERT_ADVICE}"
+            f"is damaged at its end and does not contain its length: {CONVERT_ADVICE}"
         )
     if last is None or last <= samples:
         return None

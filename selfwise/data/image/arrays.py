@@ -22,7 +22,8 @@ MAX_HASHED_BYTES = 2**30  # bytes; of a larger array, evenly spaced rows are has
 def from_array(
     x: object, y: object = None, *, where: str, channels: int | None = None
 ) -> ArrayImages:
-    """Images from an array or tensor (n h w), (n h w c) or (n c h w) and labels (n,), if any.
+    """Return images from an array or tensor (n h w), (n h w c) or (n c h w) and labels (n,), if
+    any.
 
     uint8, or float in 0..1, which becomes uint8. Raises ValueError for anything else.
     """
@@ -33,7 +34,7 @@ def from_array(
 
 
 def from_npy(path: Path, *, channels: int | None = None) -> ArrayImages:
-    """A .npy file; one of uint8 is memory-mapped and never loaded as a whole."""
+    """Return a .npy file; one of uint8 is memory-mapped and never loaded as a whole."""
     array = _load_numpy(path, mmap_mode="r")
     assert isinstance(array, np.ndarray), "an archive ends in .npz"
     layout = find_layout(array, str(path))
@@ -44,7 +45,8 @@ def from_npy(path: Path, *, channels: int | None = None) -> ArrayImages:
 
 
 def from_npz(path: Path, *, channels: int | None = None) -> ArrayImages:
-    """A .npz file with the images as x, images, data or its only array; labels as y or labels."""
+    """Return a .npz file with the images as x, images, data or its only array; labels as y or
+    labels."""
     archive = _load_numpy(path)
     assert isinstance(archive, NpzFile), "an array ends in .npy"
     with archive as stored:
@@ -63,12 +65,13 @@ def from_npz(path: Path, *, channels: int | None = None) -> ArrayImages:
 
 
 def as_numpy(x: object) -> np.ndarray:
-    """An array or tensor (on any device) as an array."""
+    """Return an array or tensor (on any device) as an array."""
     return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
 
 
 def find_layout(x: np.ndarray, where: str) -> str:
-    """Which of the three layouts an array has. Raises ValueError if none, or if it is unclear."""
+    """Return which of the three layouts an array has. Raises ValueError if none, or if it is
+    unclear."""
     if x.ndim not in (3, 4) or 0 in x.shape:
         raise ValueError(
             f"{where}: expected images as (n, h, w), (n, h, w, c) or (n, c, h, w), got {x.shape}"
@@ -83,7 +86,8 @@ def find_layout(x: np.ndarray, where: str) -> str:
 
 
 def to_uint8(x: np.ndarray, where: str) -> np.ndarray:
-    """uint8 as it is, float 0..1 as rounded uint8. Raises ValueError for other types or ranges."""
+    """Return uint8 unchanged, and float 0..1 as rounded uint8. Raises ValueError for other types or
+    ranges."""
     if x.dtype == np.uint8:
         return x
     if x.dtype.kind != "f":
@@ -116,7 +120,7 @@ def _build_images(
 
 
 def hash_pixels(x: np.ndarray) -> str:
-    """A hash of the pixels (n c h w)."""
+    """Return a hash of the pixels (n c h w)."""
     step = max(1, -(-x.nbytes // MAX_HASHED_BYTES))
     return digest(str(x.shape), np.ascontiguousarray(x[::step]))
 

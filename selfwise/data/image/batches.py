@@ -15,7 +15,7 @@ ChooseRows = Callable[[int, int, int, int], np.ndarray]
 
 
 def sample_epoch(n: int, batch: int, step: int, seed: int) -> np.ndarray:
-    """The rows of a step when every epoch is a permutation of its own: int64 (batch,)."""
+    """Return the rows of a step when every epoch is a permutation of its own: int64 (batch,)."""
     epoch, position = divmod(step, n // batch)
     return _order(n, seed, epoch)[position * batch : (position + 1) * batch]
 
@@ -50,8 +50,8 @@ class ImageSource:
     ):
         if not 1 <= batch <= len(images):
             raise ValueError(
-                f"batch {batch} does not fit the data, which are {len(images)} images; "
-                f"1 to {len(images)} is right"
+                f"batch {batch} does not fit the data of {len(images)} images; "
+                f"use a batch of 1 to {len(images)}"
             )
         self.images, self.size, self.seed, self.draw = images, batch, seed, draw
         self.count = len(images)
@@ -63,11 +63,12 @@ class ImageSource:
         return self.count // self.size
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0 over all epochs."""
+        """Return the batch of a step, counted from 0 over all epochs."""
         return self._read(self._rows(step))
 
     def read_part(self, step: int, index: int, count: int) -> tuple[Batch, int, int]:
-        """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
+        """Return the part `index` of `count` of a step's batch, its first row, and rows of the
+        batch."""
         rows = self._rows(step)
         shard = shard_slice(len(rows), index, count)
         return self._read(rows[shard]), shard.start, len(rows)

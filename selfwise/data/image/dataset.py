@@ -1,4 +1,4 @@
-"""What a set of images is, whatever it was read from; and sets that lie in an array."""
+"""The interface of sets of images, and sets in an array."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Images(Protocol):
     def fingerprint(self) -> str:
         """A hash of what the data are, hex: contents of arrays; names, sizes, beginnings of files.
 
-        The same wherever the files lie.
+        Equal for equal files in any location.
         """
         ...
 
@@ -60,11 +60,11 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, rows: np.ndarray) -> ImageBatch:
-        """The examples of `rows` as uint8; `index` says which row each picture really is."""
+        """Return the examples of `rows` as uint8; `index` says which row each picture really is."""
         ...
 
     def take(self, rows: np.ndarray) -> "Images":
-        """Some rows as a set of their own, with their ids and labels; nothing is copied."""
+        """Return some rows as a separate set, with their ids and labels, without copying."""
         ...
 
 
@@ -137,20 +137,20 @@ class MappedFile:
     layout: str  # "nchw", "nhwc" or "nhw"
 
     def open(self) -> np.ndarray:
-        """A read-only view (n c h w)."""
+        """Return a read-only view (n c h w)."""
         x = np.load(self.path, mmap_mode="r", allow_pickle=False)
         return channels_first(x, self.layout)
 
 
 def channels_first(x: np.ndarray, layout: str) -> np.ndarray:
-    """A view (n c h w) of an array in one of the three layouts."""
+    """Return a view (n c h w) of an array in one of the three layouts."""
     if layout == "nhw":
         return x[:, None]
     return x if layout == "nchw" else x.transpose(0, 3, 1, 2)
 
 
 def with_channels(x: np.ndarray, channels: int) -> np.ndarray:
-    """uint8 (n c h w) as grey or colour; luma as in ITU-R BT.601, rounded as Pillow does."""
+    """uint8 (n c h w) as gray or color; luma as in ITU-R BT.601, rounded as Pillow does."""
     if x.shape[1] == channels:
         return x
     if channels == 3:
@@ -160,7 +160,7 @@ def with_channels(x: np.ndarray, channels: int) -> np.ndarray:
 
 
 def require_labels(images: Images) -> np.ndarray:
-    """The labels. Raises ValueError if there are none, and says which layouts carry them."""
+    """Return the labels. Raises ValueError if there are none, and says which layouts carry them."""
     if images.labels is None:
         raise ValueError(f"these data have no labels; labels come with {LAYOUTS}")
     return images.labels

@@ -44,10 +44,10 @@ def read_size(path: str | PathLike[str], decode: int) -> tuple[int, int]:
 
 
 def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.ndarray:
-    """The first frame of an image file as uint8 (c h w).
+    """Return the first frame of an image file as uint8 (c h w).
 
     Upright (EXIF), on white where it is transparent, 16-bit values divided by 257; cut to 3:1 in
-    the middle and shrunk (never enlarged) until the shorter side is `decode` px. Colour PNGs with
+    the middle and shrunk (never enlarged) until the shorter side is `decode` px. Color PNGs with
     16 bits are the exception: Pillow gives their upper 8 bits. A PNG is turned only if its EXIF
     block comes before its pixels, as Pillow and the standard's advice put it.
 
@@ -65,7 +65,7 @@ def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.nda
 
 
 def decode_image(image: Image.Image, channels: int, decode: int) -> np.ndarray:
-    """A Pillow image in memory, treated like a file: uint8 (c h w).
+    """Return a Pillow image in memory, treated like a file: uint8 (c h w).
 
     Raises UnreadableFile as `decode_file` does: the image may be an opened file without its pixels.
     """
@@ -86,7 +86,7 @@ def fit_size(width: int, height: int, decode: int) -> tuple[int, int]:
 
 
 def read_orientation(image: Image.Image) -> int:
-    """The EXIF orientation 1..8 that is still to be undone, known before the pixels are."""
+    """Return the EXIF orientation 1..8 that is still to be undone, known before the pixels are."""
     if image.format == "TIFF":  # Pillow turns these by itself
         return 1
     if image.format == "PNG" and "exif" not in image.info:  # getexif would decode the pixels
@@ -98,12 +98,12 @@ def read_orientation(image: Image.Image) -> int:
 def to_eight_bit(image: Image.Image) -> Image.Image:
     """Any mode as L or RGB, on white where it is transparent.
 
-    Raises UnreadableFile for deep grey outside its range, and for modes that need a colour profile.
+    Raises UnreadableFile for deep gray outside its range, and for modes that need a color profile.
     """
     if image.mode[0] in "IF":
         return _convert_deep_grey(image)
     if image.mode == "LAB":
-        raise UnreadableFile("CIELAB colours cannot be read; save it as RGB")
+        raise UnreadableFile("CIELAB colors cannot be read; save the file as RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
         image = image.convert("LA") if image.mode == "La" else image
         image = image.convert("RGBA")
@@ -113,7 +113,8 @@ def to_eight_bit(image: Image.Image) -> Image.Image:
 
 
 def to_unreadable_file(error: BaseException) -> UnreadableFile:
-    """The reason in few words. Raises the error again if it is the machine's, not the file's."""
+    """Return the reason in few words. Raises the error again if it is the machine's, not the
+    file's."""
     if isinstance(error, UnreadableFile):
         return error
     if isinstance(error, OSError) and error.errno not in FILE_ERRNOS:
@@ -126,7 +127,7 @@ def to_unreadable_file(error: BaseException) -> UnreadableFile:
 
 
 def draft_size(width: int, height: int, decode: int) -> tuple[int, int]:
-    """The size that a JPEG decoder must not go below (it halves once, twice or three times).
+    """Return the size that a JPEG decoder must not go below (it halves once, twice or three times).
 
     Rounded up in whole numbers, so that it is never below what `fit_size` gives.
     """
@@ -153,7 +154,7 @@ def centred_box(
 
 
 def _convert_deep_grey(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float grey as L.
+    """16-bit, 32-bit and float gray as L.
 
     Whole numbers are 0..65535. Floats are 0..1 or, if any is larger, 0..255: both are written,
     and nothing in a file tells them apart.
@@ -165,7 +166,7 @@ def _convert_deep_grey(image: Image.Image) -> Image.Image:
     white = (1 if high <= 1 else 255) if is_float else 65535
     if not (low >= 0 and high <= white):
         expected = "0..1 or 0..255" if is_float else "0..65535"
-        raise UnreadableFile(f"values from {low:g} to {high:g}; {expected} is right")
+        raise UnreadableFile(f"values from {low:g} to {high:g}; expected {expected}")
     grey = np.rint(values * (255 / white)).astype(np.uint8)
     if isinstance(transparent, int):
         grey[values == transparent] = 255

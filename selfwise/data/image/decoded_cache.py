@@ -23,7 +23,7 @@ REPORT_FROM = 5000  # images from which on building reports its progress
 
 
 class DecodedImages(NamedTuple):
-    """What a finished cache holds, by row of the listing; broken rows are black."""
+    """The content of a finished cache, by row of the listing; broken rows are black."""
 
     file: MappedFile  # uint8 (n c h w)
     extent: np.ndarray | None  # int64 (n 2), where the sizes differ
@@ -104,7 +104,7 @@ class DecodeImages:
                 path = os.path.join(self.root, self.paths[row])
                 picture = decode_file(path, x.shape[1], self.decode)
                 if picture.shape[1:] != (height, width):
-                    raise UnreadableFile("changed while it was read")
+                    raise UnreadableFile("changed while selfwise read it")
                 x[row, :, :height, :width] = picture
             except UnreadableFile as error:
                 broken.append(BrokenFile(int(row), str(error)))

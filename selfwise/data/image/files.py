@@ -20,7 +20,7 @@ from selfwise.data.unreadable import BrokenFile, ReadError, UnreadableFile
 
 
 class ReadOptions(NamedTuple):
-    """How images are read: the options of `open_images`."""
+    """The options of `open_images` for reading images."""
 
     channels: int | None = None
     decode: int = 256
@@ -31,7 +31,7 @@ class ReadOptions(NamedTuple):
 
     @property
     def file_channels(self) -> int:
-        """Files are colour unless grey is asked for."""
+        """Read files in color unless `channels` is 1."""
         return 3 if self.channels is None else self.channels
 
 
@@ -69,7 +69,7 @@ def check_headers(
 def drop_broken(
     listing: Listing, broken: Sequence[BrokenFile], *, checked: int, skip: bool
 ) -> tuple[np.ndarray, list[str]]:
-    """The rows that are left, and the ids of the broken among the `checked`.
+    """Return the rows that are left, and the ids of the broken among the `checked`.
 
     Raises ValueError that names three and says how many, unless `skip`; and if none is left.
     """
@@ -79,7 +79,7 @@ def drop_broken(
     if len(broken) == checked:
         raise ValueError(f"{listing.root}: no file can be read as an image: {named}")
     if broken and not skip:
-        advice = "remove them, or leave them out with --skip-broken"
+        advice = "remove the files, or leave them out with --skip-broken"
         raise ValueError(f"{listing.root}: {count} cannot be read as images: {named}; {advice}")
     broken_rows = np.array([broken_file.row for broken_file in broken], dtype=np.int64)
     rows = np.delete(np.arange(len(listing.paths)), broken_rows)
@@ -154,12 +154,12 @@ class FileImages:
         return replace(self, ids=ids, labels=labels, fingerprint=fingerprint)
 
     def decode_row(self, row: int) -> np.ndarray:
-        """The picture of a row, uint8 (c h w). Raises UnreadableFile."""
+        """Return the picture of a row, uint8 (c h w). Raises UnreadableFile."""
         path = os.path.join(self.root, self.ids[row])
         return decode_file(path, self.channels, self.decode)
 
     def _read_or_next(self, row: int) -> tuple[np.ndarray, int]:
-        """The picture of a row, or of the next that can be read, and which row that is."""
+        """Return the picture of a row, or of the next that can be read, and which row that is."""
         for candidate in range(row, row + len(self)):
             candidate %= len(self)
             name = self.ids[candidate]
@@ -168,10 +168,10 @@ class FileImages:
             except UnreadableFile as error:
                 if not self.skip_broken:
                     path = os.path.join(self.root, name)
-                    advice = "remove it, or leave it out with --skip-broken"
+                    advice = "remove the file, or leave it out with --skip-broken"
                     raise ReadError(f"{path}: cannot be read: {error}; {advice}") from error
                 self.broken_files.report(name)
-        raise ReadError(f"{self.root}: none of the {len(self)} files can be read any more")
+        raise ReadError(f"{self.root}: none of the {len(self)} files can still be read")
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def drop_unreadable(images: Images, *, workers: int | None = None) -> Images:
 
 
 def stack_on_canvas(pictures: Sequence[np.ndarray], index: np.ndarray) -> ImageBatch:
-    """Pictures (c h w) in the top left corners of the smallest common canvas."""
+    """Return pictures (c h w) in the top left corners of the smallest common canvas."""
     sizes = np.array([picture.shape[1:] for picture in pictures], dtype=np.int64)
     if (sizes == sizes[0]).all():
         return ImageBatch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(index))

@@ -28,7 +28,7 @@ LabelledSplit = tuple[
 
 
 def read_mnist(name: str, root: Path, split: str) -> LabelledSplit:
-    """A split of `mnist`, `fashionmnist` or `kmnist` from idx files anywhere below `root`.
+    """Return a split of `mnist`, `fashionmnist` or `kmnist` from idx files anywhere below `root`.
 
     Raises ValueError if they are missing, damaged, or there are several different ones.
     """
@@ -41,7 +41,7 @@ def read_mnist(name: str, root: Path, split: str) -> LabelledSplit:
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """A uint8 array from an idx file, plain or .gz (format: yann.lecun.com/exdb/mnist, end).
+    """Return a uint8 array from an idx file, plain or .gz (format: yann.lecun.com/exdb/mnist, end).
 
     Raises ValueError if the header is not that of unsigned bytes in so many dimensions, or if
     there are more or fewer bytes than it says.
@@ -61,12 +61,14 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     except (OSError, EOFError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from error
     if len(data) != count:
-        raise ValueError(f"{path}: its header says {count} bytes follow, but there are not so many")
+        raise ValueError(
+            f"{path}: its header promises {count} bytes, but the file has another number"
+        )
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def read_cifar(name: str, root: Path, split: str) -> LabelledSplit:
-    """A split of `cifar10` or `cifar100` (fine labels) in the binary version, below `root`.
+    """Return a split of `cifar10` or `cifar100` (fine labels) in the binary version, below `root`.
 
     A record is 1 label byte (CIFAR-100: coarse, fine) and 3x32x32 pixels
     (cs.toronto.edu/~kriz/cifar.html). The Python version is a pickle, which could run code when
@@ -91,7 +93,7 @@ def read_cifar(name: str, root: Path, split: str) -> LabelledSplit:
 
 
 def _find_idx(name: str, root: Path, start: str, dimensions: int) -> Path:
-    """The idx file of a data set; plain before .gz where both lie in one folder."""
+    """Return the idx file of a data set; plain before .gz where both lie in one folder."""
     file_names = [f"{start}{dot}idx{dimensions}-ubyte" for dot in "-."]
     path_by_folder: dict[Path, Path] = {}
     for file in (file + end for end in ("", ".gz") for file in file_names):
@@ -113,7 +115,7 @@ def _single_path(name: str, paths: list[Path], root: Path, file: str) -> Path:
         raise ValueError(f"{name}: there is more than one {file}: {paths[0]} and {paths[1]}")
     if name.startswith("cifar") and any(root.rglob("cifar-*-py*")):
         raise ValueError(
-            f"{name}: the Python version below {root} is a pickle, which is never loaded; the "
-            "binary version of CIFAR or a folder of its images works"
+            f"{name}: the Python version below {root} is a pickle, which selfwise never loads; use "
+            "the binary version of CIFAR or a folder of its images"
         )
     raise ValueError(f"{name}: there is no {file} below {root}")

@@ -122,7 +122,7 @@ def from_items(
 
 
 def decode_item(item: object, channels: int, decode: int) -> np.ndarray:
-    """The image of an item as uint8 (c h w). Raises ValueError for unknown types."""
+    """Return the image of an item as uint8 (c h w). Raises ValueError for unknown types."""
     image = _item_image(item)
     if isinstance(image, Image.Image):
         return decode_image(image, channels, decode)
@@ -142,7 +142,7 @@ def decode_item(item: object, channels: int, decode: int) -> np.ndarray:
 
 
 def _load_all(items: Indexable, channels: int, reading: ReadOptions, paired: bool) -> ArrayImages:
-    """Every item read once, in order."""
+    """Return every item read once, in order."""
     pictures, labels = [], []
     for row in range(len(items)):
         item = items[row]
@@ -199,7 +199,7 @@ def _item_image(item: object) -> object:
 
 
 def _item_label(item: object) -> object:
-    """An item's label as a plain number or text; None if it is an image alone."""
+    """Return an item's label as a plain number or text; None if it is an image alone."""
     if not (isinstance(item, tuple | list) and len(item) == 2):
         return None
     return item[1].item() if hasattr(item[1], "item") else item[1]

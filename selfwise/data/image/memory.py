@@ -11,7 +11,7 @@ MAX_BYTES = 2**30  # bytes that are kept
 
 
 def load_into_memory(images: Images, *, max_bytes: int = MAX_BYTES) -> Images:
-    """The same examples, read once; as they are if they would take more than `most` bytes.
+    """Return the same examples, read once; as they are if they would take more than `most` bytes.
 
     A picture that stands in for a broken one (`skip_broken`) comes with its own id and label.
     """

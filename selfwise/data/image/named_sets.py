@@ -23,7 +23,7 @@ SET_NAMES = {DIGITS, *SPLITS}
 
 
 class NamedSet(NamedTuple):
-    """What `NAME:ROOT:SPLIT` says."""
+    """The parts of `NAME:ROOT:SPLIT`."""
 
     name: str
     root: Path | None
@@ -42,7 +42,7 @@ def parse_name(text: str) -> NamedSet | None:
     if name not in SET_NAMES or (not colon and Path(text).exists()):
         return None
     if not rest:
-        raise ValueError(f"{text}: where are the files? {head}:FOLDER or {head}:FOLDER:SPLIT")
+        raise ValueError(f"{text}: the folder is missing; use {head}:FOLDER or {head}:FOLDER:SPLIT")
     folder, colon, split = rest.rpartition(":")
     splits = SPLITS[name]
     if not colon or Path(rest).exists():
@@ -51,7 +51,8 @@ def parse_name(text: str) -> NamedSet | None:
 
 
 def open_named(name: NamedSet, reading: ReadOptions, *, labelled: bool) -> Images:
-    """The images of a named data set. Raises ValueError if its files are missing or damaged."""
+    """Return the images of a named data set. Raises ValueError if its files are missing or
+    damaged."""
     if name.root is None:
         return open_digits(name.split, channels=reading.channels)
     if name.name in torchvision_sets.SETS:
@@ -67,7 +68,7 @@ def open_named(name: NamedSet, reading: ReadOptions, *, labelled: bool) -> Image
 
 
 def open_digits(split: str | None, *, channels: int | None = None) -> Images:
-    """The 1,797 grey 8x8 digits inside scikit-learn, values 0..16 as 0..255.
+    """Return the 1,797 gray 8x8 digits inside scikit-learn, values 0..16 as 0..255.
 
     `train` and `test` are a fixed split drawn by class: 1,297 and 500.
     """
@@ -81,7 +82,7 @@ def open_digits(split: str | None, *, channels: int | None = None) -> Images:
 
 
 def _read_digits() -> tuple[np.ndarray, np.ndarray]:
-    """The images (1797, 8, 8) and the labels of `sklearn.datasets.load_digits`.
+    """Return the images (1797, 8, 8) and the labels of `sklearn.datasets.load_digits`.
 
     They are read from the file that lies in scikit-learn: importing it takes a second.
     """

@@ -44,12 +44,12 @@ def open_images(
     labelled: bool = False,
     progress: Progress | None = None,
 ) -> Images:
-    """Images from anything that holds some.
+    """Return images from anything that holds some.
 
     Args:
         data: a folder, a .csv, .tsv, .npy or .npz file, the name of a data set (`digits`,
             `mnist:ROOT:test`), an array or tensor or a pair (x, y), or a map-style data set.
-        channels: 1 or 3; by default files are read in colour, arrays as they are.
+        channels: 1 or 3; by default files are read in color, arrays as they are.
         decode: longest allowed shorter side in px; larger files are shrunk to it.
         cache: decode once into a file: `auto` where the images are small, `yes`, or `no`.
         skip_broken: leave out files that cannot be read, and list them in `broken`.
@@ -64,7 +64,7 @@ def open_images(
     if decode < 1:
         raise ValueError(f"decode must be at least 1 px, got {decode}")
     if cache not in CACHE_OPTIONS:
-        raise ValueError(f"there is no cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
+        raise ValueError(f"unknown cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
     reading = ReadOptions(channels, decode, cache, skip_broken, workers, progress)
@@ -164,7 +164,7 @@ def _complete_headers(
     broken: list[BrokenFile],
     reading: ReadOptions,
 ) -> tuple[np.ndarray, list[BrokenFile]]:
-    """Sizes of all files in order: those known, and those of the rest."""
+    """Return sizes of all files in order: those known, and those of the rest."""
     rows, checked_sizes = checked
     sizes = np.zeros((len(listing.paths), 2), dtype=np.int32)
     sizes[rows] = checked_sizes
@@ -197,7 +197,7 @@ def _open_cached(
 
 
 def _explain_missing(path: Path) -> str:
-    """What the user may have meant: an entry of the nearest folder that exists, or a data set."""
+    """Suggest what the user meant: an entry of the nearest existing folder, or a data set."""
     head, colon, _ = str(path).partition(":")
     if colon:
         near = did_you_mean(head, SET_NAMES)

@@ -16,7 +16,7 @@ from selfwise.data.indexable import Indexable
 
 
 class TorchvisionSet(NamedTuple):
-    """How torchvision calls a data set, and the splits it has: the first is the default."""
+    """Torchvision's name of a data set, and its splits: the first is the default."""
 
     cls: str
     splits: tuple[str, ...] = ()
@@ -54,7 +54,8 @@ SETS = {
 def open_torchvision(
     name: str, root: Path, split: str | None, reading: ReadOptions, *, labelled: bool
 ) -> Images:
-    """A split of a data set in torchvision's folder layout below `root`; nothing is downloaded.
+    """Return a split of a data set in torchvision's folder layout below `root`; nothing is
+    downloaded.
 
     Raises ValueError with torchvision's reason if its files are not there.
     """

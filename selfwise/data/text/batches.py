@@ -48,8 +48,8 @@ class TextSource:
         rows = self.plan(0).size
         if not 1 <= batch <= rows:
             raise ValueError(
-                f"batch {batch} does not fit the data, which are {rows} rows of {length} tokens; "
-                f"1 to {rows} is right, or a smaller --max-length"
+                f"batch {batch} does not fit the data of {rows} rows of {length} tokens; "
+                f"use a batch of 1 to {rows}, or a smaller --max-length"
             )
         self.steps_per_epoch = rows // batch
 
@@ -59,11 +59,12 @@ class TextSource:
         return self.length
 
     def batch(self, step: int) -> TextBatch:
-        """The batch of a step, counted from 0 over all epochs."""
+        """Return the batch of a step, counted from 0 over all epochs."""
         return self.read_part(step, 0, 1)[0]
 
     def read_part(self, step: int, index: int, count: int) -> tuple[TextBatch, int, int]:
-        """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
+        """Return the part `index` of `count` of a step's batch, its first row, and rows of the
+        batch."""
         epoch, position = divmod(step, self.steps_per_epoch)
         plan, shard = self.plan(epoch), shard_slice(self.size, index, count)
         places = (position * self.size + np.arange(self.size)[shard]) % plan.size
@@ -71,7 +72,7 @@ class TextSource:
         return rows, shard.start, self.size
 
     def rows(self, rows: np.ndarray, epoch: int = 0) -> TextBatch:
-        """Some rows of an epoch's plan."""
+        """Return some rows of an epoch's plan."""
         tokens, plan = self.corpus.tokens, self.plan(epoch)
         batch = self.draw.collate(
             tokens, plan, rows, length=self.length, vocabulary=self.vocabulary
@@ -92,7 +93,7 @@ class TextSource:
         self.plan = lru_cache(maxsize=1)(self._load_plan)
 
     def _load_plan(self, epoch: int) -> EpochPlan:
-        """The plan of an epoch: read if it is on the disk, else made and written there."""
+        """Return the plan of an epoch: read if it is on the disk, else made and written there."""
         home = cache_dir("plans") / self.key / f"{epoch:08d}"
         for _ in range(READ_TRIES):
             try:
@@ -105,7 +106,8 @@ class TextSource:
         return epoch_plans.join_plans(self._plan_slices(epoch))
 
     def _plan_slices(self, epoch: int) -> Iterator[EpochPlan]:
-        """The plans of one share of the documents after another; shares without a row left out.
+        """Yield the plans of one share of the documents after another; shares without a row left
+        out.
 
         Raises EmptyPlan if none has a row.
         """
@@ -140,7 +142,7 @@ def _order(n: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def _describe_plan(plan: Callable[..., object]) -> str:
-    """What a plan depends on besides the data: the function and the options bound to it."""
+    """Return the dependencies of a plan besides the data: its function and bound options."""
     if isinstance(plan, partial):
         return f"{_describe_plan(plan.func)} {plan.args} {sorted(plan.keywords.items())}"
     return f"{plan.__module__}.{plan.__qualname__}"

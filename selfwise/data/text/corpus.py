@@ -56,7 +56,7 @@ class Corpus:
         Raises ValueError for a share outside 0..1 and for a single token.
         """
         if not 0 < share < 1:
-            raise ValueError(f"the share to hold out must lie between 0 and 1, got {share}")
+            raise ValueError(f"the held-out fraction must be between 0 and 1, got {share}")
         if len(self.documents) == 1:
             return self._cut_document(share)
         is_held_out = _choose_held_out(self.documents[:, 1] - self.documents[:, 0], share, seed)
@@ -72,7 +72,7 @@ class Corpus:
         return float(-(shares * np.log(shares)).sum())
 
     def counts(self) -> np.ndarray:
-        """How often each id occurs in its documents, int64 up to the largest id there is."""
+        """Return how often each id occurs in its documents, int64 up to the largest id there is."""
         counts = np.zeros(0, np.int64)
         begin, end = int(self.documents[0, 0]), int(self.documents[-1, 1])
         for start in range(begin, end, TOKENS_AT_ONCE):
@@ -97,7 +97,7 @@ class Corpus:
         return documents, self.sentences[slice(*reach.tolist())]
 
     def _select(self, mask: np.ndarray, name: str) -> "Corpus":
-        """Some of the documents, with their sentences."""
+        """Return some of the documents, with their sentences."""
         inner = None
         if self.sentences is not None:
             owner = np.searchsorted(self.documents[:, 1], self.sentences[:, 0], side="right")
@@ -154,7 +154,7 @@ class MappedArray:
     columns: int = 0
 
     def open(self) -> np.ndarray:
-        """A read-only array (n,) or (n, columns)."""
+        """Return a read-only array (n,) or (n, columns)."""
         if not Path(self.path).stat().st_size:
             return np.zeros((0, self.columns), self.dtype)
         flat = np.memmap(self.path, self.dtype, mode="r")
@@ -172,7 +172,7 @@ def open_corpus(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Corpus:
-    """The tokens of a corpus, read once and kept in the user's cache.
+    """Return the tokens of a corpus, read once and kept in the user's cache.
 
     Args:
         data: what `open_documents` takes, or what it gave.
@@ -204,7 +204,7 @@ def open_corpus(
             corpus = find_corpus(home)
     assert corpus is not None, f"{home} was just written"
     if not len(corpus.documents):
-        raise ValueError(f"{text.where}: the corpus is empty, no token came of its text")
+        raise ValueError(f"{text.where}: the corpus is empty: its text has no tokens")
     check_ids(corpus, tokenizer, f"{text.where} (cache {home})")
     return corpus
 
@@ -227,7 +227,7 @@ def find_corpus(home: Path) -> Corpus | None:
     for name in names:
         path = home / name
         if not path.is_file() or path.stat().st_size != meta[name]:
-            raise ValueError(f"{path} is damaged; remove {home}, and it will be made again")
+            raise ValueError(f"{path} is damaged; remove {home}, and selfwise will build it again")
     spans = (MappedArray(str(home / name), "<i8", 2).open() for name in names[1:])
     documents, sizes, inner = spans
     tokens = MappedArray(str(home / "tokens"), meta["dtype"]).open()
@@ -235,18 +235,19 @@ def find_corpus(home: Path) -> Corpus | None:
 
 
 def check_ids(corpus: Corpus, tokenizer: Tokenizer, where: str) -> None:
-    """Raises ValueError if there are ids beyond the tokenizer's vocabulary."""
+    """Raise ValueError if there are ids beyond the tokenizer's vocabulary."""
     size = tokenizer.vocabulary.size
     largest = max(int(part.max()) for part in _read_blocks(corpus.tokens))
     if largest >= size:
         raise ValueError(
-            f"{where}: the tokens are of another tokenizer, as id {largest:,} is among them and "
+            f"{where}: the tokens come from another tokenizer: they contain id {largest:,}, and "
             f"this vocabulary has {size:,}"
         )
 
 
 def _read_blocks(tokens: np.ndarray) -> Iterator[np.ndarray]:
-    """All tokens, some at a time. What is read of a map would count as memory of this process."""
+    """Yield all tokens, some at a time. What is read of a map would count as memory of this
+    process."""
     mapped = tokens.filename if isinstance(tokens, np.memmap) else None
     for start in range(0, len(tokens), TOKENS_AT_ONCE):
         count = min(TOKENS_AT_ONCE, len(tokens) - start)
@@ -257,7 +258,7 @@ def _read_blocks(tokens: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _choose_held_out(lengths: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which documents are held out: bool (d,), at least one and not all."""
+    """Return which documents are held out: bool (d,), at least one and not all."""
     room = share * lengths.sum()
     is_held_out = np.zeros(len(lengths), dtype=bool)
     order = shuffle_indices(len(lengths), seed, "held-out documents")
@@ -279,7 +280,7 @@ def _clip_spans(spans: np.ndarray | None, start: int, stop: int) -> np.ndarray |
 
 
 def _map_by_name(value: object) -> object:
-    """A memory map of a whole file as its name; anything else as it is."""
+    """Return a memory map of a whole file as its name; anything else as it is."""
     if not isinstance(value, np.memmap) or value.filename is None:
         return value
     whole = MappedArray(str(value.filename), value.dtype.str, 2 if value.ndim == 2 else 0)

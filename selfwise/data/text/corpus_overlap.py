@@ -1,4 +1,4 @@
-"""How much of a text a run was trained on: whether pieces of it occur there token by token."""
+"""The fraction of a text that a run was trained on, by exact matches of token sequences."""
 
 import numpy as np
 from jaxtyping import Int64, UInt, UInt64
@@ -15,7 +15,8 @@ HASH_FACTOR = np.uint64(0x9E3779B185EBCA87)
 
 
 def measure_overlap(text: Corpus, trained: Corpus) -> float:
-    """The share of pieces of `text`, 64 of 128 characters spread evenly, that are in `trained`.
+    """Return the share of pieces of `text`, 64 of 128 characters spread evenly, that are in
+    `trained`.
 
     Both have the tokens of one tokenizer. Of documents shorter than a piece, those of 32
     characters or more are looked for as wholes.
@@ -37,7 +38,7 @@ def measure_overlap(text: Corpus, trained: Corpus) -> float:
 
 
 def _piece_lengths(text: Corpus) -> tuple[int, int]:
-    """Tokens of a piece and of the shortest one, by how many characters a token has."""
+    """Return tokens of a piece and of the shortest one, by how many characters a token has."""
     per_character = text.size / max(1, text.characters)
     return max(4, round(per_character * PIECE_LENGTH)), max(4, round(per_character * MIN_LENGTH))
 
@@ -57,7 +58,8 @@ def _choose_pieces(text: Corpus, length: int, min_length: int) -> list[UInt[np.n
 
 
 def _hash_runs(tokens: UInt[np.ndarray, "t"], length: int) -> UInt64[np.ndarray, "k"]:
-    """A number for each run of so many tokens; rarely one number for two different runs."""
+    """Return a number for each sequence of that many tokens; rarely one number for two different
+    runs."""
     wide = np.asarray(tokens).astype(np.uint64)
     n = len(wide) - length + 1
     hashed = np.zeros(n, np.uint64)
@@ -67,7 +69,7 @@ def _hash_runs(tokens: UInt[np.ndarray, "t"], length: int) -> UInt64[np.ndarray,
 
 
 def _occurs_at(piece: UInt[np.ndarray, "k"], trained: Corpus, at: int) -> bool:
-    """Whether a piece is at this place, inside a document that was trained on."""
+    """Return whether a piece is at this place, inside a document that was trained on."""
     if not np.array_equal(trained.tokens[at : at + len(piece)], piece):
         return False
     spans: Int64[np.ndarray, "d 2"] = trained.documents

@@ -60,11 +60,11 @@ class Documents:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What the documents are: content, names, and how they are divided."""
+        """The identity of the documents: content, names, and division."""
         return self._fingerprint()
 
     def pieces(self, first: int = 0) -> Iterator[CorpusPiece]:
-        """The text as a stream that is never in memory as a whole, from part `first` on."""
+        """Yield the text as a stream that is never in memory as a whole, from part `first` on."""
         before = sum(part.bytes for part in self.parts[:first])
         for number, part in enumerate(self.parts[first:], start=first):
             part.read = 0
@@ -121,7 +121,7 @@ class TextList:
 
 
 def open_documents(data: object, *, field: str = "", documents: str = "auto") -> Documents:
-    """Documents from anything that holds some.
+    """Return documents from anything that holds some.
 
     Args:
         data: a text file or a table (txt, jsonl, json, csv, tsv, parquet, arrow; also .gz and
@@ -129,14 +129,15 @@ def open_documents(data: object, *, field: str = "", documents: str = "auto") ->
             a sequence of str.
         field: the column of a table that holds the text; by default the usual names are tried.
         documents: what a document is in a text file: `file`, the whole file, which `auto` means;
-            `blank`, what stands between blank lines; or `line`.
+            `blank`, text between blank lines; or `line`.
 
     Raises ValueError for what is missing, empty or of another form. What is inside the files is
     found out when they are read: then ValueError names file and byte, or file and line.
     """
     if documents not in DOCUMENT_MODES:
         raise ValueError(
-            f"there is no way {documents!r} to divide text{did_you_mean(documents, DOCUMENT_MODES)}"
+            f"unknown way {documents!r} to divide text into "
+            f"documents{did_you_mean(documents, DOCUMENT_MODES)}"
         )
     if isinstance(data, str | Path):
         return _open_path(str(data), field, "file" if documents == "auto" else documents)
@@ -172,7 +173,7 @@ def _open_path(data: str, field: str, mode: str) -> Documents:
     )
     files = [TextFile(name, name.stat().st_size, mode, field, of) for name, of in forms_by_path]
     if not sum(file.bytes for file in files):
-        raise ValueError(f"{path}: the corpus is empty, there is no text in it")
+        raise ValueError(f"{path}: the corpus is empty: it contains no text")
     names, forms = [name for name, _ in forms_by_path], {of for _, of in forms_by_path}
     how = "" if forms <= {*tables.TABLE_SUFFIXES} else WIKI if WIKI in forms else mode
     return Documents(
@@ -181,7 +182,8 @@ def _open_path(data: str, field: str, mode: str) -> Documents:
 
 
 def _find_files(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
-    """All text files and tables below a folder with their forms, sorted, and what is left out.
+    """Return all text files and tables below a folder with their forms, sorted, and what is left
+    out.
 
     Hidden files and folders are passed over.
     """
@@ -200,7 +202,7 @@ def _find_files(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
     if not forms_by_path:
         listed = ", ".join(suffix[1:] for suffix in kinds)
         raise ValueError(
-            f"{root}: there is no corpus in this folder or below it (read are: {listed}, and "
-            "these with .gz or .zst)" + (f"; {left_out.partition(': ')[2]}" if left_out else "")
+            f"{root}: there is no corpus in this folder or below it (supported: {listed}, and "
+            "each with .gz or .zst)" + (f"; {left_out.partition(': ')[2]}" if left_out else "")
         )
     return forms_by_path, left_out

@@ -33,7 +33,7 @@ class PieceBatch(NamedTuple):
 
 
 class EncodedPieces(NamedTuple):
-    """What became of a batch of p pieces."""
+    """The tokens of a batch of p pieces."""
 
     ids: np.ndarray  # (t,), uint16 or uint32
     tokens: np.ndarray  # int64 (p,), how many each piece has
@@ -47,7 +47,7 @@ class EncodePieces:
 
     tokenizer: Tokenizer
     dtype: str
-    language: str | None  # None: sentences are not asked for
+    language: str | None  # None: without sentences
 
     def __call__(self, texts: list[str]) -> EncodedPieces:
         sizes = np.array([(len(t), _utf8_size(t)) for t in texts], np.int64).reshape(-1, 2)
@@ -64,7 +64,8 @@ class EncodePieces:
 
 
 def batch_pieces(pieces: Iterable[CorpusPiece], skip: int) -> Iterator[PieceBatch]:
-    """Pieces in batches of about a mebibyte of text, without the first `skip` of the first part."""
+    """Yield pieces in batches of about a mebibyte of text, without the first `skip` of the first
+    part."""
     texts: list[str] = []
     last: list[bool] = []
     size, part, number, first = 0, -1, 0, None
@@ -87,7 +88,7 @@ def batch_pieces(pieces: Iterable[CorpusPiece], skip: int) -> Iterator[PieceBatc
 def encode_all(
     job: EncodePieces, todo: Iterable[PieceBatch], *, workers: int | None, size: int
 ) -> Iterator[tuple[PieceBatch, EncodedPieces]]:
-    """Every batch with what became of it, in order; only a few are held at a time.
+    """Yield every batch with what became of it, in order; only a few are held at a time.
 
     `size`: about how many bytes of text there are in all.
     """

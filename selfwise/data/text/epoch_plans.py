@@ -22,14 +22,15 @@ from selfwise.core.files import STALE_SECONDS, atomic_write
 from selfwise.core.types import EpochPlan
 
 EPOCHS_ON_DISK = 2  # epochs whose plans stay on the disk
-PIECES_PER_SLICE = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
+PIECES_PER_SLICE = 2**17  # about this many are planned at a time: 16 million tokens in rows of 128
 MIN_PAIRED = 100  # documents in a share at least, where each is paired with another one
 
 
 def slice_documents(
     documents: Int64[np.ndarray, "d 2"], length: int, *, min_documents: int
 ) -> Iterator[slice]:
-    """Documents to be planned together: slices of at least `min_documents` of them, in their order.
+    """Yield documents to be planned together: slices of at least `min_documents` of them, in their
+    order.
 
     A corpus of fewer than `2 * PIECES_PER_SLICE` pieces is one slice; a document is in one alone.
     """
@@ -47,7 +48,7 @@ def slice_documents(
 
 
 def join_plans(parts: Iterable[EpochPlan]) -> EpochPlan:
-    """One plan of several: their rows one after another."""
+    """Return one plan of several: their rows one after another."""
     return EpochPlan._make(
         None if column[0] is None else np.concatenate(column)
         for column in zip(*_renumber_pieces(parts))
@@ -76,13 +77,13 @@ def _write_parts(home: Path, parts: Iterable[EpochPlan]) -> None:
                 elif name not in files:
                     files[name] = ends.enter_context(_NpyWriter(home / f"{name}.npy", value))
                 file = files[name]
-                assert (file is None) == (value is None), f"{name} is not in every share"
+                assert (file is None) == (value is None), f"{name} is not in every part"
                 if file is not None:
                     file.add(value)
 
 
 def read_plan(home: Path) -> EpochPlan:
-    """Raises FileNotFoundError if a part is missing: a folder may be removed while it is read."""
+    """Raise FileNotFoundError if a part is missing: a folder may be removed while it is read."""
     return EpochPlan._make(_read_part(home, name) for name in EpochPlan._fields)
 
 
@@ -110,7 +111,7 @@ def _read_part(home: Path, name: str) -> np.ndarray | None:
 
 
 def _renumber_pieces(parts: Iterable[EpochPlan]) -> Iterator[EpochPlan]:
-    """The same plans, with pieces counted on from one to the next."""
+    """Yield the same plans, with pieces counted on from one to the next."""
     pieces = 0
     for number, plan in enumerate(parts):
         yield plan._replace(rows=plan.rows[1 if number else 0 :] + pieces)

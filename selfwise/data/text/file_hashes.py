@@ -1,4 +1,4 @@
-"""What files hold, as a fingerprint: read once, remembered for as long as they do not change."""
+"""Fingerprints of the content of files, cached until the files change."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from selfwise.core.files import cache_dir, digest, hash_file, write_file
 
 
 def fingerprint_files(root: Path, files: Sequence[Path]) -> str:
-    """A digest of the names, below `root`, and of every byte of the files."""
+    """Return a digest of the names, below `root`, and of every byte of the files."""
     base = root if root.is_dir() else root.parent
     names = [os.fsencode(os.path.relpath(file, base)) for file in files]
     status = [file.stat() for file in files]

@@ -21,40 +21,40 @@ WIKI = "wiki"  # the files of WikiExtractor
 _WIKI = re.compile(rb'\s*<doc id="[^"\n]*"[^\n]*>\r?\n')
 _COMMENTS = rb"\s*(?s:<!--.*?-->\s*)*"
 _OBJECT = re.compile(r'\s*\[?\s*\{\s*"[^"\n]*"\s*:')  # as far as the first field
-_MARKUP = "take the text out of its markup first, into .txt or .jsonl"
+_MARKUP = "extract the text from its markup first, into .txt or .jsonl"
 _UNPACK = "unpack it first"
 _REFUSED_SUFFIXES = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), ("HTML", _MARKUP)),
     **dict.fromkeys((".xml",), ("XML", _MARKUP)),
-    ".warc": ("a web archive (WARC)", "take the text out of it first, into .txt or .jsonl"),
+    ".warc": ("a web archive (WARC)", "extract its text first, into .txt or .jsonl"),
     **dict.fromkeys((".pdf", ".docx", ".doc", ".odt", ".rtf", ".epub", ".pptx", ".xlsx", ".xls"),
                     ("a document of an office program", "save it as .txt first")),
     ".ipynb": ("a notebook", "save it as .md or .py first"),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), ("an archive", _UNPACK)),
     **dict.fromkeys((".bz2", ".xz", ".lz4", ".lzma"),
-                    ("compressed in a way that is not read here", f"{_UNPACK}, or use .gz")),
+                    ("compressed in an unsupported way", f"{_UNPACK}, or use .gz")),
 }  # fmt: skip
 _MAGIC_BYTES = (
-    (rb"\x1f\x8b", "compressed with gzip", "let its name end in .gz"),
-    (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "let its name end in .zst"),
-    (rb"BZh[1-9]|\xfd7zXZ\0", "compressed in a way that is not read here", _UNPACK),
-    (rb"PAR1", "a parquet file", "let its name end in .parquet"),
-    (rb"ARROW1\0\0", "an Arrow file", "let its name end in .arrow"),
+    (rb"\x1f\x8b", "compressed with gzip", "rename it to end in .gz"),
+    (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "rename it to end in .zst"),
+    (rb"BZh[1-9]|\xfd7zXZ\0", "compressed in an unsupported way", _UNPACK),
+    (rb"PAR1", "a parquet file", "rename it to end in .parquet"),
+    (rb"ARROW1\0\0", "an Arrow file", "rename it to end in .arrow"),
     (rb"FEA1", "a feather file of version 1", "save it again as version 2"),
     (rb"%PDF-", "a PDF", "save it as .txt first"),
     (rb"PK\x03\x04", "a zip archive or an office document", f"{_UNPACK}, or save it as .txt"),
     (rb"(?s:.{257})ustar", "a tar archive", _UNPACK),
-    (rb"WARC/\d", "a web archive (WARC)", "take the text out of it first, into .txt or .jsonl"),
+    (rb"WARC/\d", "a web archive (WARC)", "extract its text first, into .txt or .jsonl"),
     (rb"\{\\rtf", "a document of an office program", "save it as .txt first"),
     (_COMMENTS + rb"(?i:<!doctype html|<html\b)", "HTML", _MARKUP),
     (_COMMENTS + rb"(?i:<\?xml|<mediawiki|<rss|<feed|<svg|<tei|<teicorpus)\b", "XML", _MARKUP),
 )
-# what Hugging Face's datasets writes beside its tables
+# files that Hugging Face's datasets writes next to its tables
 _DATASETS_FILES = ("dataset_info.json", "dataset_dict.json", "state.json")
 
 
 def detect_form(path: Path) -> str:
-    """How a file is read: .txt, a suffix of a table, or `wiki`.
+    """Return how a file is read: .txt, a suffix of a table, or `wiki`.
 
     Raises ValueError with one sentence for text with a structure that is not read here.
     """
@@ -63,14 +63,14 @@ def detect_form(path: Path) -> str:
     start = _read_head(path)
     if suffix in tables.TABLE_SUFFIXES and suffix not in _TEXT_TABLES:
         if path.suffix.lower() in COMPRESSED:
-            raise ValueError(f"{path}: a compressed {suffix[1:]} file is not read; {_UNPACK}")
+            raise ValueError(f"{path}: compressed {suffix[1:]} files are not supported; {_UNPACK}")
         if start.startswith(b"FEA1"):
-            raise ValueError(f"{path}: feather of version 1 is not read; save it as version 2")
+            raise ValueError(f"{path}: feather of version 1 is not supported; save it as version 2")
         return suffix
     if refusal is None:
         refusal = next((entry[1:] for entry in _MAGIC_BYTES if re.match(entry[0], start)), None)
     if refusal is not None:
-        raise ValueError(f"{path}: this is {refusal[0]}, not text to be read; {refusal[1]}")
+        raise ValueError(f"{path}: this is {refusal[0]}, not plain text; {refusal[1]}")
     if suffix in _TEXT_TABLES:
         return suffix
     if _WIKI.match(start):
@@ -79,7 +79,7 @@ def detect_form(path: Path) -> str:
         return ".txt"
     if suffix in PLAIN_SUFFIXES:
         raise ValueError(
-            f"{path}: this is JSON, not plain text; let its name end in .jsonl, or .json for an "
+            f"{path}: this is JSON, not plain text; rename it to end in .jsonl, or in .json for an "
             "array"
         )
     return ".json"
@@ -106,11 +106,14 @@ def detect_forms(
     if not rest:
         return forms_by_path, ""
     listed = ", ".join(f"{count:,} {suffix}" for suffix, count in rest.most_common(8))
-    return forms_by_path, f"{root}: {rest.total():,} files are not read as text ({listed})"
+    return (
+        forms_by_path,
+        f"{root}: {rest.total():,} files are skipped, since they are not text ({listed})",
+    )
 
 
 def _detect_without_suffix(path: Path) -> str:
-    """Files without a suffix are read in a folder if they are WikiExtractor's, or JSON."""
+    """Return files without a suffix are read in a folder if they are WikiExtractor's, or JSON."""
     try:
         form = detect_form(path)
     except ValueError:
@@ -119,7 +122,8 @@ def _detect_without_suffix(path: Path) -> str:
 
 
 def _has_text(path: Path, field: str) -> bool:
-    """Whether a .json file has a field of text: others are settings that lie beside a corpus."""
+    """Return whether a .json file has a field of text: others are settings that lie beside a
+    corpus."""
     if path.name in _DATASETS_FILES:
         return False
     start = _read_head(path)
@@ -129,7 +133,7 @@ def _has_text(path: Path, field: str) -> bool:
 
 
 def _is_json(start: bytes) -> bool:
-    """Whether text begins with an object, or with an array of objects or of texts."""
+    """Return whether text begins with an object, or with an array of objects or of texts."""
     text = start.decode("utf-8", "replace").lstrip()
     inside = text.removeprefix("[").lstrip()
     if not inside.startswith(('"', "{") if text.startswith("[") else "{"):
@@ -143,7 +147,7 @@ def _is_json(start: bytes) -> bool:
 
 
 def _read_head(path: Path) -> bytes:
-    """The first bytes of a file, uncompressed where its name says that it is compressed."""
+    """Return the first bytes of a file, uncompressed where its name says that it is compressed."""
     with path.open("rb") as raw:
         if path.suffix.lower() not in COMPRESSED:
             return _to_utf8(raw.read(HEAD_BYTES))
@@ -155,13 +159,13 @@ def _read_head(path: Path) -> bytes:
 
 
 def _to_utf8(start: bytes) -> bytes:
-    """The bytes without their mark; those of UTF-16 as UTF-8."""
+    """Return the bytes without their mark; those of UTF-16 as UTF-8."""
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         return start.decode("utf-16", "ignore").encode("utf-8", "ignore")
     return start.removeprefix(b"\xef\xbb\xbf")
 
 
 def check_plain_text(path: Path) -> None:
-    """Raises ValueError with one sentence for what is not plain text."""
+    """Raise ValueError with one sentence for what is not plain text."""
     if detect_form(path) != ".txt":
-        raise ValueError(f"{path}: these are documents with a structure, not a text a line")
+        raise ValueError(f"{path}: these are structured documents, not one text per line")

@@ -13,7 +13,7 @@ ROWS_PER_BATCH = 1024
 
 @runtime_checkable
 class HubRows(Protocol):
-    """What is used of a `datasets.Dataset`."""
+    """The part of `datasets.Dataset` that selfwise uses."""
 
     column_names: list[str]
     features: Mapping[str, Any]
@@ -49,7 +49,7 @@ class HubColumn:
 
 
 def open_hub(source: str, field: str) -> tuple[HubColumn, str]:
-    """The part for `hub:NAME:SPLIT` (`train` without a split), and its fingerprint.
+    """Return the part for `hub:NAME:SPLIT` (`train` without a split), and its fingerprint.
 
     Raises ValueError if the extra is not installed, or the library finds no such data set.
     """
@@ -62,13 +62,16 @@ def open_hub(source: str, field: str) -> tuple[HubColumn, str]:
 
 
 def load_split(source: str, name: str, *, split: str, config: str | None = None) -> HubRows:
-    """A split of a data set of the hub, as the library `datasets` keeps it. `source` is for errors.
+    """Return a split of a data set of the hub, as the library `datasets` keeps it. `source` is for
+    errors.
 
     Raises ValueError if the extra is not installed, or the library finds no such data set.
     """
     datasets = import_extra("datasets", source)
     if not name:
-        raise ValueError(f"{source}: which data set? hub:NAME or hub:NAME:SPLIT")
+        raise ValueError(
+            f"{source}: the name of the data set is missing; use hub:NAME or hub:NAME:SPLIT"
+        )
     try:
         if config is None:
             return datasets.load_dataset(name, split=split)

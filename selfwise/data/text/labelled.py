@@ -52,7 +52,7 @@ class Texts:
         return len(self.texts)
 
     def take(self, rows: np.ndarray) -> "Texts":
-        """Some of them, in the order of `rows`."""
+        """Return some of them, in the order of `rows`."""
         return replace(
             self,
             ids=take_rows(self.ids, rows),
@@ -64,7 +64,7 @@ class Texts:
 
 
 def open_texts(data: object, *, field: str = "", label: str = "", labelled: bool = False) -> Texts:
-    """Texts from anything that holds some.
+    """Return texts from anything that holds some.
 
     Args:
         data: a csv, tsv, jsonl or parquet file (also .gz and .zst), a folder of txt files, one
@@ -84,7 +84,7 @@ def open_texts(data: object, *, field: str = "", label: str = "", labelled: bool
     else:
         texts = _from_lists(data, None)
     if not len(texts):
-        raise ValueError(f"{_name_source(data)}: there is no text in it")
+        raise ValueError(f"{_name_source(data)}: it contains no text")
     if labelled and texts.labels is None:
         raise ValueError(
             f"{_name_source(data)}: these texts have no labels; labels come with {LAYOUTS}"
@@ -94,7 +94,7 @@ def open_texts(data: object, *, field: str = "", label: str = "", labelled: bool
 
 def _from_lists(texts: object, labels: Sized | None) -> Texts:
     if not isinstance(texts, Sequence) or isinstance(texts, str):
-        raise ValueError(f"texts are a path or a sequence of str, got {type(texts).__name__}")
+        raise ValueError(f"texts must be a path or a sequence of str, got {type(texts).__name__}")
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"text {i} is not a str but of type {type(text).__name__}")
@@ -125,7 +125,8 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
 
 
 def _from_folder(root: Path) -> Texts:
-    """Each file of plain text is a text; its label is the first folder on its way, if all have one.
+    """Read each file of plain text as a text; its label is the first folder on its way, if all
+    have one.
 
     How many other files there are is said on stderr.
     """
@@ -136,7 +137,11 @@ def _from_folder(root: Path) -> Texts:
     )
     files = [path for path in paths if inner_suffix(path) in PLAIN_SUFFIXES]
     if files and (rest := len(paths) - len(files)):
-        print(f"{root}: {rest:,} files are not read as texts", file=sys.stderr, flush=True)
+        print(
+            f"{root}: {rest:,} files are skipped, since they are not texts",
+            file=sys.stderr,
+            flush=True,
+        )
     if not files:
         raise ValueError(f"{root}: there is no txt file in this folder or below it")
     for path in files:
@@ -215,7 +220,7 @@ def _add_multiline_cells(
 
 
 def _check_swallowed_rows(cells: Sequence[_MultilineCell], labels: set[Label]) -> None:
-    """Raises ValueError for a text whose lines have labels: two stray marks made one row of many.
+    """Raise ValueError for a text whose lines have labels: two stray marks made one row of many.
 
     Strict parsing does not see it. A line that began with the text ends with the cells behind it;
     the last one began with those before it. Prose has a space behind its commas.

@@ -28,7 +28,7 @@ TextPiece = tuple[str, bool]  # some text, and whether its document ends with it
 
 
 def inner_suffix(path: Path) -> str:
-    """The suffix that says how a file is read, without that of its compression: `.txt`."""
+    """Return the suffix that says how a file is read, without that of its compression: `.txt`."""
     inner = path.name.lower()
     for suffix in COMPRESSED:
         inner = inner.removesuffix(suffix)
@@ -36,7 +36,7 @@ def inner_suffix(path: Path) -> str:
 
 
 def read_characters(path: Path, report_bytes: Callable[[int], None]) -> Iterator[str]:
-    """The text of a file in blocks; newlines are `\\n`, and a byte-order mark is left out.
+    """Yield the text of a file in blocks; newlines are `\\n`, and a byte-order mark is left out.
 
     `seen` is told how many bytes of the file were read. Raises ValueError that names file and byte
     for what is no text, and for a damaged compressed file.
@@ -59,12 +59,12 @@ def read_characters(path: Path, report_bytes: Callable[[int], None]) -> Iterator
 
 
 def read_whole(path: Path, report_bytes: Callable[[int], None]) -> Iterator[TextPiece]:
-    """The file as one document."""
+    """Yield the file as one document."""
     yield from _cut_blocks(read_characters(path, report_bytes))
 
 
 def read_paragraphs(path: Path, report_bytes: Callable[[int], None]) -> Iterator[TextPiece]:
-    """A document for each run of lines between blank ones."""
+    """Yield a document for each run of lines between blank ones."""
     rest, inside = "", False
     for block in read_characters(path, report_bytes):
         *done, rest = BLANK_LINES.split(rest + block)
@@ -84,14 +84,14 @@ def read_paragraphs(path: Path, report_bytes: Callable[[int], None]) -> Iterator
 
 
 def read_line_documents(path: Path, report_bytes: Callable[[int], None]) -> Iterator[TextPiece]:
-    """A document for each line that is not blank."""
+    """Yield a document for each line that is not blank."""
     for line in read_lines(path, report_bytes):
         if line and not line.isspace():
             yield from _cut_blocks(iter([line]))
 
 
 def read_lines(path: Path, report_bytes: Callable[[int], None]) -> Iterator[str]:
-    """The lines of a file, without their ends."""
+    """Yield the lines of a file, without their ends."""
     rest: list[str] = []
     for block in read_characters(path, report_bytes):
         head, newline, tail = block.partition("\n")
@@ -108,12 +108,12 @@ def read_lines(path: Path, report_bytes: Callable[[int], None]) -> Iterator[str]
 
 
 def cut_pieces(text: str) -> Iterator[TextPiece]:
-    """A document that is in memory, in pieces."""
+    """Yield a document that is in memory, in pieces."""
     yield from _cut_blocks(iter([text]))
 
 
 def find_border(text: str) -> int:
-    """Where the first piece of a long text ends: before white space, if there is any.
+    """Return where the first piece of a long text ends: before white space, if there is any.
 
     Best between paragraphs, else between lines, else between words, in the last quarter of a
     piece. Depends on the text alone, not on the blocks in which it was read.
@@ -126,7 +126,7 @@ def find_border(text: str) -> int:
 
 
 def _cut_blocks(blocks: Iterator[str]) -> Iterator[TextPiece]:
-    """Pieces of one document; the last says so."""
+    """Yield pieces of one document; the last says so."""
     text = ""
     for block in blocks:
         text += block
@@ -153,7 +153,7 @@ def _read_blocks(path: Path, report_bytes: Callable[[int], None]) -> Iterator[by
 
 
 def open_uncompressed(path: Path, raw: IO[bytes]) -> gzip.GzipFile | IO[bytes] | pa.NativeFile:
-    """The stream that a file's name says is compressed in it."""
+    """Return the stream that a file's name says is compressed in it."""
     suffix = path.suffix.lower()
     if suffix == ".gz":
         return gzip.GzipFile(fileobj=raw)
@@ -166,7 +166,7 @@ def _detect_encoding(path: Path, start: bytes) -> tuple[int, str]:
     Raises ValueError for UTF-32, whose mark begins with that of UTF-16.
     """
     if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        raise ValueError(f"{path}: UTF-32 is not read; convert the file to UTF-8")
+        raise ValueError(f"{path}: UTF-32 is not supported; convert the file to UTF-8")
     for mark, encoding in BYTE_ORDER_MARKS:
         if start.startswith(mark):
             return len(mark), encoding
@@ -196,7 +196,7 @@ def _name_byte(path: Path, number: int) -> str:
 
 
 def _find_line(path: Path, byte: int) -> int:
-    """The number of the line in which a byte of a UTF-8 file is; reads the file again."""
+    """Return the number of the line in which a byte of a UTF-8 file is; reads the file again."""
     newlines = 0
     for block in _read_blocks(path, lambda read: None):
         newlines += block[:byte].count(b"\n")

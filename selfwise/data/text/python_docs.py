@@ -61,7 +61,7 @@ class ModuleDocs:
 
 @cache
 def list_parts() -> list[ReferenceTopics | ModuleDocs]:
-    """The topics and one part for each module, sorted by path.
+    """Return the topics and one part for each module, sorted by path.
 
     Raises ValueError if this Python came without its sources.
     """
@@ -69,7 +69,7 @@ def list_parts() -> list[ReferenceTopics | ModuleDocs]:
     topics = root / "pydoc_data" / "topics.py"
     files = sorted(_list_sources(root))
     if not files or not topics.is_file():
-        raise ValueError(f"{PYTHON_DOCS}: this Python came without the sources of its library")
+        raise ValueError(f"{PYTHON_DOCS}: this Python has no source files of its standard library")
     modules = [ModuleDocs(file, file.stat().st_size) for file in files]
     return [ReferenceTopics(topics.stat().st_size), *modules]
 
@@ -86,7 +86,7 @@ def fingerprint_docs() -> str:
 
 @cache
 def read_docstrings(path: Path) -> str:
-    """All docstrings of a file in the order of its lines, between blank lines."""
+    """Return all docstrings of a file in the order of its lines, between blank lines."""
     tree = ast.parse(path.read_bytes())
     texts = []
     for node in _definitions(tree):
@@ -97,7 +97,7 @@ def read_docstrings(path: Path) -> str:
 
 
 def _definitions(node: ast.AST) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef]:
-    """The module, its classes and their functions; expressions are not searched."""
+    """Yield the module, its classes and their functions; expressions are not searched."""
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         yield node  # type: ignore[misc]
         for child in node.body:

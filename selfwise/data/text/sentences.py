@@ -1,4 +1,4 @@
-"""Text into sentences, with sentencex: rules for many languages, nothing learnt or downloaded."""
+"""Text into sentences, with sentencex: rules for many languages, nothing learned or downloaded."""
 
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,10 +16,10 @@ _SPACES = {point: " " for point in range(128, 0x3001) if chr(point).isspace()}
 
 
 def split_sentences(text: str, language: str = LANGUAGE) -> list[str]:
-    """The sentences of a text, which joined are the text: no character is lost or changed.
+    """Return the sentences of a text, which joined are the text: no character is lost or changed.
 
     White space goes to the sentence after it, where tokenizers expect it; at the end of the text it
-    stays with the last one. A line that is separated by blank ones is a sentence of its own.
+    stays with the last one. A line that is separated by blank ones is a separate sentence.
     """
     # sentencex 1.0 takes every white space to be one byte long, and panics where it is not
     ascii_spaced = text if text.isascii() else text.translate(_SPACES)
@@ -39,7 +39,7 @@ def split_sentences(text: str, language: str = LANGUAGE) -> list[str]:
 
 
 def _find_begins(text: str, language: str) -> list[int]:
-    """Where the sentences begin, each with the white space before it; the first is at 0."""
+    """Return where the sentences begin, each with the white space before it; the first is at 0."""
     places, at = [], 0
     for part in sentencex.segment(language, text):
         # Between two of its blocks of ten kilobytes sentencex leaves out blank lines, so the

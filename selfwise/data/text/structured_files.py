@@ -55,10 +55,10 @@ def read_json_values(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[st
         elif inside and text.peek() != "]":
             raise ValueError(f"{path}, row {number}: not JSON (no comma or ] after it)")
     if (text.peek() == "]") != inside:
-        raise ValueError(f"{path}: the array of JSON has no end, or an end too many")
+        raise ValueError(f"{path}: the JSON array has no end, or one end too many")
     text.skip("]" if inside else "")
     if text.peek():
-        raise ValueError(f"{path}: there is text behind the end of the array of JSON")
+        raise ValueError(f"{path}: there is text behind the end of the JSON array")
 
 
 class _JsonStream:
@@ -68,7 +68,7 @@ class _JsonStream:
         self._blocks, self._rest, self._at = blocks, "", 0
 
     def peek(self) -> str:
-        """The next character that is not white space; nothing at the end."""
+        """Return the next character that is not white space; nothing at the end."""
         while True:
             while self._at < len(self._rest) and self._rest[self._at] in _SPACE:
                 self._at += 1
@@ -81,7 +81,7 @@ class _JsonStream:
         self._at += len(text)
 
     def value(self, where: str) -> object:
-        """The next value."""
+        """Return the next value."""
         while True:
             try:
                 value, end = JSON.raw_decode(self._rest, self._at)
@@ -139,7 +139,7 @@ def _read_batches(raw: IO[bytes], *, is_file: bool) -> Iterator[pa.RecordBatch]:
 
 
 def read_wiki_documents(path: Path, report_bytes: ReportBytes) -> Iterator[TextPiece]:
-    """A document for each `<doc ...>` of WikiExtractor's files.
+    """Yield a document for each `<doc ...>` of WikiExtractor's files.
 
     Raises ValueError that names file and line for text outside of them.
     """

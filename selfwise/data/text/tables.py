@@ -30,7 +30,7 @@ Row = dict[str, object]
 
 
 def read_texts(path: Path, kind: str, field: str, report_bytes: ReportBytes) -> Iterator[TextPiece]:
-    """The documents in the column `field`, one for each row that has text there.
+    """Yield the documents in the column `field`, one for each row that has text there.
 
     Without a `field`, the column that has one of the usual names. Raises ValueError for a column
     that is not there, for text that is none, and for malformed rows, naming file and line.
@@ -67,7 +67,8 @@ def read_rows(
 def choose_column(
     names: Sequence[str], requested: str, where: str, usual: Sequence[str] = TEXT_FIELDS
 ) -> str:
-    """The column that is meant. Raises ValueError if it is not there or cannot be guessed."""
+    """Return the column that is meant. Raises ValueError if it is not there or cannot be
+    guessed."""
     if requested:
         if requested not in names:
             raise ValueError(explain_missing(where, requested, names))
@@ -79,26 +80,26 @@ def choose_column(
         return names[0]
     if name is None:
         raise ValueError(
-            f"{where}: which field holds the text? None is named {', '.join(usual)}; "
-            f"name one with --text-column; there are: {', '.join(names)}"
+            f"{where}: the field with the text is unclear, since none is named {', '.join(usual)}; "
+            f"name it with --text-column; the file has: {', '.join(names)}"
         )
     return name
 
 
 def _check_only_name(name: str, where: str) -> None:
-    """Raises ValueError for the only name of a table that may be several names, or a text."""
+    """Raise ValueError for the only name of a table that may be several names, or a text."""
     if mark := next((mark for mark in ";\t|" if mark in name), None):
-        question = f"one field, {name[:80]!r}: is {mark!r} what separates the fields?"
-        raise ValueError(f"{where}: {question} Commas do in a csv, tabs in a tsv")
+        question = f"one field, {name[:80]!r}: does {mark!r} separate the fields?"
+        raise ValueError(f"{where}: {question} A csv uses commas, a tsv tabs")
     if " " in name.strip():
         question = f"is {name[:80]!r} the name of a field, or the first text?"
         raise ValueError(f"{where}: {question} Name the field in the first line, such as text")
 
 
 def explain_missing(where: str, field: str, names: Sequence[str]) -> str:
-    """The sentence for a field that is not there: the nearest one, and all."""
+    """Return the sentence for a field that is not there: the nearest one, and all."""
     hint = did_you_mean(field, names)
-    listed = f" (there are: {', '.join(names)})" if "mean" in hint else ""
+    listed = f" (the file has: {', '.join(names)})" if "mean" in hint else ""
     return f"{where}: there is no field {field!r}{listed}{hint}"
 
 
@@ -114,32 +115,32 @@ def _read_jsonl(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Ro
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {i}: expected an object, got {type(row).__name__}")
         if isinstance(row, DuplicateFields):
-            raise ValueError(f"{path}, line {i}: the field {row.name!r} comes twice")
+            raise ValueError(f"{path}, line {i}: the field {row.name!r} occurs twice")
         if "\\u" in line:
             _check_characters(row, f"{path}, line {i}")
         yield f"line {i}", row
 
 
 def _read_json(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Row]]:
-    """The rows of a .json file: an array of objects or of texts, or jsonl by another name."""
+    """Yield the rows of a .json file: an array of objects or of texts, or jsonl by another name."""
     for number, value in read_json_values(path, report_bytes):
         row = {"text": value} if isinstance(value, str) else value
         if not isinstance(row, dict):
             of_type = type(value).__name__
             raise ValueError(f"{path}, {number}: expected an object, got {of_type}")
         if isinstance(row, DuplicateFields):
-            raise ValueError(f"{path}, {number}: the field {row.name!r} comes twice")
+            raise ValueError(f"{path}, {number}: the field {row.name!r} occurs twice")
         _check_characters(row, f"{path}, {number}")
         yield number, row
 
 
 def _check_characters(row: Row, where: str) -> None:
-    """Raises ValueError for half a character, which JSON can spell and no text can hold."""
+    """Raise ValueError for half a character, which JSON can spell and no text can hold."""
     for name, value in row.items():
         half = HALF_CHARACTER.search(value) if isinstance(value, str) else None
         if half:
             code = f"\\u{ord(half[0]):04x}"
-            raise ValueError(f"{where}: {name!r} has {code} alone, which is half a character")
+            raise ValueError(f"{where}: {name!r} has a lone {code}, which is half a character")
 
 
 def _read_table_cells(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Row]]:

@@ -1,4 +1,4 @@
-"""The token cache: written once, a part at a time, so that a killed build goes on where it was."""
+"""The token cache: written once, part by part, so that a killed build can resume."""
 
 import errno
 import json
@@ -59,8 +59,8 @@ def build_token_cache(
         if error.errno not in FULL_DISK_ERRORS:
             raise
         raise ValueError(
-            f"the disk of {home.parent} is full ({error.strerror}); make room and start again, the "
-            "token cache goes on where it was, or set SELFWISE_CACHE to another disk"
+            f"the disk of {home.parent} is full ({error.strerror}); free some space and start "
+            "again: the token cache resumes where it stopped. Or set SELFWISE_CACHE to another disk"
         ) from error
     except ValueError:  # something is wrong with the text, which will not be the same again
         shutil.rmtree(half, ignore_errors=True)
@@ -99,7 +99,7 @@ def _write_all(
 
 
 def _resume_journal(half: Path, files: Mapping[str, IO[bytes]]) -> dict[str, int]:
-    """The journal of an earlier build, with its files cut back to what was safe."""
+    """Return the journal of an earlier build, with its files cut back to what was safe."""
     path = half / "journal.json"
     journal = json.loads(path.read_text()) if path.is_file() else dict(EMPTY_JOURNAL)
     for name, file in files.items():

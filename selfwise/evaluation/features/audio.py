@@ -33,7 +33,7 @@ class StemEncoder(Encoder[AudioBatch], Protocol):
     """An encoder that also gives the input of its first layer."""
 
     def layers(self, batch: AudioBatch) -> list[Tensor]:
-        """Frames (b t d): the input of the first layer, and the output of each layer."""
+        """Return frames (b t d): the input of the first layer, and the output of each layer."""
         ...
 
 
@@ -47,7 +47,7 @@ class _EncodeOptions:
 
 
 def check_pooling(name: str) -> None:
-    """Raises ValueError unless the name is empty or one of POOLINGS."""
+    """Raise ValueError unless the name is empty or one of POOLINGS."""
     if name and name not in POOLINGS:
         raise ValueError(f"unknown pooling {name!r}{did_you_mean(name, POOLINGS)}")
 
@@ -63,19 +63,19 @@ def extract_features(
     progress: Progress | None = None,
     compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n d"]:
-    """Features of every recording, in the order of the data: the mean over its real frames.
+    """Return features of every recording, in the order of the data: the mean over its real frames.
 
-    `mean+deviation` has the deviation of every number over the frames behind the means, (n, 2 d).
-    `layer` None is the encoder's output, a number one of `encoder.hidden`, negative from the last.
-    The encoder runs as `compute` says, in eval mode without gradients, and is left as it was.
+    `mean+deviation` appends the deviation of every number over the frames, (n, 2 d). `layer` None
+    is the encoder's output; a number selects from `encoder.hidden`, negative from the last. The
+    encoder runs as `compute` specifies, in eval mode without gradients, and stays unchanged.
 
-    Recordings of similar length share a batch of at most `budget` seconds, so that little is
-    padding. Those above `seconds` are read in pieces, which do not see each other; their frames
-    are those of the whole recording, each once, and each counts the same. Several processes share
-    the work, and the first one gets the features; what the others get is empty.
+    Recordings of similar length share a batch of at most `budget` seconds, which limits the
+    padding. Recordings longer than `seconds` are read in pieces, which do not see each other. The
+    pieces contain each frame of the recording once, with equal weight. Several processes share the
+    work: the first one returns the features, the other processes return empty arrays.
 
-    Raises ValueError if there are no recordings, one is shorter than a frame, or there is no such
-    layer, pooling or precision.
+    Raises ValueError for no recordings, a recording shorter than a frame, or an unknown layer,
+    pooling or precision.
     """
 
     def read(batch: AudioBatch) -> list[Tensor]:
@@ -97,7 +97,7 @@ def extract_layers(
     progress: Progress | None = None,
     compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n L d"]:
-    """Features of every recording from each layer of `encoder.hidden`, in one pass.
+    """Return features of every recording from each layer of `encoder.hidden`, in one pass.
 
     `extract_layers(...)[:, k]` equals `extract_features(..., layer=k)`. A probe of every layer,
     and `fit_layer_mix` too, cost one pass over the data. With `stem` the input of the first layer
@@ -118,10 +118,10 @@ def extract_layers(
 def compute_mfcc_statistics(
     recordings: Recordings, *, progress: Progress | None = None
 ) -> Float32[np.ndarray, "n 78"]:
-    """The raw baseline: mean and deviation of 39 MFCC over the frames of every recording.
+    """Return the raw baseline: mean and deviation of 39 MFCC over the frames of every recording.
 
-    100 frames a second. Recordings above two minutes are read in pieces: at each seam one frame is
-    missing and deltas are those of an edge.
+    There are 100 frames a second. Recordings above two minutes are read in pieces: at each seam one
+    frame is missing, and the deltas are computed as at an edge.
 
     Raises ValueError if there are no recordings, or one is shorter than a frame.
     """
@@ -143,7 +143,8 @@ def _encode_recordings(
     read: ComputeFrames,
     options: _EncodeOptions,
 ) -> Float32[np.ndarray, "n L d"]:
-    """Statistics of the frames from `read`, with the encoder on the device, in evaluation mode."""
+    """Return statistics of the frames from `read`, with the encoder on the device, in evaluation
+    mode."""
     if options.pooling not in POOLINGS:
         nearest = did_you_mean(options.pooling, POOLINGS)
         raise ValueError(f"unknown pooling {options.pooling!r}{nearest}")
@@ -172,14 +173,15 @@ def _compute_statistics(
     progress: Progress | None,
     env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n L d"]:
-    """Means over the frames of each recording, and their deviations behind them if asked for."""
+    """Return means over the frames of each recording, and their deviations behind them if asked
+    for."""
     if not len(recordings):
         raise ValueError("there are no recordings to compute features of")
     short = np.flatnonzero(recordings.samples < WINDOW)[:1]
     for recording in short:
         raise ValueError(
             f"{recordings.ids[recording]} has {recordings.samples[recording]} samples at 16 kHz, "
-            f"and a frame takes {WINDOW}"
+            f"and a frame needs {WINDOW}"
         )
     chunks = RecordingChunks(recordings, seconds=seconds, budget=budget)
     moments: _Moments | None = None
@@ -198,7 +200,7 @@ def _compute_statistics(
 
 
 def _read_batch(batch: AudioBatch, read: ComputeFrames, hop: int) -> Arrays:
-    """Which recordings a batch is of, how many frames of each, and their moments."""
+    """Return which recordings a batch is of, how many frames of each, and their moments."""
     count = _count_frames(batch, hop)
     return (batch.index.numpy(), count.numpy(), *_compute_moments(read(batch), count))
 
@@ -248,7 +250,7 @@ def _count_frames(batch: AudioBatch, hop: int) -> Int64[Tensor, "b"]:
 def _compute_moments(
     layers: list[Tensor], count: Int64[Tensor, "b"]
 ) -> tuple[Float32[np.ndarray, "b L d"], Float32[np.ndarray, "b L d"]]:
-    """Means of real frames, and sums of their squared distances from them, of each layer."""
+    """Return means of real frames, and sums of their squared distances from them, of each layer."""
     t, device = layers[0].shape[1], layers[0].device
     assert t >= int(count.max()), (layers[0].shape, count)
     num_frames = count.to(device)[:, None, None].clamp(min=1)

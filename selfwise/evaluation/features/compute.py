@@ -1,4 +1,4 @@
-"""Where an encoder runs while it computes features."""
+"""Device, precision and processes of an encoder that computes features."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class ComputeOptions:
     env: DistributedEnv = SINGLE_PROCESS
 
     def autocast(self) -> torch.autocast:
-        """Makes the encoder compute in the precision. Raises ValueError for an unknown one."""
+        """Make the encoder compute in the precision. Raises ValueError for an unknown one."""
         check_evaluation_precision(self.precision)
         return autocast(self.device, self.precision)
 

@@ -1,4 +1,4 @@
-"""Vectors that are numbers: nothing else is written or probed."""
+"""Check that vectors are finite before they are written or probed."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from selfwise.evaluation.probes.linear import Matrix
 def check_vectors(
     vectors: Matrix | Float[np.ndarray, "n *layers d"], ids: Sequence[str], *, of: str
 ) -> None:
-    """Raises ValueError for NaN and infinity, with the first example that has them.
+    """Raise ValueError for NaN and infinity, with the first example that has them.
 
     Args:
         of: what gives the vectors, as in "the encoder".

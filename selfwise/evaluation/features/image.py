@@ -1,4 +1,4 @@
-"""Features of a whole data set, computed once. The encoder is read and left as it was."""
+"""Features of a whole data set, computed once with an encoder that stays unchanged."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,15 +44,15 @@ def extract_features(
     workers: int = 0,
     compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n d"]:
-    """Pooled features of every image, in the order of the data set.
+    """Return pooled features of every image, in the order of the data set.
 
-    The encoder runs as `compute` says, in eval mode without gradients; then its device and the mode
-    of each of its modules are what they were. `layer` None is the encoder's output, a number one of
-    `encoder.hidden`, negative from the last. Above 64 px the central 87.5 % are read, otherwise
-    the whole image. Several processes share the work, and the first one gets the features; what
-    the others get is empty.
+    The encoder runs as `compute` specifies, in eval mode without gradients; afterwards its device
+    and the mode of each of its modules are restored. `layer` None is the encoder's output; a number
+    selects from `encoder.hidden`, negative from the last. Above 64 px the central 87.5 % are read,
+    otherwise the whole image. Several processes share the work: the first one returns the features,
+    the other processes return empty arrays.
 
-    Raises ValueError if there are no images, no such layer or no such precision.
+    Raises ValueError for no images, an unknown layer or an unknown precision.
     """
     autocast, device, env = compute.autocast(), compute.device, compute.env
     if not len(images):
@@ -83,11 +83,10 @@ def extract_layers(
     workers: int = 0,
     compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n L d"]:
-    """Pooled features of every image from each layer of `encoder.hidden`, in one pass.
+    """Return pooled features of every image from each layer of `encoder.hidden`, in one pass.
 
-    For encoders whose layers are all equally wide, such as transformers.
-    `extract_layers(...)[:, k]` equals `extract_features(..., layer=k)`, which also explains the
-    other arguments.
+    All layers must have one width, as in transformers. `extract_layers(...)[:, k]` equals
+    `extract_features(..., layer=k)`, which also explains the other arguments.
     """
     rows, parts, device = _split_rows(len(images), batch), [], compute.device
     with evaluation_mode(encoder, device) as model, compute.autocast():
@@ -99,10 +98,11 @@ def extract_layers(
 
 
 def extract_pixels(images: Images, *, size: int, batch: int = 512) -> Float32[np.ndarray, "n d"]:
-    """The raw input as features: evaluation views, flattened (channels, rows, columns), 0 to 1.
+    """Return the raw input as features: evaluation views, flattened (channels, rows, columns), 0 to
+    1.
 
-    Views of more than 64 px are made at 32 px, of the same part of the image: 3,072 numbers a
-    colour image, where 224 px would be 150,528.
+    Views of more than 64 px are resized to 32 px, of the same part of the image: 3,072 numbers for
+    a color image, where 224 px would need 150,528.
     """
     side = RAW_SIDE if size > MAX_WHOLE_SIZE else size
     image_views = iterate_views(
@@ -112,7 +112,8 @@ def extract_pixels(images: Images, *, size: int, batch: int = 512) -> Float32[np
 
 
 def encode_to_layer(encoder: Encoder[Input], x: Input, layer: int | None) -> Features:
-    """The encoder's output for None, or what its layer of that number says; negative from the last.
+    """Return the encoder's output for None, or the output of the layer with that number; negative
+    from the last.
 
     Raises ValueError if there is no such layer.
     """
@@ -120,7 +121,7 @@ def encode_to_layer(encoder: Encoder[Input], x: Input, layer: int | None) -> Fea
 
 
 def select_layer(layers: Sequence[LayerOutput], layer: int) -> LayerOutput:
-    """The features of the layer of that number. Raises ValueError if there is none."""
+    """Return the features of the layer of that number. Raises ValueError if there is none."""
     if not -len(layers) <= layer < len(layers):
         raise ValueError(
             f"layer {layer} does not exist: the encoder has layers 0 to {len(layers) - 1}"
@@ -137,10 +138,10 @@ def iterate_views(
     device: torch.device | str = "cpu",
     workers: int = 0,
 ) -> Iterator[Float[Tensor, "b c s s"]]:
-    """The evaluation views of each group of rows, on the device; `workers` processes read."""
+    """Yield the evaluation views of each group of rows, on the device; `workers` processes read."""
     fraction = choose_crop_fraction(size) if fraction is None else fraction
     check_temporary_folder(workers)
-    # a generator of its own: the loader would draw its seed from the global one
+    # a separate generator: the loader would draw its seed from the global one
     groups = DataLoader(
         _RowGroups(images, rows),
         batch_size=None,
@@ -157,8 +158,8 @@ def evaluation_mode(
 ) -> Iterator[nn.Module]:
     """The encoder on `device`, in eval mode, without gradients; afterwards as it was.
 
-    It may be a whole method. `no_grad` and not `inference_mode`: what an encoder caches here, it
-    may train with later.
+    The encoder may be a whole method. It runs under `no_grad` and not `inference_mode`, since it
+    may train later with tensors that it caches here.
     """
     assert isinstance(encoder, nn.Module), type(encoder)
     modes = [(module, module.training) for module in encoder.modules()]
@@ -192,11 +193,11 @@ def load_or_compute(
     *,
     env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n *layers d"]:
-    """The features filed under `key`, computed and filed if they are not there.
+    """Return the features filed under `key`, computed and filed if they are not there.
 
-    Of several processes the first one looks and files, and all compute.
+    Of several processes the first one reads and writes the file, and all compute.
 
-    The key has everything that the features depend on: `digest_weights(encoder)`,
+    The key must contain everything that the features depend on: `digest_weights(encoder)`,
     `images.fingerprint`, size, layer, precision. The file appears whole or not at all, and is never
     unpickled.
     """
@@ -244,8 +245,8 @@ def _encode_in_chunks(
     """`read` of all rows. A CPU gets them in pieces whose maps stay in its cache, if `last` with
     channels last.
 
-    Of a ResNet-18 at 224 px this takes 45 ms an image on one core, and 86 ms of 128 rows at once
-    with channels first.
+    A ResNet-18 at 224 px takes 45 ms an image on one core this way, against 86 ms with 128 rows at
+    once and channels first.
     """
     if view.device.type != "cpu":
         return read(view)

@@ -1,4 +1,4 @@
-"""Features of texts, in batches of similar length, and the bag of words beside them."""
+"""Features of texts, in batches of similar length, and bags of words as a baseline."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,12 +33,12 @@ class EmbeddingEncoder(Protocol):
     """An encoder whose embeddings can be computed alone."""
 
     def embed(self, batch: TextBatch) -> Tensor:
-        """The embeddings (b n d)."""
+        """Return the embeddings (b n d)."""
         ...
 
 
 def check_pooling(name: str) -> None:
-    """Raises ValueError unless the name is empty or one of POOLINGS."""
+    """Raise ValueError unless the name is empty or one of POOLINGS."""
     if name and name not in POOLINGS:
         raise ValueError(f"unknown pooling {name!r}{did_you_mean(name, POOLINGS)}")
 
@@ -54,21 +54,22 @@ def extract_features(
     window: str = "first",
     compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n d"]:
-    """Pooled features of every text, in the order of the data; longer ones are cut at `length`, or
-    with `window` "mean" read in windows of that length, whose features are averaged by tokens.
+    """Return pooled features of every text, in the order of the data; longer ones are cut at
+    `length`, or with `window` "mean" read in windows of that length, whose features are averaged by
+    tokens.
 
-    The encoder runs as `compute` says, in eval mode without gradients, and is left as it was. Texts
-    of similar length share a batch of at most 8,192 tokens, so that little is padding; padding
-    changes nothing in a text's features.
+    The encoder runs as `compute` specifies, in eval mode without gradients, and stays unchanged.
+    Texts of similar length share a batch of at most 8,192 tokens, which limits the padding. Padding
+    does not change a text's features.
 
-    `layers` puts the means of the embeddings and of every layer side by side, depth + 1 times as
-    many numbers. (BERT, arXiv:1810.04805 section 5.3, does so with its last four layers, token by
-    token.) `mean+deviation` has the deviation of every number over the tokens behind the means.
+    `layers` concatenates the means of the embeddings and of every layer, depth + 1 times as many
+    numbers. (BERT, arXiv:1810.04805 section 5.3, does so with its last four layers, token by
+    token.) `mean+deviation` appends the deviation of every number over the tokens.
 
-    Several processes share the work, and the first one gets the features; what the others get is
-    empty.
+    Several processes share the work: the first one returns the features, the other processes return
+    empty arrays.
 
-    Raises ValueError if there are no texts, no such layer or pooling, or a layer for `layers`.
+    Raises ValueError for no texts, an unknown layer or pooling, or a layer together with `layers`.
     """
     (features,) = extract_poolings(
         encoder,
@@ -100,7 +101,10 @@ def extract_poolings(
     for layer, pooling in places:
         check_pooling(pooling)
         if pooling == LAYERS and layer is not None:
-            problem = f"pooling {LAYERS!r} takes every layer, so layer {layer} cannot be chosen"
+            problem = (
+                f"pooling {LAYERS!r} uses every layer, so --layer {layer} has no effect: leave it "
+                "out"
+            )
             raise ValueError(problem)
     if not len(texts):
         raise ValueError("there are no texts to compute features of")
@@ -128,12 +132,13 @@ def extract_poolings(
 
 
 def tokenize_rows(texts: Texts, tokenizer: Tokenizer, *, length: int) -> list[TokenRow]:
-    """Every text with its special tokens, cut to `length`; of a pair the longer part is cut."""
+    """Return every text with its special tokens, cut to `length`; of a pair the longer part is
+    cut."""
     return split_into_windows(texts, tokenizer, length=length, window="first").rows
 
 
 def batch_by_length(lengths: list[int]) -> Iterator[np.ndarray]:
-    """Places of rows of similar length, whose padded batch has at most BUDGET tokens."""
+    """Yield places of rows of similar length, whose padded batch has at most BUDGET tokens."""
     order = np.argsort(lengths, kind="stable")[::-1]
     start = 0
     while start < len(order):
@@ -144,7 +149,7 @@ def batch_by_length(lengths: list[int]) -> Iterator[np.ndarray]:
 
 
 def pad_rows(rows: list[TokenRow], encoder: TextEncoder, tokenizer: Tokenizer) -> TextBatch:
-    """Rows side by side, padded at the end."""
+    """Return rows side by side, padded at the end."""
     width = max(1, *(len(row.ids) for row in rows))
     pad = tokenizer.vocabulary.pad or 0
     ids = np.full((len(rows), width), pad, dtype=np.int64)
@@ -159,8 +164,8 @@ def pad_rows(rows: list[TokenRow], encoder: TextEncoder, tokenizer: Tokenizer) -
 def pool_tokens(
     tokens: Float[Tensor, "b n d"], valid: Tensor | None, how: str
 ) -> Float[Tensor, "b _"]:
-    """The mean over the real tokens, with their deviation behind it if asked for, the first one,
-    or the last real one.
+    """Return the mean over the real tokens, with their deviation behind it if asked for, the first
+    one, or the last real one.
     """
     if how == "cls":
         return tokens[:, 0]
@@ -192,9 +197,10 @@ def fit_bag_of_words(train: Texts, test: Texts) -> FeatureSplit:
 
 
 def fit_pair_bag_of_words(train: Texts, test: Texts) -> FeatureSplit:
-    """Pairs as [u; v; |u - v|; u v] of their bags, with one vocabulary for both sides.
+    """Return pairs as [u; v; |u - v|; u v] of their bags, with one vocabulary for both sides.
 
-    Two bags side by side cannot say that they share a word; these can. Fitted on `train` alone.
+    Two concatenated bags cannot express that they share a word; these features can. Fitted on
+    `train` alone.
     """
     assert train.pairs is not None
     assert test.pairs is not None

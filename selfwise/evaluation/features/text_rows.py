@@ -17,7 +17,7 @@ class TokenRow(NamedTuple):
 
 
 def find_special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int], list[int]]:
-    """Tokens to put before a text, behind it, and between the two texts of a pair.
+    """Return tokens to put before a text, behind it, and between the two texts of a pair.
 
     BERT's `[CLS] A [SEP] B [SEP]`, RoBERTa's `<s> A </s></s> B </s>`, GPT's `A <|endoftext|>`: what
     the vocabulary has roles for.
@@ -32,7 +32,7 @@ def find_special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int], lis
 
 
 def build_text_row(ids: np.ndarray, tokenizer: Tokenizer) -> TokenRow:
-    """A text between its special tokens."""
+    """Return a text between its special tokens."""
     first, last, _ = find_special_tokens(tokenizer)
     return _join_parts([first, ids, last], [])
 
@@ -40,8 +40,8 @@ def build_text_row(ids: np.ndarray, tokenizer: Tokenizer) -> TokenRow:
 def build_pair_rows(
     texts: Texts, tokenizer: Tokenizer, *, length: int
 ) -> tuple[list[TokenRow], Int64[np.ndarray, "n"]]:
-    """Pairs with segments 0 and 1, cut to `length`, the longer part first, and how many tokens of
-    each pair were cut.
+    """Return pairs with segments 0 and 1, cut to `length`, the longer part first, and how many
+    tokens of each pair were cut.
     """
     assert texts.pairs is not None
     first, last, between = find_special_tokens(tokenizer)

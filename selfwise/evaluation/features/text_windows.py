@@ -31,7 +31,7 @@ class TextWindows(NamedTuple):
 
 
 def check_window(name: str) -> None:
-    """Raises ValueError unless the name is empty or one of WINDOWS."""
+    """Raise ValueError unless the name is empty or one of WINDOWS."""
     if name and name not in WINDOWS:
         raise ValueError(f"unknown window {name!r}{did_you_mean(name, WINDOWS)}")
 
@@ -39,7 +39,7 @@ def check_window(name: str) -> None:
 def split_into_windows(
     texts: Texts, tokenizer: Tokenizer, *, length: int, window: str
 ) -> TextWindows:
-    """Every text in windows of `length` tokens with special tokens around each.
+    """Return every text in windows of `length` tokens with special tokens around each.
 
     With `window` "first" a text has one window, and the rest of it is cut. Of pairs the longer part
     is cut, whatever `window` is: a window of one part has no counterpart in the other.

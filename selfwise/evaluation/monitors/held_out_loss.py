@@ -1,4 +1,4 @@
-"""The loss on examples kept out of training, always on the same ones and with the same views."""
+"""The loss on held-out examples, with fixed examples and fixed views."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -31,7 +31,7 @@ class TextRows(Protocol):
 
 
 def sample_text_batches(source: TextRows, *, tokens: int = MAX_TOKENS) -> HeldOutBatches:
-    """Rows of text from all over a source that gives row r as `source.rows(r)`."""
+    """Return rows of text from all over a source that gives row r as `source.rows(r)`."""
     n = source.plan(0).size
     rows = np.linspace(0, n - 1, min(n, max(1, tokens // source.length))).astype(np.int64)
     groups = np.split(rows, range(BATCH_ROWS, len(rows), BATCH_ROWS))
@@ -41,8 +41,7 @@ def sample_text_batches(source: TextRows, *, tokens: int = MAX_TOKENS) -> HeldOu
 class HeldOutLoss:
     """Loss terms and metrics of the method, in float32 and evaluation mode, as `val/NAME`.
 
-    Views are functions of the seed, so that every look sees the same masks. Nothing of the run
-    changes.
+    Views are functions of the seed, so every measurement uses equal masks. The run does not change.
     """
 
     def __init__(self, batches: HeldOutBatches, *, seed: int, every: int):
@@ -53,12 +52,12 @@ class HeldOutLoss:
         return {f"val/{name}": value for name, value in self.measure(method).items()}
 
     def measure(self, method: Method) -> dict[str, float]:
-        """The mean of every term and metric over all examples."""
+        """Return the mean of every term and metric over all examples."""
         return {name: float(term.mean) for name, term in self.terms(method).items()}
 
     @torch.no_grad()
     def terms(self, method: Method) -> dict[str, Term]:
-        """Sums and counts of every term and metric over all examples."""
+        """Return sums and counts of every term and metric over all examples."""
         device = next(method.parameters()).device
         sums: dict[str, Term] = {}
         with evaluation_mode(method, device):
@@ -74,4 +73,4 @@ class HeldOutLoss:
         return sums
 
     def warning(self, values: dict[str, float]) -> None:
-        """None: a loss alone says nothing of what is wrong."""
+        """Return None: a loss alone does not show what is wrong."""

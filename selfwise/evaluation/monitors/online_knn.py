@@ -1,4 +1,4 @@
-"""A probe while training: how good are the features now? It changes nothing of the run."""
+"""A kNN probe of the features during training, which does not change the run."""
 
 import json
 from math import nan
@@ -21,13 +21,12 @@ ACCURACY, CHOSEN_K = "knn_top1", "knn_k"  # as they are logged
 
 
 class OnlineKNN:
-    """Accuracy of the weighted kNN on labelled examples that are held out from it.
+    """Accuracy of the weighted kNN on labeled examples that are held out from it.
 
-    At its first evaluation k is chosen on the reference examples, as `choose_k` does. Every line
-    of the log has it, and a resumed run takes it from there, so that it finds the same numbers;
-    there is no other state. Image files are read once and kept, up to 1 GiB for each of the two
-    parts. The examples are part of the training data: this watches a run, it does not report a
-    result.
+    The first evaluation chooses k on the reference examples, as `choose_k` does. Every line of the
+    log contains k, and a resumed run reads it there, so it measures equal numbers without other
+    state. Image files are read once and stay in memory, up to 1 GiB for each of the two parts. The
+    examples are part of the training data: the accuracy monitors a run, it is not a result.
 
     Raises ValueError if the reference examples are of one class.
     """
@@ -65,7 +64,7 @@ class OnlineKNN:
         return {ACCURACY: float((predicted == self.test.labels).mean()), CHOSEN_K: self.k}
 
     def warning(self, values: dict[str, float]) -> None:
-        """None: an accuracy alone says nothing of what is wrong."""
+        """Return None: an accuracy alone does not show what is wrong."""
 
 
 def _read_logged_k(log: Path | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Pictures of what a method makes of images: reconstructions with the use of codes, and colours."""
+"""Pictures of what a method makes of images: reconstructions with the use of codes, and colors."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ def save_image_grid(pictures: Sequence[Float[Tensor, "b c h w"]], path: Path) ->
     """Write a PNG in which the images of each batch are a row: originals, then reconstructions.
 
     Values are in 0 to 1, at most 12 images of each batch are shown, and small ones enlarged pixel
-    by pixel. The file is there whole or not at all.
+    by pixel. The file appears whole or not at all.
     """
     with atomic_write(path) as temporary:
         Image.fromarray(draw_image_grid(pictures)).save(temporary, format="PNG")
@@ -43,7 +43,7 @@ def save_image_grid(pictures: Sequence[Float[Tensor, "b c h w"]], path: Path) ->
 def draw_image_grid(
     pictures: Sequence[Float[Tensor, "b c h w"]],
 ) -> UInt8[np.ndarray, "hh ww 3"]:
-    """The images of each batch as a row, at most 12 of them, on white.
+    """Return the images of each batch as a row, at most 12 of them, on white.
 
     Values are in 0 to 1. All batches have as many images, of one width.
     """
@@ -53,7 +53,7 @@ def draw_image_grid(
 
 
 def measure_code_usage(counts: Int64[Tensor, "k"]) -> dict[str, float]:
-    """How codes that occur so often are used, where at least one does.
+    """Return how codes that occur so often are used, where at least one does.
 
     `codes_used`: share of the codes that occur at all. `code_perplexity`: exp of the entropy of
     their frequencies: as many codes of equal frequency would be as hard to guess.
@@ -65,11 +65,11 @@ def measure_code_usage(counts: Int64[Tensor, "k"]) -> dict[str, float]:
 
 
 class PictureMonitor:
-    """Looks at what a method makes of some images, for the training loop.
+    """A monitor of a method's outputs on some images, for the training loop.
 
-    At most 512 examples, drawn by the seed and read once; they are among those that are trained
-    on, so this watches a run. The picture in `folder` is written anew at every look; without a
-    folder there is none. Nothing of the run changes.
+    The monitor reads at most 512 examples once, drawn by the seed from the training examples, so it
+    monitors a run and reports no result. Every measurement overwrites the picture in `folder`;
+    without a folder there is no picture. The run does not change.
     """
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int, folder: Path | None):
@@ -79,7 +79,7 @@ class PictureMonitor:
         self.size, self.every, self.folder = size, every, folder
 
     def iterate_views(self, device: torch.device) -> Iterator[Float[Tensor, "b c s s"]]:
-        """The examples as they are evaluated, a few at a time, on the device."""
+        """Yield the examples as they are evaluated, a few at a time, on the device."""
         for first in range(0, len(self.batch.x), BATCH_SIZE):
             part = to_device(slice_batch(self.batch, slice(first, first + BATCH_SIZE)), device)
             yield evaluation_view(part, self.size, fraction=choose_crop_fraction(self.size))
@@ -121,17 +121,17 @@ class ReconstructionMonitor(PictureMonitor):
             return None
         return (
             f"the codes have collapsed: their perplexity is {values['code_perplexity']:.1f}, so "
-            "that nearly all patches look the same to what is trained on them; a lower --lr or "
-            "more steps usually help"
+            "nearly all patches get one code, and a model trained on them learns little; a lower "
+            "--lr or more steps usually help"
         )
 
 
 class ColorizationMonitor(PictureMonitor):
-    """Error of the colours that a method guesses, and `colors.png`: gray, guessed, true.
+    """Error of the colors that a method guesses, and `colors.png`: gray, guessed, true.
 
     The method has `colors`, as `colorization` has. `color_error` is the mean distance in a and b of
-    guessed and true colours over all pixels of images that have colours, `color_error_gray` that
-    of guessing gray everywhere; images without colours are not counted.
+    guessed and true colors over all pixels of images that have colors, `color_error_gray` that
+    of guessing gray everywhere; images without colors are not counted.
     """
 
     def __call__(self, method: Method) -> dict[str, float]:
@@ -159,7 +159,7 @@ class ColorizationMonitor(PictureMonitor):
 
 
 def _draw_row(batch: Float[Tensor, "b c h w"]) -> np.ndarray:
-    """The images side by side, uint8 (h w 3)."""
+    """Return the images side by side, uint8 (h w 3)."""
     times = max(1, MIN_SIDE // batch.shape[2])
     x = (batch.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
     x = x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)

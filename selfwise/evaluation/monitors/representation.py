@@ -1,4 +1,4 @@
-"""Is the representation alive? Measures that need no labels, and what they say of a collapse."""
+"""Measures of a representation that need no labels, and the detection of a collapse."""
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ COLLAPSED_UNIFORMITY, COLLAPSED_RANK_SHARE, COLLAPSED_RANK = -0.05, 0.01, 2.0
 
 
 def alignment(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Mean squared distance of the pairs (a_i, b_i) on the unit sphere, 0 to 4; 0 is perfect.
+    """Return the mean squared distance of the pairs (a_i, b_i) on the unit sphere, 0 to 4; 0 is
+    perfect.
 
     Two views of each example are a pair. Wang & Isola 2020, arXiv:2005.10242, with alpha = 2.
     """
@@ -34,18 +35,18 @@ def alignment(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor,
 def uniformity(z: Float[Tensor, "n d"], t: float = 2.0) -> Float[Tensor, ""]:
     """log of the mean of exp(-t |x - y|^2) over all pairs of different rows on the unit sphere.
 
-    0 where all rows are one point; about -2 t where they are spread over the whole sphere. Wang &
-    Isola 2020, arXiv:2005.10242. Needs two rows or more.
+    It is 0 if all rows are one point, and about -2 t if they are spread over the whole sphere. Wang
+    & Isola 2020, arXiv:2005.10242. Needs two rows or more.
     """
     assert len(z) > 1, "a pair needs two rows"
     return F.pdist(F.normalize(z, dim=1)).square().mul(-t).exp().mean().log()
 
 
 def rank_me(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """The effective rank: exp of the entropy of the singular values, 1 to min(n, d).
+    """Return the effective rank: exp of the entropy of the singular values, 1 to min(n, d).
 
-    The rows are neither centred nor normalised. Garrido et al. 2023, arXiv:2210.02885. 1 also
-    where all of `z` is zero.
+    The rows are neither centered nor normalized. Garrido et al. 2023, arXiv:2210.02885. It is also
+    1 if all of `z` is zero.
     """
     values = torch.linalg.svdvals(z)
     share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny) + EPSILON
@@ -55,10 +56,10 @@ def rank_me(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
 class RepresentationMonitor:
     """Alignment, uniformity and effective rank of the features h, for the training loop.
 
-    At most 512 examples, drawn by the seed and read once; labels are not needed. Uniformity and
-    rank are of the evaluation views, as a probe will see the examples. The alignment is of two
-    views `a` and `b` that the method makes; other methods have none. Nothing of the run changes,
-    and the values are a function of the weights and the seed.
+    The monitor reads at most 512 examples once, drawn by the seed, and needs no labels. Uniformity
+    and rank are measured on the evaluation views, as a probe will see the examples. The alignment
+    is measured on two views `a` and `b` of the method; methods without two views have none. The run
+    does not change, and the values are a function of the weights and the seed.
     """
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int):
@@ -112,9 +113,9 @@ def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
     """A sentence if the features have collapsed: what it means, and what usually helps.
 
     `values` are those of `RepresentationMonitor`; `max_rank` is the largest possible rank: the
-    width of the features, or the number of examples if that is smaller. Collapsed is a rank below 2
-    or 1 % of `max_rank`, or a uniformity above -0.05. An untrained encoder whose batch norms have
-    no statistics yet comes close to that; a few steps later it does not.
+    width of the features, or the number of examples if that is smaller. Features have collapsed at
+    a rank below 2 or 1 % of `max_rank`, or at a uniformity above -0.05. An untrained encoder whose
+    batch norms have no statistics yet comes close to these limits; a few steps later it does not.
     """
     min_rank = max(COLLAPSED_RANK, COLLAPSED_RANK_SHARE * max_rank)
     if values["effective_rank"] < min_rank:
@@ -124,14 +125,14 @@ def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
     else:
         return None
     return (
-        f"the representation has collapsed: its features have {symptom}, so that examples can "
-        "hardly be told apart; a lower --lr, a larger --batch-size, stronger views or another "
+        f"the representation has collapsed: its features have {symptom}, so they hardly "
+        "distinguish the examples; a lower --lr, a larger --batch-size, stronger views or another "
         "--temperature usually help"
     )
 
 
 def _find_pair(view: object) -> list[Tensor]:
-    """The two views of a method that makes two, otherwise none."""
+    """Return the two views of a method that makes two, otherwise none."""
     pair = [getattr(view, name, None) for name in ("a", "b")]
     return pair if all(isinstance(one, Tensor) for one in pair) else []  # type: ignore[return-value]
 

@@ -1,4 +1,4 @@
-"""The encoder that was never trained: what the architecture alone is worth."""
+"""The untrained encoder as a baseline: the worth of the architecture alone."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -34,7 +34,7 @@ def extract_untrained(
     seeds: Sequence[int] = (0, 1, 2),
     device: torch.device | str = "cpu",
 ) -> list[FeatureSplit]:
-    """Features of fresh initialisations, one for each seed, after `estimate_batch_norm`.
+    """Return features of fresh initializations, one for each seed, after `estimate_batch_norm`.
 
     `fresh(seed)` makes the encoder with random weights. `embed` computes features as for the
     trained encoder, for example `partial(extract, size=size, device=device)`.
@@ -59,9 +59,9 @@ def estimate_batch_norm(
 ) -> None:
     """Set the batch-norm statistics to their averages over batches of evaluation views.
 
-    A fresh network's statistics are those of no data at all, and its features would be poor for
-    that reason alone. At most `examples` images are drawn, in batches of one size; every batch
-    counts the same. Only batch norms are in training mode: no dropout, no gradients.
+    The initial statistics of a network come from no data, which alone would make its features poor.
+    At most `examples` images are drawn, in batches of one size with equal weight. Only batch norms
+    are in training mode: no dropout, no gradients.
     """
     batch = min(batch, len(images))
     assert batch > 0, "no images to estimate statistics on"

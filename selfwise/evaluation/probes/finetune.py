@@ -32,10 +32,9 @@ def finetune(
     """Train on all of `train`, return the predicted class of each test example.
 
     Training and predictions run on the device and in the precision of `options`. With several
-    `rates` the learning rate is the one that does best on a fifth of `train` that is held out
-    for that, the middle one where every class has one example and nothing can be held out; then
-    all of `train` is used with it. A rate that diverges gives way to the next best. The test
-    examples choose nothing.
+    `rates`, a held-out fifth of `train` chooses the learning rate; if every class has one example
+    and nothing can be held out, the middle rate is used. The final training uses all of `train`. If
+    a rate diverges, the next best replaces it. The test examples choose nothing.
 
     Raises ValueError if every rate diverges.
     """
@@ -49,7 +48,7 @@ def finetune(
     tried = ", ".join(f"{rate:g}" for rate in rates or [options.lr])
     raise ValueError(
         f"training on {len(train)} labels diverged at every learning rate tried ({tried}): the "
-        "loss or the outputs were no numbers any more; lower rates are needed"
+        "loss or the outputs became NaN or infinite; use lower learning rates"
     )
 
 
@@ -62,7 +61,7 @@ def _rank_rates(
     seed: int,
     rates: Sequence[float],
 ) -> list[float]:
-    """The rates to train with, best first; without those that diverge in the search."""
+    """Return the rates to train with, best first; without those that diverge in the search."""
     if len(rates) < 2:
         return list(rates) or [options.lr]
     assert train.labels is not None
@@ -93,7 +92,7 @@ def _train_and_predict(
     size: int,
     seed: int,
 ) -> Int64[np.ndarray, "m"]:
-    """Raises FloatingPointError if the loss or the outputs are no numbers any more."""
+    """Raise FloatingPointError if the loss or the outputs become NaN or infinite."""
     method = build(seed)
     options = options.replace(batch_size=min(options.batch_size or len(train), len(train)))
     source = ImageSource(train, batch=options.batch_size, seed=seed, labelled=True)
@@ -112,5 +111,5 @@ def _predict(
         )
         logits = torch.cat([model.predict(view) for view in image_views])  # type: ignore[operator]
     if not bool(logits.isfinite().all()):
-        raise FloatingPointError("the weights are no numbers any more")
+        raise FloatingPointError("the weights became NaN or infinite")
     return logits.argmax(dim=1).cpu().numpy()

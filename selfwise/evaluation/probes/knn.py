@@ -1,4 +1,4 @@
-"""The weighted nearest-neighbour classifier of InstDisc (Wu et al. 2018, arXiv:1805.01978, 3.4)."""
+"""The weighted nearest-neighbor classifier of InstDisc (Wu et al. 2018, arXiv:1805.01978, 3.4)."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -15,13 +15,13 @@ from selfwise.core.rng import shuffle_indices
 from selfwise.evaluation.probes.linear import Matrix, check_features, check_two_classes
 
 MAX_SIMILARITIES = 2**26  # similarities held at once: 256 MB in float32
-KS = (1, 2, 5, 10, 20, 50, 100, 200)  # numbers of neighbours to choose from
+KS = (1, 2, 5, 10, 20, 50, 100, 200)  # numbers of neighbors to choose from
 MAX_QUERIES = 5_000  # training examples, at most, that a choice looks at
 TEMPERATURE = 0.1
 
 
 class KNNPrediction(NamedTuple):
-    """Predictions of a kNN probe on the test examples, and how many neighbours voted."""
+    """Predictions of a kNN probe on the test examples, and how many neighbors voted."""
 
     predicted: Int64[np.ndarray, "m"]
     k: int
@@ -36,10 +36,10 @@ def predict_knn(
     temperature: float = TEMPERATURE,
     device: torch.device | str = "cpu",
 ) -> Int64[np.ndarray, "m"]:
-    """The class of each test example by the votes of its k nearest training examples.
+    """Return the class of each test example by the votes of its k nearest training examples.
 
-    A neighbour's vote weighs exp(cosine / temperature). With fewer than k training examples all
-    of them vote; `choose_k` finds a k. Nothing is drawn at random.
+    A neighbor's vote has the weight exp(cosine / temperature). With fewer than k training examples
+    all of them vote; `choose_k` chooses a k. The prediction is deterministic.
 
     Raises ValueError if there are no examples, a feature is not finite, all labels are equal, or k
     or the temperature is not above 0.
@@ -66,11 +66,11 @@ def choose_k(
     temperature: float = TEMPERATURE,
     device: torch.device | str = "cpu",
 ) -> int:
-    """The number of neighbours that is right most often on the training examples themselves.
+    """Return the number of neighbors that is right most often on the training examples themselves.
 
-    Each example is classified by the others, or by those of other `groups` (speakers, say). Of
-    more than 5,000 as many are looked at, always the same ones. Candidates above the number of
-    the others count as that number; of equally good ones the largest is taken.
+    Each example is classified by the other examples, or by examples of other `groups` (speakers).
+    Of more than 5,000 examples, a fixed sample of 5,000 is classified. Candidates above the number
+    of other examples count as that number; of equally good candidates the largest is chosen.
 
     Raises ValueError as `predict_knn` does.
     """
@@ -95,7 +95,7 @@ def choose_k(
 def iterate_cosines(
     train: Matrix, test: Matrix, *, at_once: int, device: torch.device | str
 ) -> Iterator[Float[Tensor, "m n"]]:
-    """Cosines of `at_once` test examples at a time with all training examples."""
+    """Yield cosines of `at_once` test examples at a time with all training examples."""
     if issparse(train):
         from sklearn.preprocessing import normalize
 
@@ -112,7 +112,7 @@ def iterate_cosines(
 def _vote_for_each_k(
     similarity: Float[Tensor, "m n"], labels: np.ndarray, ks: Sequence[int], temperature: float
 ) -> Iterator[tuple[int, Int64[Tensor, "m"]]]:
-    """The classes that each of several numbers of neighbours elect."""
+    """Yield the classes that each of several numbers of neighbors elect."""
     targets, classes = torch.from_numpy(labels).to(similarity.device), int(labels.max()) + 1
     similarities, neighbours = similarity.topk(max(ks), dim=1)
     for k in ks:

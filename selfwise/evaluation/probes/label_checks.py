@@ -37,7 +37,7 @@ def _require_labels(examples: LabelledExamples) -> np.ndarray:
 
 
 def relabel_examples(examples: Examples, classes: list[str]) -> Examples:
-    """The examples with labels that are places in `classes`, matched by name.
+    """Return the examples with labels that are places in `classes`, matched by name.
 
     Raises ValueError for a label with a name that `classes` lacks.
     """
@@ -47,7 +47,7 @@ def relabel_examples(examples: Examples, classes: list[str]) -> Examples:
     unknown = [name for name in own_classes if name in used and name not in classes]
     if unknown:
         raise ValueError(
-            f"--test has classes that --train has not: {', '.join(unknown[:3])}"
+            f"--test has classes that are missing from --train: {', '.join(unknown[:3])}"
             f"{' and more' if len(unknown) > 3 else ''}"
         )
     places = np.array([classes.index(name) if name in used else -1 for name in own_classes])
@@ -55,10 +55,10 @@ def relabel_examples(examples: Examples, classes: list[str]) -> Examples:
 
 
 def check_classes_trained(train: LabelledExamples, test: LabelledExamples) -> None:
-    """Raises ValueError for a class of test examples of which there is no training example."""
+    """Raise ValueError for a class of test examples of which there is no training example."""
     if missing := _list_missing_classes(train, test):
         raise ValueError(
-            f"--test has classes that --train has no example of: {', '.join(missing[:3])}"
+            f"--test has classes without an example in --train: {', '.join(missing[:3])}"
             f"{' and more' if len(missing) > 3 else ''}"
         )
 
@@ -71,13 +71,13 @@ def _list_missing_classes(train: LabelledExamples, test: LabelledExamples) -> li
 
 
 def write_warnings(train: LabelledExamples, test: LabelledExamples) -> list[str]:
-    """Sentences on test examples that make a score less meaningful."""
+    """Return sentences on test examples that make a score less meaningful."""
     warnings = describe_overlap(count_overlap(train, test), len(test))
     if missing := _list_missing_classes(train, test):
         count = int((~np.isin(_require_labels(test), _require_labels(train))).sum())
         warnings.append(
-            f"Warning: {count:,} of {len(test):,} test examples are of classes without a training "
+            f"Warning: {count:,} of {len(test):,} test examples have classes without a training "
             f"example ({', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}), and no "
-            "probe can get them right."
+            "probe can predict them correctly."
         )
     return warnings

@@ -1,4 +1,4 @@
-"""Accuracy against the number of labels, for the trained encoder beside its competitors."""
+"""Accuracy against the number of labels, for the trained encoder and its competitors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,16 +26,16 @@ MAX_CONFUSION_CLASSES = 1000  # classes up to which is counted what is taken for
 def parse_budgets(text: str) -> list[int | None]:
     """Label budgets such as "10,100,all", as examples for each class; None is all. Sorted.
 
-    Raises ValueError for anything else, and for a budget that is there twice.
+    Raises ValueError for any other text, and for a budget that occurs twice.
     """
     parsed: list[int | None] = []
     for word in (part.strip() for part in text.split(",")):
         if word != "all" and not (word.isascii() and word.isdigit() and int(word) > 0):
             right = "numbers of labels for each class above 0, or all, such as 10,100,all"
-            raise ValueError(f"label budget {word!r} in {text!r} is not valid: give {right}")
+            raise ValueError(f"label budget {word!r} in {text!r} is not valid: use {right}")
         budget = None if word == "all" else int(word)
         if budget in parsed:
-            raise ValueError(f"label budget {word!r} is in {text!r} twice")
+            raise ValueError(f"label budget {word!r} occurs twice in {text!r}")
         parsed.append(budget)
     return sorted(parsed, key=lambda budget: np.inf if budget is None else budget)
 
@@ -49,22 +49,22 @@ def draw_labels(
 ) -> Int64[np.ndarray, "k"]:
     """Rows, ascending, with `per_class` examples of every class; None is every row.
 
-    A pure function of the labels and the seed. With one seed a smaller budget is a part of a
-    larger one, so that a curve rises by labels and not by luck.
+    The rows are a pure function of the labels and the seed. With one seed a smaller budget is a
+    subset of a larger one, so that a curve rises by labels and not by luck.
 
     Raises ValueError if a class has too few examples, with its name from `classes`.
     """
     if per_class is None:
         return np.arange(len(labels))
     counts = np.bincount(labels, minlength=len(classes or ()))
-    # a number that no example has is no class (labels 1 to 5 have no 0), but a name is one
+    # a number without examples is not a class (labels 1 to 5 have no 0), but a name is
     named = [name != str(number) for number, name in enumerate(classes or ())]
     present = counts > 0
     present[: len(named)] |= np.array(named, dtype=bool)
     for label in np.flatnonzero(present & (counts < per_class))[:1]:
         name = repr(classes[label]) if classes else str(label)
-        has = f"{counts[label]} labelled examples, but the label budget asks for {per_class}"
-        raise ValueError(f"class {name} has {has} of each class; give a smaller one, or all")
+        has = f"{counts[label]} labeled examples, but the label budget needs {per_class}"
+        raise ValueError(f"class {name} has {has} of each class; use a smaller budget, or all")
     order = shuffle_indices(len(labels), seed, "label budget")
     order = order[np.argsort(labels[order], kind="stable")]
     rank_in_class = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
@@ -72,7 +72,7 @@ def draw_labels(
 
 
 class KNNVotes(NamedTuple):
-    """Predictions of nearest neighbours, and how many of them voted for each kind of features."""
+    """Predictions of nearest neighbors, and how many of them voted for each kind of features."""
 
     predicted: Int64[np.ndarray, "r m"]
     ks: tuple[int, ...]
@@ -116,7 +116,8 @@ def probe_features(
     groups: Int64[np.ndarray, "n"] | None = None,
     uses_seed: bool = False,
 ) -> Competitor:
-    """A probe of each kind of features, averaged: one for an encoder, three for untrained ones.
+    """Return a probe of each kind of features, averaged: one for an encoder, three for untrained
+    ones.
 
     `probe` None is `fit_linear`, with its search. Its folds hold out whole `groups` of the training
     examples, such as speakers, if the selected rows have more than one group. `uses_seed` means
@@ -167,11 +168,11 @@ def compute_label_curve(
     kind: str = "linear",
     progress: Callable[[str], None] | None = None,
 ) -> ProbeScore:
-    """Every competitor at every budget and seed, on the same draws of labels.
+    """Return every competitor at every budget and seed, on the same draws of labels.
 
     `competitors` has "pretrained", "untrained", "raw input" (`probe_score.REQUIRED`) and any
     others. `labels` are those of the training examples, `truth` those of the test examples. With
-    all labels nothing is drawn: a probe of fixed features is fitted once, with the first seed, and
+    all labels there is no draw: a probe of fixed features is fitted once, with the first seed, and
     a competitor that trains from a seed is repeated. The confusion matrix is that of the pretrained
     encoder at the largest budget. `progress` gets a line before each computation.
 
@@ -181,7 +182,7 @@ def compute_label_curve(
     check_competitors(competitors)
     if not len(seeds) or not len(budgets):
         raise ValueError("a label curve needs at least one seed and one label budget")
-    # nested draws: the largest budget is the one that fails, so no time is lost on the others
+    # nested draws: the largest budget is the one that fails, so no time is lost on the smaller ones
     draws = {b: [draw_labels(labels, b, s, classes=classes) for s in seeds] for b in budgets}
     results, comparisons = [], []
     largest = max(draws, key=lambda budget: np.inf if budget is None else budget)
@@ -210,14 +211,15 @@ def compute_label_curve(
 
 
 def _is_fixed(predict: Competitor) -> bool:
-    """Whether equal labels always give equal predictions, whatever the seed."""
+    """Return whether equal labels always give equal predictions, whatever the seed."""
     return isinstance(predict, FeatureCompetitor) and not predict.uses_seed
 
 
 def _predict_draws(
     predict: Competitor, draws: Sequence[np.ndarray], seeds: Sequence[int]
 ) -> tuple[list[np.ndarray], tuple[int, ...]]:
-    """Predictions of a competitor for each seed, and the numbers of neighbours of kNN probes."""
+    """Return predictions of a competitor for each seed, and the numbers of neighbors of kNN
+    probes."""
     results = [predict(rows, seed) for rows, seed in zip(draws, seeds)]
     predicted = [result.predicted if isinstance(result, KNNVotes) else result for result in results]
     return predicted, tuple(
@@ -228,7 +230,8 @@ def _predict_draws(
 def count_confusions(
     predicted: Sequence[Int64[np.ndarray, "*r m"]], truth: Int64[np.ndarray, "m"], *, n: int
 ) -> list[list[int]]:
-    """How often each of n classes (rows) was taken for each (columns), over all predictions."""
+    """Return how often each of n classes (rows) was taken for each (columns), over all
+    predictions."""
     counts = np.zeros(n * n, dtype=np.int64)
     for predictions in predicted:
         cells = n * truth + predictions.reshape(-1, len(truth))
@@ -239,5 +242,5 @@ def count_confusions(
 def _score_examples(
     predicted: Int64[np.ndarray, "*r m"], truth: Int64[np.ndarray, "m"]
 ) -> Float[np.ndarray, "m"]:
-    """How often each test example was right, over the repetitions."""
+    """Return how often each test example was right, over the repetitions."""
     return (predicted == truth).reshape(-1, len(truth)).mean(axis=0)

@@ -31,7 +31,7 @@ class LayerMixFit(NamedTuple):
 
     predicted: Int64[np.ndarray, "m"]
     weights: Float64[np.ndarray, "L"]  # of the layers, first to last; their sum is 1
-    C: float  # inverse regularisation, as in `linear.LinearFit`
+    C: float  # inverse regularization, as in `linear.LinearFit`
     searched: tuple[tuple[float, float], ...]  # (C, accuracy on held-out labels), as tried
 
     @property
@@ -57,11 +57,11 @@ def fit_layer_mix(
     deviations.) Features without layers (n, d) are one layer, and the probe is then that of
     `fit_linear`.
 
-    Every layer is standardised on the part that is fitted, so that a weight says how much of the
-    sum a layer is. The objective is the mean cross-entropy + penalty / 2 (|W|^2 + |a|^2), the
-    weights being softmax(a); it starts from equal weights and W = 0 and goes down by L-BFGS in
-    float64, and nothing is drawn. It is not convex: a minimum near the start is found. The penalty
-    is chosen as `linear` chooses it, on the same folds.
+    Every layer is standardized on the part that is fitted, so that a weight is the layer's fraction
+    of the sum. The objective is the mean cross-entropy + penalty / 2 (|W|^2 + |a|^2), the weights
+    being softmax(a); L-BFGS in float64 minimizes it from equal weights and W = 0, without random
+    draws. The objective is not convex, so the result is a minimum near the start. The penalty is
+    chosen as in `linear`, on equal folds.
 
     Raises ValueError as `linear` does.
     """

@@ -1,4 +1,4 @@
-"""Probes across groups, such as speakers: whatever is chosen, is chosen without those tested on."""
+"""Probes across groups, such as speakers: every choice is made without the tested group."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class CandidateChoice(NamedTuple):
 
 @dataclass(frozen=True)
 class LeaveOneGroupOutResult:
-    """Leave-one-group-out: every example predicted by a probe that knew no other of its group."""
+    """Leave-one-group-out: every example predicted by a probe that saw no example of its group."""
 
     names: tuple[str, ...]  # of the groups
     accuracies: tuple[float, ...]  # of the chosen candidate on each group, 0 to 1
@@ -75,7 +75,7 @@ def leave_one_group_out(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> LeaveOneGroupOutResult:
-    """Each group in turn is tested on, with a probe that learned from all other groups.
+    """Test on each group in turn, with a probe that learned from all other groups.
 
     `features` are candidates to choose among (layers, say). For every group that is left out, the
     candidate and its penalty are those of the highest accuracy over inner folds, which hold out
@@ -135,9 +135,9 @@ def probe_few_labels(
     seeds, or `fit_linear` does.
     """
     if len(np.intersect1d(train, test)):
-        raise ValueError("some examples are both trained and tested on")
+        raise ValueError("some examples are in both the training and the test part")
     if not len(seeds):
-        raise ValueError("at least one seed is needed to draw labels by")
+        raise ValueError("drawing labels needs at least one seed")
     choices = []
     for seed in seeds:
         rows = train[draw_labels(labels[train], per_class, seed)]
@@ -161,7 +161,7 @@ def choose_candidate(
     groups: Int64[np.ndarray, "n"] | None = None,
     seed: int = 0,
 ) -> CandidateChoice:
-    """A probe of every candidate, and which of them did best on held-out labels of `train`.
+    """Return a probe of every candidate, and which of them did best on held-out labels of `train`.
 
     Raises ValueError if there are no candidates, or `fit_linear` does.
     """
@@ -181,7 +181,7 @@ def choose_candidate(
 def _average_candidates(
     choices: Sequence[CandidateChoice], truths: Sequence[np.ndarray]
 ) -> dict[str, float]:
-    """Mean accuracy of every candidate over the tests."""
+    """Return the mean accuracy of every candidate over the tests."""
     return {
         name: float(np.mean([np.mean(c.predicted[name] == t) for c, t in zip(choices, truths)]))
         for name in choices[0].predicted

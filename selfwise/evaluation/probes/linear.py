@@ -16,17 +16,17 @@ from selfwise.core.rng import shuffle_indices
 
 # scikit-learn takes a second to import, and few runs need it: functions import it
 
-# lambda in: mean cross-entropy + lambda / 2 |W|^2 on standardised features, strongest first.
+# lambda in: mean cross-entropy + lambda / 2 |W|^2 on standardized features, strongest first.
 # The same at every number of labels, where scikit-learn's C = 1 / (lambda n) would not be.
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)
 FOLDS = 5
 MAX_ALL_FOLDS = (
     2000  # labels: up to here every fold is held out in turn, because one alone is too small
 )
-MAX_SINGLE_GROUPS = 10  # groups: up to here each is a fold of its own
+MAX_SINGLE_GROUPS = 10  # up to this number of groups, each is a separate fold
 ITERATIONS = 1000
-# Bags of words are rows of length 1, not standardised: a rare word would count as much as all
-# others. Times 16 they have the spread of 256 standardised features, so one grid serves both.
+# Bags of words are rows of length 1, not standardized: a rare word would count as much as all
+# others. Times 16 they have the spread of 256 standardized features, so one grid serves both.
 BAG_SCALE = 16.0
 # numbers in the features: below, threads wait for each other longer than they multiply; on a busy
 # machine with two of them a probe of 1,297 x 64 took 20 s where one takes 0.2 s
@@ -40,10 +40,10 @@ else:  # dense features, or bags of words
 
 
 class LinearFit(NamedTuple):
-    """Predictions of a linear probe on the test examples, and its regularisation."""
+    """Predictions of a linear probe on the test examples, and its regularization."""
 
     predicted: Int64[np.ndarray, "m"]
-    C: float  # inverse regularisation as scikit-learn counts it, chosen on held-out labels
+    C: float  # inverse regularization as scikit-learn counts it, chosen on held-out labels
     searched: tuple[tuple[float, float], ...]  # (C, accuracy on held-out labels), as tried
 
     @property
@@ -61,9 +61,9 @@ def fit_linear(
     penalties: Sequence[float] = PENALTIES,
     groups: Int64[np.ndarray, "n"] | None = None,
 ) -> LinearFit:
-    """Multinomial logistic regression by L-BFGS, its regularisation chosen on training labels.
+    """Multinomial logistic regression by L-BFGS, its regularization chosen on training labels.
 
-    Features are standardised on the part that is fitted; bags of words (sparse) are not. A fifth of
+    Features are standardized on the part that is fitted; bags of words (sparse) are not. A fifth of
     the training labels, drawn by class, is held out to choose the penalty (each fifth in turn up to
     2,000 labels; fewer folds where no class has five examples), from strong to weak until the
     accuracy has fallen twice; of equals the strongest is taken, also where every class has one
@@ -101,10 +101,11 @@ def fit_sgd(
     epochs: int = 90,
     device: torch.device | str = "cpu",
 ) -> Int64[np.ndarray, "m"]:
-    """Predictions by the SGD protocol of SimCLR (arXiv:2002.05709, appendix B.6), for large sets.
+    """Return predictions by the SGD protocol of SimCLR (arXiv:2002.05709, appendix B.6), for large
+    sets.
 
     Nesterov momentum 0.9, learning rate 0.1 batch / 256 with a cosine to 0, no warm-up, no weight
-    decay, features as they are (not standardised). The paper augments by crops; here the features
+    decay, features as they are (not standardized). The paper augments by crops; here the features
     are fixed. The classifier starts at zero: the problem is convex. The last, smaller batch of an
     epoch is left out, as in the authors' code.
 
@@ -130,13 +131,13 @@ def fit_sgd(
             F.cross_entropy(head(x[rows]), y[rows]).backward()
             optimizer.step()
     if not bool(head.weight.isfinite().all()):
-        raise ValueError("the SGD probe diverged: these features are too large for it; use linear")
+        raise ValueError("the SGD probe diverged: its features are too large; use --kind linear")
     with torch.no_grad():
         return head(torch.from_numpy(test).to(device)).argmax(dim=1).cpu().numpy()
 
 
 def split_folds(labels: Int64[np.ndarray, "n"], *, seed: int) -> list[Int64[np.ndarray, "_"]]:
-    """Rows to hold out, one array for each fit of the search; the same share of every class.
+    """Return rows to hold out, one array for each fit of the search; the same share of every class.
 
     A class's only example is never held out. No arrays if every class has one example.
     """
@@ -153,7 +154,8 @@ def split_folds(labels: Int64[np.ndarray, "n"], *, seed: int) -> list[Int64[np.n
 def split_group_folds(
     labels: Int64[np.ndarray, "n"], groups: Int64[np.ndarray, "n"]
 ) -> list[Int64[np.ndarray, "_"]]:
-    """Rows to hold out, one array for each fit of the search: whole groups, never a part of one.
+    """Return rows to hold out, one array for each fit of the search: whole groups, never a part of
+    one.
 
     Each of up to 10 groups in turn. More are dealt to five folds, the largest first and always to
     the smallest fold; above 2,000 labels one of these is held out. A fold is left out if all other
@@ -163,7 +165,9 @@ def split_group_folds(
     """
     names, group_numbers, counts = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < 2:
-        raise ValueError(f"folds by group need two groups, all {len(groups)} examples are of one")
+        raise ValueError(
+            f"folds by group need two groups, but all {len(groups)} examples are of one group"
+        )
     fold_of = np.arange(len(names))
     if len(names) > MAX_SINGLE_GROUPS:
         sizes = np.zeros(FOLDS, dtype=np.int64)
@@ -176,13 +180,13 @@ def split_group_folds(
 
 
 def check_two_classes(labels: Int64[np.ndarray, "n"], *, what: str = "a linear probe") -> None:
-    """Raises ValueError if all labels are equal: whatever is said then is right."""
+    """Raise ValueError if all labels are equal: whatever is said then is right."""
     if len(np.unique(labels)) < 2:
-        raise ValueError(f"{what} needs two classes, all {len(labels)} labels are the same")
+        raise ValueError(f"{what} needs two classes, but all {len(labels)} labels are equal")
 
 
 def check_features(train: Matrix, labels: Int64[np.ndarray, "n"], test: Matrix) -> None:
-    """Raises ValueError unless there are examples to learn from and to test, and only numbers."""
+    """Raise ValueError unless there are examples to learn from and to test, and only numbers."""
     assert train.shape[0] == len(labels), (train.shape, labels.shape)
     assert train.shape[1] == test.shape[1], (train.shape, test.shape)
     for name, features in (("training", train), ("test", test)):
@@ -190,7 +194,7 @@ def check_features(train: Matrix, labels: Int64[np.ndarray, "n"], test: Matrix) 
 
 
 def check_features_finite(name: str, features: Matrix) -> None:
-    """Raises ValueError unless there are examples, and only numbers."""
+    """Raise ValueError unless there are examples, and only numbers."""
     if not features.shape[0]:
         raise ValueError(f"a probe needs {name} examples, and there are none")
     if not np.isfinite(features.data if issparse(features) else features).all():
@@ -198,10 +202,10 @@ def check_features_finite(name: str, features: Matrix) -> None:
 
 
 class RotatingScaler:
-    """Standardises features of which there are more than examples, and rotates them into the
+    """Standardizes features of which there are more than examples, and rotates them into the
     space of the examples; with the methods of scikit-learn's scalers.
 
-    The weights of L2-regularised logistic regression are sums of the examples that are fitted, and
+    The weights of L2-regularized logistic regression are sums of the examples that are fitted, and
     L-BFGS from zero takes the same steps in any rotation. So the predictions are those of the
     features themselves, from n numbers of an example in place of d.
     """
@@ -241,7 +245,7 @@ class BagScaler:
 
 
 def _build_scaler(train: Matrix) -> Scaler:
-    """A scaler that standardises features; bags of words are only multiplied."""
+    """Return a scaler that standardizes features; bags of words are only multiplied."""
     from sklearn.preprocessing import StandardScaler
 
     if issparse(train):
@@ -276,7 +280,7 @@ class ProbeFold(Protocol):
     truth: np.ndarray  # labels of the held-out examples
 
     def count_correct(self, C: float) -> int:
-        """How many of the held-out examples are right after a fit on the others."""
+        """Return how many of the held-out examples are right after a fit on the other examples."""
         ...
 
 
@@ -293,5 +297,6 @@ def search_penalty(folds: Sequence[ProbeFold], grid: Sequence[float]) -> list[tu
 
 
 def choose_best(searched: Sequence[tuple[float, float]], grid: Sequence[float]) -> float:
-    """The C of the highest accuracy, of equals the first; the grid's first if none was tried."""
+    """Return the C of the highest accuracy, of equals the first; the grid's first if none was
+    tried."""
     return max(searched, key=lambda tried: tried[1])[0] if searched else grid[0]

@@ -1,4 +1,4 @@
-"""Which test examples are also training examples, and so say nothing of new ones."""
+"""Test examples that are also training examples, and so reveal nothing about new examples."""
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Sized
@@ -22,11 +22,11 @@ Key = Callable[[int], Hashable]  # of the example in a row
 
 
 def count_overlap(train: Sized, test: Sized) -> int:
-    """How many test examples have the content of a training example.
+    """Return how many test examples have the content of a training example.
 
-    Texts are compared as they are; files byte by byte, where their lengths and a piece of the
-    middle are the same; arrays pixel by pixel, recordings sample by sample. Of data sets from
-    Python that are read on demand, only rows of the same object are compared.
+    Texts are compared unchanged; files byte by byte, if their lengths and a piece of the middle are
+    equal; arrays pixel by pixel, recordings sample by sample. Of data sets from Python that are
+    read on demand, only rows of the same object are compared.
     """
     train_rows, test_rows = list(range(len(train))), list(range(len(test)))
     for train_key, test_key in zip(_comparison_keys(train, test), _comparison_keys(test, train)):
@@ -39,7 +39,7 @@ def describe_overlap(count: int, total: int) -> list[str]:
     """Warn of test examples that are also training examples; nothing if there are none."""
     if not count:
         return []
-    predicate = "it says" if count == 1 else "they say"
+    predicate = "it tells" if count == 1 else "they tell"
     subject = f"all {total:,}" if count == total else f"{count:,} of {total:,}"
     noun = "test example is also a training example" if total == 1 else "test examples are also "
     noun += "" if total == 1 else "training examples"
@@ -51,7 +51,7 @@ def _filter_matches(rows: Iterable[int], key: Key, others: set[Hashable]) -> lis
 
 
 def _comparison_keys(one: object, other: object) -> list[Key]:
-    """Keys to compare one after the other: cheap ones first, whole examples last."""
+    """Return keys to compare one after the other: cheap ones first, whole examples last."""
     if isinstance(one, Texts):
         return [lambda row: (one.texts[row], one.pairs[row] if one.pairs is not None else "")]
     if isinstance(one, Recordings):
@@ -69,7 +69,7 @@ def _comparison_keys(one: object, other: object) -> list[Key]:
 
 
 def _item_key(images: object, row: int) -> Hashable:
-    """The row of a data set from Python."""
+    """Return the row of a data set from Python."""
     return (id(images.items), int(images.rows[row])) if isinstance(images, ItemImages) else None
 
 
@@ -96,7 +96,7 @@ def _hash_bytes(images: FileImages, row: int, piece: bool = False) -> str:
 
 
 def _hash_pixels(images: FileImages | ArrayImages, row: int) -> str:
-    """The picture without what fills up its canvas."""
+    """Return the picture without what fills up its canvas."""
     batch = images.read(np.array([row]))
     height, width = batch.x.shape[2:] if batch.extent is None else batch.extent[0].tolist()
     picture = np.ascontiguousarray(batch.x[0, :, :height, :width].numpy())

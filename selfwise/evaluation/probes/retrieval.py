@@ -40,7 +40,8 @@ class _ClassIndex(NamedTuple):
     start: Int64[np.ndarray, "c"]  # where in `order` each class begins
 
     def of(self, rows: Int64[np.ndarray, "m"]) -> Int64[np.ndarray, "m w"]:
-        """All examples of the class of each row; smaller classes are filled up with the row."""
+        """Return all examples of the class of each row; smaller classes are filled up with the
+        row."""
         class_ids = self.class_ids[rows][:, None]
         column = np.arange(self.size[class_ids].max())
         inside = np.minimum(self.start[class_ids] + column, len(self.order) - 1)
@@ -54,19 +55,20 @@ def measure_retrieval(
     ks: Sequence[int] = KS,
     device: torch.device | str = "cpu",
 ) -> RetrievalMeasures:
-    """Each example in turn is the query, and all others are searched by their cosine with it.
+    """Use each example as a query, and search all other examples by their cosine with
+    it.
 
     `recall@k`: whether one of the k nearest is of the query's class. With R others of that class,
     `R-precision` is their share among the R nearest, and `MAP@R` the sum of the precision at i
     over those i of 1 to R where the i-th nearest is one of them, divided by R (section 3.2).
 
-    Of equally similar examples those of other classes come first. So ties count against the
-    features, the order of the examples decides nothing, and features that are all the same find
-    nothing. Examples whose class has no other are no queries, but they are searched. `vectors` may
-    be bags of words. Exact: every pair is compared, in the precision of the vectors.
+    Of equally similar examples, examples of other classes come first. So ties count against the
+    features, the order of the examples has no effect, and constant features find nothing. Examples
+    whose class has no other example are not queries, but they are searched. `vectors` may be bags
+    of words. Exact: every pair is compared, in the precision of the vectors.
 
-    Raises ValueError if there are no examples, a feature is not finite, all labels are equal, no
-    two are, or a k is not above 0.
+    Raises ValueError for no examples, a feature that is not finite, labels that are all equal or
+    all different, or a k that is not above 0.
     """
     if not len(ks) or min(ks) < 1:
         raise ValueError(f"recall@k needs k >= 1, got {', '.join(map(str, ks)) or 'none'}")
@@ -77,7 +79,7 @@ def measure_retrieval(
         class_numbers, count, class_numbers.argsort(kind="stable"), count.cumsum() - count
     )
     if len(count) < 2 or count.max() < 2:
-        problem = "the same" if len(count) < 2 else "different"
+        problem = "equal" if len(count) < 2 else "different"
         raise ValueError(
             f"retrieval needs two classes, one of them with two examples; all {len(labels)} labels "
             f"are {problem}"
@@ -108,7 +110,7 @@ def _rank_classmates(
     *,
     min_rank: int,
 ) -> Int64[Tensor, "m w"]:
-    """The ranks at which each query finds its class `classmates`, ascending, from 1.
+    """Return the ranks at which each query finds its class `classmates`, ascending, from 1.
 
     They are right up to max(least, w); what is beyond stays beyond. `similarity` is written over.
     """
@@ -126,7 +128,7 @@ def _rank_classmates(
 
 
 def _sort_highest(values: Float[Tensor, "m n"], k: int) -> Float[Tensor, "m k"]:
-    """The k highest of each row, ascending."""
+    """Return the k highest of each row, ascending."""
     if values.device.type != "cpu":
         return values.topk(k, dim=1).values.flip(1)
     # numpy's take 0.1 s for 1,000 of 10,000 in 10,000 rows, `topk` 1.1 s and `sort` 6 s
@@ -138,7 +140,8 @@ def _sort_highest(values: Float[Tensor, "m n"], k: int) -> Float[Tensor, "m k"]:
 def _measure_queries(
     ranks: Int64[Tensor, "m w"], num_others: Int64[Tensor, "m"], ks: Sequence[int]
 ) -> dict[str, Float[Tensor, "m"]]:
-    """The measures of each query, from the ranks of its class and how many there are of it."""
+    """Return the measures of each query, from the ranks of its class and how many there are of
+    it."""
     home = float64_device(ranks.device)
     ranks, num_others = ranks.to(home), num_others.to(home)
     is_inside = ranks <= num_others[:, None]

@@ -17,10 +17,11 @@ Interval = tuple[float, float]
 def paired_bootstrap(
     correct_a: Correct, correct_b: Correct, *, seed: int, draws: int = 10_000
 ) -> Interval:
-    """The 95 % percentile interval of accuracy(a) - accuracy(b) over resampled test examples.
+    """Return the 95 % percentile interval of accuracy(a) - accuracy(b) over resampled test
+    examples.
 
-    `correct_a` and `correct_b` (m,) say for each test example whether it was right, or how often
-    (0 to 1) over several fits. Resampled together, so that hard examples count for neither.
+    `correct_a` and `correct_b` (m,) hold for each test example whether it was right, or how often
+    (0 to 1) over several fits. Both are resampled together, so hard examples favor neither.
 
     Raises ValueError if there are no test examples.
     """
@@ -36,7 +37,7 @@ def paired_bootstrap(
 def _resample_means(
     difference: Float[np.ndarray, "m"], draws: int, random: np.random.Generator
 ) -> Float[np.ndarray, "draws"]:
-    """Means of the difference over test examples that are drawn with replacement."""
+    """Return means of the difference over test examples that are drawn with replacement."""
     # a resample is known by how often it has each value: for two single fits, -1, 0 and 1
     values, counts = np.unique(difference, return_counts=True)
     n, at_once = len(difference), max(1, MAX_COUNTS // len(values))
@@ -49,7 +50,7 @@ def _resample_means(
 
 
 def judge_interval(interval: Interval) -> str:
-    """Whether a difference with this interval is above the noise."""
+    """Return whether a difference with this interval is above the noise."""
     low, high = interval
     if low > 0:
         return ABOVE
@@ -57,7 +58,7 @@ def judge_interval(interval: Interval) -> str:
 
 
 def describe_difference(competitor: str, difference: float, interval: Interval) -> str:
-    """The difference to a competitor in points, its interval, and what that says."""
+    """Return the difference to a competitor in points, its interval, and what that says."""
     low, high = (100 * end for end in interval)
     points = f"{competitor}: {100 * difference:+.1f} points"
     return f"{points} (95 % interval {low:+.1f} to {high:+.1f}), {judge_interval(interval)}"
@@ -71,11 +72,11 @@ def standard_error(values: Float[np.ndarray, "n"]) -> float:
 
 
 def is_above_noise(intervals: Iterable[Interval]) -> bool:
-    """True if every interval lies above zero. One interval for each pre-training seed.
+    """Return whether every interval is above zero. One interval for each pre-training seed.
 
     Raises ValueError if there is none.
     """
     lows = [low for low, _ in intervals]
     if not lows:
-        raise ValueError("nothing was compared: at least one interval is needed")
+        raise ValueError("a comparison needs at least one interval")
     return min(lows) > 0

@@ -1,7 +1,7 @@
-"""The words of score files: competitors, a kind of probe, and a number of neighbours."""
+"""The words of score files: competitors, a kind of probe, and a number of neighbors."""
 
 PRETRAINED, UNTRAINED, RAW = "pretrained", "untrained", "raw input"  # competitors
 SUPERVISED = "supervised"  # competitor: the same encoder, trained on the labels alone
 RETRIEVAL = "retrieval"  # kind of probe that learns from no labels
 DEVIATION = "mean+deviation"  # a pooling that is the default of probes
-CHOSEN = "chosen"  # in place of k of the nearest neighbours: on the training examples
+CHOSEN = "chosen"  # in place of k of the nearest neighbors: on the training examples

@@ -1,4 +1,4 @@
-"""A score: accuracies with their seeds, beside the baselines that give them a meaning."""
+"""A score: accuracies with their seeds, and the baselines that give them a meaning."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 REQUIRED = (PRETRAINED, UNTRAINED, RAW)
-VOTE = "nearest neighbours vote"  # in the sentence on how many
+VOTE = "nearest neighbors vote"  # in the sentence on how many
 
 
 class ProbeResult(NamedTuple):
@@ -32,9 +32,9 @@ class ProbeResult(NamedTuple):
     per_class: int | None  # labels for each class; None is all
     # on the test examples, 0 to 1, one for each seed; a single one where nothing was drawn
     accuracies: tuple[float, ...]
-    n_train: int  # labelled examples
+    n_train: int  # labeled examples
     uses_seed: bool = True  # whether a seed decided anything
-    ks: tuple[int, ...] = ()  # of nearest neighbours: how many voted, of each seed and encoder
+    ks: tuple[int, ...] = ()  # of nearest neighbors: how many voted, of each seed and encoder
 
     @property
     def mean(self) -> float:
@@ -102,7 +102,7 @@ class ProbeScore:
         return self.result(PRETRAINED, self.budgets[-1]).mean
 
     def result(self, competitor: str, per_class: int | None) -> ProbeResult:
-        """One competitor at one budget. Raises KeyError if it was not measured."""
+        """Return one competitor at one budget. Raises KeyError if it was not measured."""
         for result in self.results:
             if (result.competitor, result.per_class) == (competitor, per_class):
                 return result
@@ -122,13 +122,13 @@ class ProbeScore:
         return self.seeds[: max(len(result.accuracies) for result in self.results)]
 
     def rows(self) -> list[dict[str, object]]:
-        """One flat row for each result, with its comparison where there is one."""
+        """Return one flat row for each result, with its comparison where there is one."""
         against = {(c.competitor, c.per_class): c for c in self.comparisons}
         return [_build_row(r, against.get((r.competitor, r.per_class))) for r in self.results]
 
     def sentences(self) -> list[str]:
         """For each budget: what the differences are, and whether they are above the noise; how
-        many neighbours voted; and what a reader has to know of the examples."""
+        many neighbors voted; and what a reader has to know of the examples."""
         sentences = []
         for budget in self.budgets:
             against = [
@@ -181,7 +181,7 @@ class ProbeScore:
         return convert_rich_table(self.table(), self.sentences())
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, valid JSON: the rows, the sentences, and what they rest on."""
+        """Return plain data, valid JSON: the rows, the sentences, and what they rest on."""
         return {
             "kind": self.kind,
             "accuracy": self.accuracy,
@@ -195,7 +195,7 @@ class ProbeScore:
 
 
 def check_competitors(names: Iterable[str]) -> None:
-    """Raises ValueError unless the encoder and its two baselines are there."""
+    """Raise ValueError unless the encoder and its two baselines are there."""
     existing = set(names)
     missing = [name for name in REQUIRED if name not in existing]
     if missing:
@@ -213,7 +213,8 @@ def summarise_accuracies(
     uses_seed: bool = True,
     ks: tuple[int, ...] = (),
 ) -> ProbeResult:
-    """The accuracies of one competitor at one budget from how often each example was right."""
+    """Return the accuracies of one competitor at one budget from how often each example was
+    right."""
     accuracies = tuple(correct.mean(axis=1).tolist())
     return ProbeResult(competitor, per_class, accuracies, n_train, uses_seed, ks)
 
@@ -221,7 +222,7 @@ def summarise_accuracies(
 def compare_competitors(
     per_class: int | None, correct: Mapping[str, Float[np.ndarray, "seeds m"]], *, seed: int
 ) -> list[ProbeComparison]:
-    """The pretrained encoder against every other competitor at one budget."""
+    """Return the pretrained encoder against every other competitor at one budget."""
     ours = correct[PRETRAINED]
     return [
         _compare_competitor(name, per_class, ours, theirs, seed)
@@ -268,7 +269,7 @@ def _describe_budget(per_class: int | None) -> str:
 
 
 def describe_neighbours(labelled: str, voted: Mapping[str, Sequence[int]]) -> list[str]:
-    """How many neighbours voted for each competitor; nothing of probes that have none."""
+    """Return how many neighbors voted for each competitor; nothing of probes that have none."""
     counts = [f"{name} {_format_span(ks)}" for name, ks in voted.items() if ks]
     return [f"With {labelled}, so many {VOTE}: {', '.join(counts)}."] if counts else []
 
@@ -289,18 +290,18 @@ def _list_seeds(seeds: tuple[int, ...]) -> str:
 
 
 def join_scores(first: ProbeScore, second: ProbeScore) -> ProbeScore:
-    """Two scores of one encoder on the same test examples, at different budgets, as one.
+    """Return two scores of one encoder on the same test examples, at different budgets, as one.
 
     Raises ValueError if they are not of one kind, have other seeds, or share a budget.
     """
     if (first.kind, first.n_test) != (second.kind, second.n_test):
-        raise ValueError("only scores of one kind of probe on the same test examples can be joined")
+        raise ValueError("only scores of one kind of probe on equal test examples can be joined")
     if first.seeds != second.seeds:
         seeds = f"{_list_seeds(first.seeds)} and {_list_seeds(second.seeds)}"
-        raise ValueError(f"only scores of the same seeds can be joined, not of seeds {seeds}")
+        raise ValueError(f"only scores with equal seeds can be joined, not with seeds {seeds}")
     shared = set(first.budgets) & set(second.budgets)
     if shared:
-        raise ValueError(f"both scores have the label budget {next(iter(shared))}")
+        raise ValueError(f"both scores contain the label budget {next(iter(shared))}")
     results, comparisons = first.results + second.results, first.comparisons + second.comparisons
     joined = ProbeScore(first.kind, results, comparisons, first.seeds, first.n_test)
     largest = first if joined.budgets[-1] in first.budgets else second

@@ -39,7 +39,7 @@ class RetrievalDifference(NamedTuple):
 
 @dataclass(frozen=True)
 class RetrievalScore:
-    """How well an encoder finds examples of one class, and against what.
+    """The retrieval measures of an encoder and of its baselines.
 
     Raises ValueError if the encoder or one of its two baselines is missing: see `ProbeScore`.
     """
@@ -77,7 +77,8 @@ class RetrievalScore:
         return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
     def rows(self) -> list[dict[str, object]]:
-        """One flat row for each measure and competitor, with the difference where there is one."""
+        """Return one flat row for each measure and competitor, with the difference where there is
+        one."""
         by_measure = {(one.measure, one.competitor): one for one in self.differences}
         return [
             self._row(measure, competitor, by_measure.get((measure, competitor)))
@@ -102,7 +103,7 @@ class RetrievalScore:
         return row
 
     def sentences(self) -> list[str]:
-        """Sentences on the differences, on the noise, and on examples that were left out."""
+        """Return sentences on the differences, on the noise, and on examples that were left out."""
         sentences = [
             f"In {measure}, {PRETRAINED} against "
             + "; ".join(
@@ -118,9 +119,9 @@ class RetrievalScore:
         left_out = self._ours.left_out
         if left_out:
             subject = (
-                "1 example was no query: its"
+                "1 example was not a query: its"
                 if left_out == 1
-                else f"{left_out:,} were no queries: their"
+                else f"{left_out:,} were not queries: their"
             )
             sentences.append(f"{subject} class has no other example.")
         return sentences
@@ -160,7 +161,7 @@ class RetrievalScore:
         return len(self._ours.queries) + self._ours.left_out
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data, valid JSON: the rows, the sentences, and what they rest on."""
+        """Return plain data, valid JSON: the rows, the sentences, and what they rest on."""
         return {
             "kind": self.kind,
             "n_test": self._searched,
@@ -174,7 +175,7 @@ class RetrievalScore:
 def compare_retrieval(
     measures: Mapping[str, Sequence[RetrievalMeasures]], *, seed: int = 0
 ) -> RetrievalScore:
-    """The score of the encoder and its competitors, with differences and their intervals.
+    """Return the score of the encoder and its competitors, with differences and their intervals.
 
     Of several encoders, as of untrained ones, each query counts with its mean. All must have
     searched the same examples. Raises ValueError if a required competitor is missing.

@@ -1,4 +1,4 @@
-"""How much discrete units say about labels: mutual information and purity (HuBERT, section V-A)."""
+"""Agreement of discrete units with labels: mutual information and purity (HuBERT, section V-A)."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from jaxtyping import Float64, Int64, Integer
 
 
 class UnitAgreement(NamedTuple):
-    """Units beside labels, frame by frame."""
+    """Agreement of units with labels, frame by frame."""
 
     pnmi: float  # 0 to 1: how much of the uncertainty about the label the unit takes away
     label_purity: float  # how often a frame has the most frequent label of its unit
@@ -21,11 +21,11 @@ class UnitAgreement(NamedTuple):
 def measure_agreement(
     units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]
 ) -> UnitAgreement:
-    """Phone-normalised mutual information and purities, of any labels (Hsu et al. 2021, eq. 5-7).
+    """Phone-normalized mutual information and purities, of any labels (Hsu et al. 2021, eq. 5-7).
 
-    `pnmi` is I(label; unit) / H(label), natural logarithms cancelling out. It rises with the number
-    of units, and so does the label purity; the unit purity falls: compare at one number of units.
-    A unit of -1 means that there is no such frame, and it is left out.
+    `pnmi` is I(label; unit) / H(label), where the base of the logarithm cancels. It rises with the
+    number of units, and so does the label purity, while the unit purity falls: compare at one
+    number of units. A unit of -1 marks a frame that does not exist, and is left out.
 
     Raises ValueError if there are no frames, or one kind of label, whose entropy is zero.
     """
@@ -34,7 +34,7 @@ def measure_agreement(
     if not n:
         raise ValueError("units and labels can only be compared on frames, and there are none")
     if counts.shape[1] < 2:
-        raise ValueError(f"all {n} frames have the same label, so that there is nothing to say")
+        raise ValueError(f"all {n} frames have one label, so there is nothing to measure")
     whole = compute_entropy(counts.sum(axis=0))
     # H(label) - H(label | unit), as a difference of entropies
     shared = whole + compute_entropy(counts.sum(axis=1)) - compute_entropy(counts.ravel())
@@ -50,7 +50,7 @@ def compute_pnmi(units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n
 def count_unit_pairs(
     units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]
 ) -> Int64[np.ndarray, "u l"]:
-    """How often each unit that occurs goes with each label that occurs, both ascending."""
+    """Return how often each unit that occurs goes with each label that occurs, both ascending."""
     real = units >= 0
     _, row = np.unique(units[real], return_inverse=True)
     _, column = np.unique(labels[real], return_inverse=True)
@@ -59,7 +59,7 @@ def count_unit_pairs(
 
 
 def compute_entropy(counts: Integer[np.ndarray, "k"]) -> float:
-    """The entropy of the shares of some counts, in nats."""
+    """Return the entropy of the shares of some counts, in nats."""
     shares: Float64[np.ndarray, "j"] = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 
@@ -67,12 +67,12 @@ def compute_entropy(counts: Integer[np.ndarray, "k"]) -> float:
 def flatten_units(
     units: Iterable[Integer[np.ndarray, "_"]], labels: Int64[np.ndarray, "r"]
 ) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
-    """Units of r recordings end to end, and beside each the label of its recording.
+    """Return units of r recordings end to end, and beside each the label of its recording.
 
     Raises ValueError if there are not as many recordings as labels.
     """
     parts = [np.asarray(part, dtype=np.int64) for part in units]
     if len(parts) != len(labels):
-        raise ValueError(f"there are units of {len(parts)} recordings, but {len(labels)} labels")
+        raise ValueError(f"{len(parts)} recordings have units, but {len(labels)} have labels")
     flat = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
     return flat, np.repeat(labels, [len(part) for part in parts])

@@ -34,7 +34,7 @@ class BeitCheckpoint(NamedTuple):
     channels: int
     encoder: Weights
     head: Weights  # of the method: mask, head.weight, head.bias
-    missing: list[str]  # what the checkpoint lacks: to be drawn anew
+    missing: list[str]  # weights that the checkpoint lacks: to be drawn at random
     notes: list[str]  # what was left out or changed, a sentence each
 
 
@@ -43,7 +43,8 @@ def from_hf(
     weights: Mapping[str, Tensor],
     preprocessor: JsonObject | None = None,
 ) -> BeitCheckpoint:
-    """A checkpoint of any Beit class, from its config.json, tensors, preprocessor_config.json.
+    """Return a checkpoint of any Beit class, from its config.json, tensors,
+    preprocessor_config.json.
 
     Raises ValueError with one sentence for a model that our encoders do not compute, and for
     weights that are missing or do not fit the config.
@@ -58,7 +59,7 @@ def from_hf(
 
 
 def from_timm(config: JsonObject, weights: Mapping[str, Tensor]) -> BeitCheckpoint:
-    """A checkpoint of timm's Beit, from its config.json and tensors, or of unilm's code.
+    """Return a checkpoint of timm's Beit, from its config.json and tensors, or of unilm's code.
 
     What the model is, its tensors say; the config is read for the statistics of its images. Raises
     ValueError with one sentence for weights that are missing or do not fit each other.
@@ -105,7 +106,7 @@ def to_hf(
 def _build_checkpoint(
     config: BeitConfig, weights: Weights, statistics: tuple[ChannelValues, ChannelValues]
 ) -> BeitCheckpoint:
-    """The tensors by our names, checked, for images of our statistics."""
+    """Return the tensors by our names, checked, for images of our statistics."""
     options, size, channels, config_notes = config
     units = len(weights["lm_head.weight"]) if "lm_head.weight" in weights else 0
     masked = options["norm"] == "tokens" and "layernorm.weight" in weights
@@ -123,13 +124,13 @@ def _build_checkpoint(
             used.update(spec.theirs)
     unused = [name for name in sorted(weights) if name not in used]
     notes = [*config_notes]
-    notes += [f"{name} has no place in selfwise and was left out" for name in unused]
+    notes += [f"{name} has no counterpart in selfwise and was left out" for name in unused]
     mean, std = (_per_channel(values, channels) for values in statistics)
     if mean != [HALF] * channels or std != [HALF] * channels:
         _fold_statistics(ours, torch.tensor(mean), torch.tensor(std))
         notes.append(
-            f"its images had mean {mean} and deviation {std}, and ours 0.5 and 0.5: the patches' "
-            "weights are changed so that the features are the same"
+            f"its images had mean {mean} and deviation {std}, and ours have 0.5 and 0.5: the "
+            "patches' weights were rescaled to keep the features"
         )
     head = {n: ours.pop(n) for n in list(ours) if n == "mask_embedding" or n.startswith("head.")}
     return BeitCheckpoint(options, size, channels, ours, head, missing, notes)
@@ -147,7 +148,7 @@ def _join_tensors(spec: WeightSpec, weights: Weights) -> Tensor:
 
 
 def _fold_statistics(encoder: Weights, mean: Tensor, std: Tensor) -> None:
-    """Patches of (x - mean) / std become patches of (x - 0.5) / 0.5; there is no border."""
+    """Turn weights for (x - mean) / std into weights for (x - 0.5) / 0.5; there is no border."""
     weight = encoder["patches.weight"].double()
     mean, std = (t.double()[:, None, None] for t in (mean, std))
     shift = (weight * (HALF - mean) / std).sum(dim=(1, 2, 3))
@@ -156,7 +157,7 @@ def _fold_statistics(encoder: Weights, mean: Tensor, std: Tensor) -> None:
 
 
 def _per_channel(values: ChannelValues, channels: int) -> list[float]:
-    """A number for each channel; of three for one channel, the mean."""
+    """Return a number for each channel; of three for one channel, the mean."""
     numbers = (
         [float(v) for v in values] if isinstance(values, Sequence) else [float(values)] * channels
     )
@@ -164,7 +165,7 @@ def _per_channel(values: ChannelValues, channels: int) -> list[float]:
 
 
 def _standardize_names(weights: Mapping[str, Tensor]) -> Weights:
-    """The weights by the names of files, with the prefix of a class that has a head."""
+    """Return the weights by the names of files, with the prefix of a class that has a head."""
     bare = not any(name.startswith(PREFIX) for name in weights)
     standard = {}
     for name, weight in weights.items():

@@ -49,7 +49,7 @@ def read_config(config: JsonObject, weights: Mapping[str, Tensor]) -> BeitConfig
     model_type = str(config.get("model_type", ""))
     if model_type != "beit":
         raise ValueError(
-            f"config.json: model_type {model_type!r} is not one that can be imported as images"
+            f"config.json: model_type {model_type!r} cannot be imported as images"
             f"{did_you_mean(model_type, ['beit'])}"
         )
     fields = {**_DEFAULTS, **config}
@@ -77,7 +77,7 @@ def read_config(config: JsonObject, weights: Mapping[str, Tensor]) -> BeitConfig
     if has_head and not fields["use_mean_pooling"]:
         raise ValueError(
             "config.json: use_mean_pooling is false in a model with a head for masked patches, "
-            "which then has two norms, one after the other; selfwise's has one"
+            "which then has two norms in a row; selfwise's has one"
         )
     options["norm"] = "pooled" if fields["use_mean_pooling"] and not has_head else "tokens"
     dropouts = [
@@ -88,7 +88,7 @@ def read_config(config: JsonObject, weights: Mapping[str, Tensor]) -> BeitConfig
 
 
 def read_timm(weights: Mapping[str, Tensor]) -> BeitConfig:
-    """What the model is, from the tensors alone."""
+    """Derive the model from the tensors alone."""
     patch = weights.get("beit.embeddings.patch_embeddings.projection.weight")
     layer = "beit.encoder.layer.{}."
     table = weights.get("beit.encoder.relative_position_bias.relative_position_bias_table")
@@ -122,7 +122,8 @@ def read_timm(weights: Mapping[str, Tensor]) -> BeitConfig:
 
 
 def write_config(options: EncoderOptions, *, size: int, channels: int, masked: bool) -> JsonObject:
-    """The config.json of an encoder, of the class with a head for masked patches or without."""
+    """Return the config.json of an encoder, of the class with a head for masked patches or
+    without."""
     config = {theirs: options[ours] for ours, theirs in _FIELD_NAMES.items()}
     config |= {
         "architectures": ["BeitForMaskedImageModeling" if masked else "BeitModel"],

@@ -1,4 +1,4 @@
-"""What Hugging Face and timm call each weight of BEiT, and how large it is."""
+"""Hugging Face's and timm's name of each weight of BEiT, and its shape."""
 
 import re
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class NameTranslation(NamedTuple):
     in_layer: dict[str, str]
 
     def translate(self, name: str) -> str:
-        """The name by Hugging Face's; as it is, if it is not known."""
+        """Return the name by Hugging Face's; as it is, if it is not known."""
         block = re.match(self.layer, name)
         table, rest = (self.in_layer, name[block.end() :]) if block else (self.top_level, name)
         for theirs, new in table.items():
@@ -68,7 +68,7 @@ TIMM = NameTranslation(
 def list_weights(
     options: EncoderOptions, size: int, channels: int, *, masked: bool, units: int = 0
 ) -> Iterator[WeightSpec]:
-    """Every weight of an encoder with these options, and of a head over `units`.
+    """Yield every weight of an encoder with these options, and of a head over `units`.
 
     `masked`: the norm is that of a class with a head for masked patches.
     """

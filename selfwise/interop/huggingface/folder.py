@@ -39,8 +39,8 @@ def read_folder(folder: Path) -> tuple[JsonObject, Weights]:
     pickles = [p.name for end in (".bin", *PICKLED) for p in sorted(folder.glob(f"*{end}"))]
     if pickles:
         raise ValueError(
-            f"{folder} has its weights in {pickles[0]}, a pickle that could run code, and none are "
-            f"loaded; save it again with transformers or timm, which write {WEIGHTS}"
+            f"{folder} has its weights in {pickles[0]}, a pickle that could run code, and selfwise "
+            f"loads no pickles; save the model again with transformers or timm, as {WEIGHTS}"
         )
     raise ValueError(f"{folder} has neither {WEIGHTS} nor {INDEX}")
 
@@ -87,7 +87,7 @@ def create_folder(folder: Path) -> Iterator[Path]:
     Raises ValueError if there is something in `folder` already.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} is there already; choose another folder for the export")
+        raise ValueError(f"{folder} exists already; choose another folder for the export")
     new = [parent for parent in folder.parents if not parent.exists()]
     try:
         with atomic_write(folder) as partial:
@@ -106,7 +106,7 @@ def write_json(path: Path, content: JsonObject) -> None:
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Tensors as safetensors, each with a memory of its own, as the format wants it."""
+    """Return tensors for safetensors, each in separate memory, as the format requires."""
     path.touch()
     mode = path.stat().st_mode  # safetensors would keep others of the machine from reading it
     save_file({n: w.contiguous().clone() for n, w in weights.items()}, path, {"format": "pt"})
@@ -114,7 +114,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def read_weights(path: Path) -> Weights:
-    """The tensors of a .safetensors file, or of a .pth or .pt that holds nothing else.
+    """Return the tensors of a .safetensors file, or of a .pth or .pt that holds nothing else.
 
     Raises ValueError for other files, for broken ones, and for pickles with more than tensors.
     """
@@ -123,7 +123,7 @@ def read_weights(path: Path) -> Weights:
     if path.suffix == ".safetensors":
         return _load_safetensors(path)
     if path.suffix not in PICKLED:
-        raise ValueError(f"{path} is not weights: it must end in .safetensors, .pth or .pt")
+        raise ValueError(f"{path} is not a weights file: it must end in .safetensors, .pth or .pt")
     with path.open("rb"):
         pass  # a file that may not be read is not a broken one
     try:
@@ -132,7 +132,8 @@ def read_weights(path: Path) -> Weights:
             weights = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # of damaged bytes: UnpicklingError, IndexError, struct.error, ...
         raise ValueError(
-            f"{path} is broken, or holds more than tensors and could run code; it is not loaded"
+            f"{path} is broken, or holds more than tensors and could run code; selfwise does not "
+            "load it"
         ) from error
     tensors = isinstance(weights, dict) and all(
         isinstance(name, str) and isinstance(weight, Tensor) for name, weight in weights.items()
@@ -142,7 +143,7 @@ def read_weights(path: Path) -> Weights:
             ", ".join(map(str, weights)) if isinstance(weights, dict) else type(weights).__name__
         )
         raise ValueError(
-            f"{path} is no state dict, names with tensors, which is to be saved by itself: it "
+            f"{path} is not a state dict, a mapping from names to tensors, saved alone: it "
             f"holds {shorten(inside, 80) or 'nothing'}"
         )
     state: Weights = weights
@@ -157,7 +158,7 @@ def read_optional_json(path: Path) -> JsonObject | None:
 def _read_json(path: Path) -> JsonObject:
     if not path.is_file():
         raise ValueError(
-            f"{path.parent} has no {path.name}, so it is no checkpoint of Hugging Face or timm"
+            f"{path.parent} has no {path.name}, so it is not a checkpoint of Hugging Face or timm"
         )
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -182,11 +183,11 @@ def _load_shards(folder: Path) -> Weights:
     weights: Weights = {}
     for name in sorted(set(weight_map.values())):
         if Path(name).name != name or not (folder / name).is_file():
-            raise ValueError(f"{folder / INDEX} names {name!r}, which is no file of that folder")
+            raise ValueError(f"{folder / INDEX} names {name!r}, which is not a file of that folder")
         weights |= _load_safetensors(folder / name)
     missing = sorted(weight_map.keys() - weights.keys())
     if missing:
         raise ValueError(
-            f"{folder / INDEX} lists {missing[0]}, but {weight_map[missing[0]]} has it not"
+            f"{folder / INDEX} lists {missing[0]}, but {weight_map[missing[0]]} does not have it"
         )
     return weights

@@ -80,7 +80,7 @@ class HubertCheckpoint(NamedTuple):
     options: EncoderOptions  # of encoders.speech.build
     encoder: Weights
     mask: Tensor | None  # (d) of the method: what hidden frames are replaced by
-    missing: list[str]  # what the checkpoint lacks: to be drawn anew
+    missing: list[str]  # weights that the checkpoint lacks: to be drawn at random
     notes: list[str]  # what was left out or assumed, a sentence each
 
 
@@ -89,7 +89,8 @@ def from_hf(
     weights: Mapping[str, Tensor],
     preprocessor: JsonObject | None = None,
 ) -> HubertCheckpoint:
-    """A checkpoint of any Hubert class, from its config.json, tensors, preprocessor_config.json.
+    """Return a checkpoint of any Hubert class, from its config.json, tensors,
+    preprocessor_config.json.
 
     Raises ValueError with one sentence for a model that our encoders do not compute, and for
     weights that are missing or do not fit the config.
@@ -105,7 +106,7 @@ def from_hf(
             )
     else:
         notes.append(
-            "there is no preprocessor_config.json, so normalize is taken to be "
+            "there is no preprocessor_config.json, so normalize was set to "
             f"{str(options['normalize']).lower()}, as in the published models of its kind"
         )
     standard = _standardize_names(weights)
@@ -118,7 +119,7 @@ def from_hf(
         if weight.shape != shape:
             raise ValueError(
                 f"the checkpoint's {theirs[0]} does not fit its config.json: together with its "
-                f"parts it is {tuple(weight.shape)}, and the config asks for {shape}"
+                f"parts it is {tuple(weight.shape)}, but the config requires {shape}"
             )
         encoder[ours] = weight.contiguous().clone()
         used.update(theirs)
@@ -126,7 +127,7 @@ def from_hf(
     if mask is not None and mask.shape != (options["dim"],):
         raise ValueError(f"the checkpoint's {MASK} is not as wide as its layers")
     unused = [name for name in sorted(standard) if name not in used]
-    notes += [f"{name} has no place in selfwise and was left out" for name in unused]
+    notes += [f"{name} has no counterpart in selfwise and was left out" for name in unused]
     missing = ["mask_embedding"] if mask is None else []
     mask = None if mask is None else mask.float().clone()
     return HubertCheckpoint("hubert", options, encoder, mask, missing, notes)
@@ -223,7 +224,7 @@ def _read_config(config: JsonObject) -> tuple[EncoderOptions, list[str]]:
     model_type = str(config.get("model_type", ""))
     if model_type != "hubert":
         raise ValueError(
-            f"config.json: model_type {model_type!r} is not one that can be imported as speech"
+            f"config.json: model_type {model_type!r} cannot be imported as speech"
             f"{did_you_mean(model_type, ['hubert'])}"
         )
     for name, allowed in _ALLOWED_VALUES.items():
@@ -238,11 +239,11 @@ def _read_config(config: JsonObject) -> tuple[EncoderOptions, list[str]]:
     if len(set(fields["conv_dim"])) != 1 or len(fields["conv_dim"]) != len(KERNELS):
         raise ValueError(
             f"config.json: conv_dim is {list(fields['conv_dim'])}, but in selfwise's speech "
-            f"encoders {len(KERNELS)} convolutions have the same number of channels"
+            f"encoders {len(KERNELS)} convolutions have one number of channels"
         )
     if fields["hidden_act"] not in ACTIVATIONS:
         raise ValueError(
-            f"config.json: hidden_act {fields['hidden_act']!r} is not one of selfwise's"
+            f"config.json: hidden_act {fields['hidden_act']!r} is not supported"
             f"{did_you_mean(str(fields['hidden_act']), ACTIVATIONS)}"
         )
     options = {ours: fields[theirs] for ours, theirs in _FIELD_NAMES.items()}
@@ -258,12 +259,15 @@ def _read_config(config: JsonObject) -> tuple[EncoderOptions, list[str]]:
     options |= {"normalize": has_layer_norm, "stem_grad": 1.0 if has_layer_norm else 0.1}
     notes = []
     if fields["activation_dropout"]:
-        notes.append("activation_dropout is left out: there is no dropout inside of the MLPs")
+        notes.append(
+            "activation_dropout is left out: these encoders have no dropout inside of the MLPs"
+        )
     return options, notes
 
 
 def _standardize_names(weights: Mapping[str, Tensor]) -> Weights:
-    """The weights by today's names, without the prefix that they have in a class with a head."""
+    """Return the weights by today's names, without the prefix that they have in a class with a
+    head."""
     standard = {}
     for name, weight in weights.items():
         name = name.removeprefix(PREFIX)

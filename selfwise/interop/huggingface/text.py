@@ -28,12 +28,12 @@ class TextCheckpoint(NamedTuple):
     encoder: Weights
     head: Weights  # of the method: head.*, and next.* (BERT) or order.* (ALBERT)
     vocab: int
-    missing: list[str]  # pooler and heads that the checkpoint lacks: to be drawn anew
+    missing: list[str]  # pooler and heads that the checkpoint lacks: to be drawn at random
     notes: list[str]  # what was left out, a sentence each
 
 
 def from_hf(config: JsonObject, weights: Mapping[str, Tensor]) -> TextCheckpoint:
-    """A checkpoint with or without heads, from its config.json and its tensors.
+    """Return a checkpoint with or without heads, from its config.json and its tensors.
 
     Raises ValueError with one sentence for a model that our encoders do not compute, and for
     weights that are missing or do not fit the config.
@@ -58,14 +58,14 @@ def from_hf(config: JsonObject, weights: Mapping[str, Tensor]) -> TextCheckpoint
             theirs = dict([*list_encoder_names(family, options), *list_head_names(family)])[name]
             raise ValueError(
                 f"the checkpoint's {theirs[0]} does not fit its config.json: together with its "
-                f"parts it is {tuple(weight.shape)}, and the config asks for {expected}"
+                f"parts it is {tuple(weight.shape)}, but the config requires {expected}"
             )
     all_names = [*list_encoder_names(family, options), *list_head_names(family)]
     missing = [n for n, _ in all_names if n not in encoder and n not in head]
     unused = [name for name in sorted(standard) if name not in used]
-    notes = [f"{name} has no place in selfwise and was left out" for name in unused]
+    notes = [f"{name} has no counterpart in selfwise and was left out" for name in unused]
     if family == "gpt" and config.get("embd_pdrop", 0.1) != options["dropout"]:
-        notes.append("embd_pdrop is replaced by resid_pdrop: there is one dropout for both")
+        notes.append("embd_pdrop is replaced by resid_pdrop: selfwise has one dropout for both")
     return TextCheckpoint(family, options, encoder, head, vocab, missing, notes)
 
 
@@ -128,7 +128,7 @@ def _choose_architecture(
     if not options["pooler"]:
         raise ValueError(
             f"this run has neither a language head nor a pooler, and transformers' {stem} models "
-            "have at least one of them"
+            "need at least one of them"
         )
     return f"{stem}Model", True
 
@@ -140,7 +140,8 @@ def _list_exported_heads(architecture: str, head: Mapping[str, Tensor]) -> set[s
 
 
 def _standardize_names(family: str, weights: Mapping[str, Tensor]) -> Weights:
-    """The weights by today's names: with the prefix, no gamma and beta, no constant buffers."""
+    """Return the weights by today's names: with the prefix, no gamma and beta, no constant
+    buffers."""
     table = TABLES[family]
     has_no_prefix = not any(name.startswith(table.prefix) for name in weights)
     own_modules = {part.split(".")[0] for part in [*table.top_level.values(), table.layer]}
@@ -168,7 +169,7 @@ def _drop_tied_copies(family: str, weights: Weights) -> None:
         copy = weights.pop(name, None)
         if copy is not None and token_table is not None and not torch.equal(copy, token_table):
             raise ValueError(
-                f"{name} differs from the token table; selfwise's heads always share it"
+                f"{name} differs from the token table; selfwise's heads always use the token table"
             )
 
 
@@ -220,7 +221,8 @@ def _is_identity(weight: Tensor, bias: Tensor) -> bool:
 def _gather_weights(
     family: str, names: Iterable[tuple[str, tuple[str, ...]]], weights: Weights, used: set[str]
 ) -> Weights:
-    """The weights by our names, of which the checkpoint has all parts; `used` gets theirs."""
+    """Return the weights by our names, of which the checkpoint has all parts; `used` gets
+    theirs."""
     gathered = {}
     for ours, theirs in names:
         if any(name not in weights for name in theirs):

@@ -87,7 +87,7 @@ def read_config(config: JsonObject) -> tuple[str, EncoderOptions, int]:
     model_type = str(config.get("model_type", ""))
     if model_type not in MODEL_TYPES:
         raise ValueError(
-            f"config.json: model_type {model_type!r} is not one that can be imported"
+            f"config.json: model_type {model_type!r} cannot be imported"
             f"{did_you_mean(model_type, MODEL_TYPES)}"
         )
     family = MODEL_TYPES[model_type]
@@ -102,7 +102,7 @@ def read_config(config: JsonObject) -> tuple[str, EncoderOptions, int]:
     activation_field = "activation_function" if family == "gpt" else "hidden_act"
     if fields[activation_field] not in ACTIVATIONS:
         raise ValueError(
-            f"config.json: {activation_field} {fields[activation_field]!r} is not one of selfwise's"
+            f"config.json: {activation_field} {fields[activation_field]!r} is not supported"
             f"{did_you_mean(str(fields[activation_field]), ACTIVATIONS)}"
         )
     return (
@@ -136,7 +136,7 @@ def _read_gpt2(fields: JsonObject) -> EncoderOptions:
 
 
 def write_config(family: str, options: EncoderOptions, vocabulary: Vocabulary) -> JsonObject:
-    """The config.json of an encoder, without `architectures`.
+    """Return the config.json of an encoder, without `architectures`.
 
     Raises ValueError with one sentence for what transformers' class of the family cannot be.
     """

@@ -1,4 +1,4 @@
-"""What Hugging Face calls each weight of the four families, and how wide it is.
+"""Hugging Face's name of each weight of the four families, and its width.
 
 Names from transformers' `models/{bert,roberta,albert,gpt2}`, as its checkpoints have them.
 """
@@ -137,7 +137,7 @@ def list_encoder_names(
 
 
 def list_head_names(family: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The same for the heads of a method. The first of several names is the one to write."""
+    """Yield the same for the heads of a method. The first of several names is the one to write."""
     names = TABLES[family]
     for ours, theirs in names.heads.items():
         yield from _list_parameters(ours, (theirs,))
@@ -145,7 +145,7 @@ def list_head_names(family: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def expected_shape(name: str, options: EncoderOptions, vocab: int) -> tuple[int, ...]:
-    """How large the weight with our name `name` is."""
+    """Return how large the weight with our name `name` is."""
     d, e, ff = options["dim"], options["embedding"], options["ff"]
     module, _, kind = name.rpartition(".")
     if name == "head.bias":

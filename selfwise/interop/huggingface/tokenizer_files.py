@@ -24,7 +24,7 @@ _PAIR_PROCESSORS = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 def make_tokenizer_files(
     tokenizer: str, vocabulary: Vocabulary, *, model_type: str, length: int
 ) -> dict[str, JsonObject]:
-    """The contents of tokenizer.json, tokenizer_config.json and special_tokens_map.json.
+    """Return the contents of tokenizer.json, tokenizer_config.json and special_tokens_map.json.
 
     `model_type` is that of config.json. tokenizer.json gets the step that adds [CLS] and [SEP],
     where it has none and the family has them, and loses it for GPT-2.
@@ -62,7 +62,7 @@ def make_tokenizer_files(
 
 
 def _index_pieces(tokenizer_json: JsonObject) -> dict[int, str]:
-    """What each id stands for."""
+    """Return the token of each id."""
     vocab = tokenizer_json["model"]["vocab"]
     if isinstance(vocab, list):  # unigram: pairs of piece and score
         pieces = {number: pair[0] for number, pair in enumerate(vocab)}
@@ -74,7 +74,7 @@ def _index_pieces(tokenizer_json: JsonObject) -> dict[int, str]:
 
 
 def _remove_special_ends(processor: JsonObject | None) -> JsonObject | None:
-    """GPT-2 goes on with a text, so that nothing may be added at its end."""
+    """Add nothing at the end of a text: GPT-2 continues it."""
     if processor is None or processor.get("type") in _PAIR_PROCESSORS:
         return None
     parts = processor.get("processors")
@@ -112,7 +112,8 @@ def _add_special_ends(
 def _list_added_tokens(
     tokens: list[JsonObject], pieces: dict[int, str], vocabulary: Vocabulary
 ) -> list[JsonObject]:
-    """Every special token is matched as a whole where it stands in a text, as [MASK] must be."""
+    """Match every special token as a whole in a text, as [MASK] must
+    be."""
     ids = {token["id"] for token in tokens}
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     new = [

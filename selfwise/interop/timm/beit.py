@@ -41,8 +41,8 @@ def to_timm(
     """
     if options["eps"] != _EPS:
         raise ValueError(
-            f"the norms of this encoder have an eps of {options['eps']:g} and those of timm's beit "
-            f"{_EPS:g}, which no argument changes; --to safetensors writes it as it is"
+            f"the norms of this encoder have an eps of {options['eps']:g} and timm's beit has "
+            f"{_EPS:g}, which no timm argument changes; --to safetensors writes it unchanged"
         )
     args = {
         **{"img_size": size, "in_chans": channels, "patch_size": options["patch"]},

@@ -42,7 +42,7 @@ class TimmExport(NamedTuple):
 
 
 class TimmConfig(NamedTuple):
-    """What a config.json of timm's says of a model."""
+    """The facts on a model in timm's config.json."""
 
     architecture: str
     args: EncoderOptions  # options of the model, without channels, size and classes
@@ -53,7 +53,8 @@ class TimmConfig(NamedTuple):
 
 
 def write_config(model: TimmExport) -> JsonObject:
-    """The config.json. `crop_pct` and interpolation are those nearest to our own evaluation."""
+    """Return the config.json. `crop_pct` and interpolation are those nearest to our own
+    evaluation."""
     image_fields = {
         "input_size": [model.channels, model.size, model.size],
         "interpolation": "bicubic",
@@ -81,7 +82,7 @@ def read_config(config: Mapping[str, object]) -> TimmConfig:
     if not isinstance(name, str):
         model_type = config.get("model_type")
         hint = f" (Hugging Face's {model_type}?)" if isinstance(model_type, str) else ""
-        raise ValueError(f"config.json names no architecture, so it is not one of timm's{hint}")
+        raise ValueError(f"config.json names no architecture, so it is not a timm config{hint}")
     args = _model_args(config)
     channels, size = _image_shape(_merge_levels(config).get("input_size"), args)
     mean, std = image_statistics(config)
@@ -94,14 +95,14 @@ def image_statistics(config: Mapping[str, object]) -> tuple[list[float] | None, 
     fields = _merge_levels(config)
     mean, std = (_read_numbers(name, fields.get(name)) for name in ("mean", "std"))
     if mean is not None and std is not None and len(mean) != len(std):
-        raise _field_error("std", f"{len(mean)} numbers, as mean is", std)
+        raise _field_error("std", f"{len(mean)} numbers, as for mean", std)
     if std is not None and min(std) <= 0:
         raise _field_error("std", "above 0", std)
     return mean, std
 
 
 def _merge_levels(config: Mapping[str, object]) -> JsonObject:
-    """All fields, those of the second level, `pretrained_cfg`, first: older files have none.
+    """Return all fields, those of the second level, `pretrained_cfg`, first: older files have none.
 
     Raises ValueError with one sentence for a second level that is none.
     """
@@ -118,7 +119,7 @@ def _model_args(config: Mapping[str, object]) -> JsonObject:
         raise _field_error("model_args", "an object in braces", args)
     for name in args or {}:
         if name in _OUR_OPTIONS:
-            raise ValueError(f"config.json: model_args has {name!r}, which is no option of timm's")
+            raise ValueError(f"config.json: model_args has {name!r}, which is not a timm option")
     return dict(args or {})
 
 
@@ -147,7 +148,7 @@ def _image_shape(input_size: object, args: Mapping[str, object]) -> tuple[int | 
 
 
 def _are_sizes(values: object) -> TypeGuard[Sequence[int]]:
-    """Whether these are sides or channels."""
+    """Return whether these are sides or channels."""
     return (
         isinstance(values, list | tuple)  # as timm itself has them in Python
         and len(values) > 0

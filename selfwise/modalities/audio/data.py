@@ -1,4 +1,4 @@
-"""The recordings of a run, with discrete targets of their frames where the method needs any."""
+"""The recordings of a run, with discrete targets of their frames if the method needs them."""
 
 import os
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 
 TWO_FRAMES = WINDOW + HOP  # samples
-READERS = min(4, os.cpu_count() or 1)  # processes that decode crops where nothing is cached
-HELD_OUT_BATCHES = 8  # at most that many are looked at while a run goes on
+READERS = min(4, os.cpu_count() or 1)  # processes that decode crops if nothing is cached
+HELD_OUT_BATCHES = 8  # at most this many are measured during a run
 LEFT_OUT = "left_out.txt"  # in the run folder
 
 
@@ -34,7 +34,7 @@ class OpenAudio:
     trained: Recordings
     held_out: Recordings | None
     info: AudioInfo
-    seconds: float  # of sound in a step
+    seconds: float  # of audio in a step
     longest: float  # seconds of a recording that are read at once
     targets: SpeechTargets | None = None
     inputs: dict[str, object] = field(default_factory=dict)
@@ -46,12 +46,12 @@ class OpenAudio:
 
     @property
     def workers(self) -> int:
-        """0 where crops are slices of an array, faster than a process is asked."""
+        """0 if crops are slices of an array, where a process would be slower."""
         return READERS if isinstance(self.trained.store, FileStore) else 0
 
     @cached_property
     def batch(self) -> int | None:
-        """Recordings in a step, on average: the budget of seconds decides."""
+        """Mean number of recordings in a step, from the budget of seconds."""
         return max(1, round(self._source(self.trained, self._labels(), seed=0).rows))
 
     def describe(self) -> list[str]:
@@ -59,7 +59,7 @@ class OpenAudio:
         held = f", {info.held_out_examples:,} held out" if info.held_out_examples else ""
         lines = [
             f"{format_count(info.examples, 'recording')} of {_format_hours(info.hours)}{held}; "
-            f"{self.seconds:g} s of sound in a step, clips of at most {self.longest:g} s"
+            f"{self.seconds:g} s of audio in a step, clips of at most {self.longest:g} s"
         ]
         lines += [f"skipped: {self.trained.skipped}"] if self.trained.skipped else []
         if info.left_out:
@@ -68,7 +68,7 @@ class OpenAudio:
         return lines
 
     def adopt(self, earlier: Record) -> None:
-        """Targets are made anew; nothing is taken from the run that a run starts from."""
+        """Take nothing from the run in `init_from`; targets are learned again."""
 
     def source(self, method: Method, *, batch_size: int, seed: int) -> AudioSource:
         return self._source(self.trained, self._labels(), seed=seed)
@@ -76,8 +76,8 @@ class OpenAudio:
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
         if training.knn_every:
             raise ValueError(
-                "--knn-every is for images with labels; speech is watched on held-out recordings "
-                "every --monitor-every steps"
+                "--knn-every is for images with labels; a run on speech measures held-out "
+                "recordings every --monitor-every steps"
             )
         if not training.monitor_every or self.held_out is None:
             return []
@@ -88,7 +88,7 @@ class OpenAudio:
         return [HeldOutLoss((read, count), seed=seed, every=training.monitor_every)]
 
     def join(self, folder: Path) -> None:
-        """Nothing is written while recordings are read."""
+        """Nothing to prepare: reading recordings writes nothing."""
 
     def save(self, folder: Path) -> None:
         """Write the targets, and a list of the files that were left out."""
@@ -110,14 +110,14 @@ class OpenAudio:
 
 
 def _format_hours(hours: float) -> str:
-    """A length in the unit that suits it."""
+    """Return a length in a suitable unit."""
     return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 def describe_recordings(
     recordings: Recordings, trained: Recordings, held_out: Recordings | None
 ) -> AudioInfo:
-    """The facts about recordings, as run.yaml records them."""
+    """Return the facts about recordings that run.yaml records."""
     return AudioInfo(
         examples=len(trained),
         fingerprint=recordings.fingerprint,
@@ -128,14 +128,14 @@ def describe_recordings(
 
 
 def drop_short(recordings: Recordings) -> Recordings:
-    """Those that have a frame to hide and one to see. Raises ValueError if there are none."""
+    """Return recordings with a frame to mask and one to see. Raises ValueError without any."""
     short = recordings.samples < TWO_FRAMES
     if not short.any():
         return recordings
     if short.all():
         raise ValueError(
             f"all {len(short):,} recordings are shorter than two frames, which are "
-            f"{TWO_FRAMES / RATE:g} s: one is hidden and one is seen"
+            f"{TWO_FRAMES / RATE:g} s: one frame is masked and one is seen"
         )
     lost = [
         f"{recordings.ids[i]}: too short: {recordings.samples[i]} samples at 16 kHz, "

@@ -1,4 +1,4 @@
-"""Speech: recordings of any kind, HuBERT encoders, targets, MFCC statistics as the baseline."""
+"""Speech: recordings of any kind, HuBERT encoders, targets, and MFCC statistics as the baseline."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -48,30 +48,30 @@ from selfwise.modalities.modality import (
     TrainedRun,
 )
 
-UNTRAINED = (0, 1, 2)  # seeds of the twins
+UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
 PROGRESS_FROM = 5_000  # reading more recordings than this reports its progress
 
 
 class AudioReading(Config):
-    """How recordings are read."""
+    """How to read recordings."""
 
     batch_seconds: Annotated[float, Gt(0)] = 80.0
-    """Seconds of sound in a step, padding included."""
+    """Seconds of audio in a step, including padding."""
     max_clip_seconds: Annotated[float, Gt(0)] = 15.6
-    """Seconds of a recording that are read at once; longer ones are cropped."""
+    """Seconds of a recording that are read at once; longer recordings are cropped."""
     val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.05
-    """Share of the recordings that is kept out of clusters and training, to measure the loss."""
+    """Fraction of the recordings held out of clustering and training, to measure the loss."""
     exclude: str = ""
-    """Leave out the files whose path fits, such as "*_theo_*"; several with commas."""
+    """Leave out files whose path matches, such as "*_theo_*"; separate patterns by commas."""
     cache: Literal["auto", "yes", "no"] = "auto"
-    """Decode once into a file: `auto` up to ten hours, `yes`, or `no`."""
+    """Decode once into a file: `auto` (up to ten hours), `yes`, or `no`."""
     skip_broken: bool = False
-    """Leave out files that cannot be read, and list them."""
+    """Leave out unreadable files, and list them."""
 
 
 @dataclass(frozen=True)
 class AudioFacts:
-    """What a run folder says of its recordings."""
+    """The facts about recordings in a run folder."""
 
     info: AudioInfo
     targets: SpeechTargets | None  # an imported run has none
@@ -83,11 +83,11 @@ class AudioModality:
     name = "audio"
     info = AudioInfo
     reading = AudioReading
-    probe_pooling = "mean+deviation"  # as of MFCC, the baseline of probes
+    probe_pooling = "mean+deviation"  # as for MFCC, the baseline of probes
     encoder_facts = ("seed",)
     encoder_help = """
   --encoder NAME        hubert-tiny, hubert-mini, hubert-small, hubert-base or hubert-large
-  --encoder.NAME VALUE  any number of it: depth, dim, heads, ff, stem (wave or logmel), dropout, ...
+  --encoder.NAME VALUE  any setting: depth, dim, heads, ff, stem (wave or logmel), dropout, ...
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
@@ -95,7 +95,7 @@ class AudioModality:
 
     def open_data(self, data: object, options: AudioReading, opening: Opening) -> OpenAudio:
         _check_reading(options)
-        self.find_depth(opening.encoder)  # before hours of clustering, and not after them
+        self.find_depth(opening.encoder)  # before hours of clustering
         recordings = drop_short(
             open_recordings(
                 data,
@@ -109,7 +109,7 @@ class AudioModality:
             raise ValueError(
                 f"{recordings.ids[0]} is the only recording, and --val-fraction "
                 f"{options.val_fraction:g} would leave none to train on: give --val-fraction 0, or "
-                "the recording in parts"
+                "split the recording"
             )
         trained, held_out = recordings, None
         if options.val_fraction:
@@ -146,14 +146,14 @@ class AudioModality:
         return encoders.build_speech_encoder(choice.name, seed=seed, **drop_none(choice.options))
 
     def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
-        """The same choice: published weights come in by `selfwise import`, as a run."""
+        """Return the choice unchanged: published weights enter as a run, by `selfwise import`."""
         return choice
 
     def build_untrained(self, choice: EncoderChoice, facts: Facts, seed: int) -> nn.Module:
         return self.build_encoder(choice, facts, seed)
 
     def find_depth(self, choice: EncoderChoice) -> int | None:
-        """Layers of an encoder that is only named. Raises ValueError if it cannot be built."""
+        """Return the layers of a named encoder. Raises ValueError if it cannot be built."""
         if choice.factory is not None:
             return None
         return encoders.count_layers(choice.name, **drop_none(choice.options))
@@ -200,7 +200,7 @@ class AudioModality:
         return embed_layer
 
     def make_layered_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
-        """Features of what the first layer gets, and of every layer, (n, L + 1, d), in one pass."""
+        """Extract the first layer's input and every layer, (n, L + 1, d), in one pass."""
         pooling = options.pooling
         extract = partial(listening.extract_layers, stem=True, pooling=pooling or "mean")
         name = f"layers {pooling}" if pooling not in ("", "mean") else "layers"
@@ -209,12 +209,12 @@ class AudioModality:
     def untrained_features(
         self, run: TrainedRun, train: Recordings, test: Recordings, *, embed: Embed, device: str
     ) -> list[FeatureSplit]:
-        """Features of three untrained encoders."""
+        """Return features of three untrained encoders."""
         twins = [run.build_untrained(seed) for seed in UNTRAINED]
         return [FeatureSplit(embed(twin, train), embed(twin, test)) for twin in twins]
 
     def raw_features(self, run: TrainedRun, train: Recordings, test: Recordings) -> FeatureSplit:
-        """Mean and deviation of MFCC."""
+        """Return mean and deviation of MFCC."""
         return FeatureSplit(*(listening.compute_mfcc_statistics(part) for part in (train, test)))
 
     def describe_unread(self, run: TrainedRun, recordings: Recordings, window: str) -> list[str]:
@@ -224,7 +224,7 @@ class AudioModality:
 
 
 def _check_reading(options: AudioReading) -> None:
-    """Raises ValueError for numbers that do not go together, before anything is read."""
+    """Raise ValueError for incompatible numbers, before reading anything."""
     seconds, longest = options.batch_seconds, options.max_clip_seconds
     if longest > seconds:
         raise ValueError(
@@ -239,7 +239,7 @@ def _check_reading(options: AudioReading) -> None:
 
 
 def _add_needs(run_audio: OpenAudio, opening: Opening, recordings: Recordings) -> None:
-    """Make what the method needs of its recordings. Raises ValueError for what they do not have."""
+    """Compute the method's needs from its recordings. Raises ValueError for an unsupported need."""
     if recordings.broken and opening.folder is None:
         print_progress(
             f"{len(recordings.broken)} files are left out, such as {recordings.broken[0]}"
@@ -273,7 +273,7 @@ def _make_cached(
     def compute(
         encoder: SpeechEncoder, recordings: Recordings
     ) -> Float32[np.ndarray, "n *layers d"]:
-        stamp = recordings.stamp  # a file may change and keep its size
+        stamp = recordings.stamp  # a file may change without changing its size
         key = (
             image_features.digest_weights(encoder),
             recordings.fingerprint,

@@ -1,10 +1,10 @@
 """Discrete targets of recordings: clusters of MFCC, or of a layer of an earlier run.
 
-HuBERT, Hsu et al. 2021 (arXiv:2106.07447), section II-B and IV-B: first clusters of MFCC, then,
-iteration by iteration, of what the model before has learned.
+HuBERT, Hsu et al. 2021 (arXiv:2106.07447), section II-B and IV-B: first clusters of MFCC, then, in
+each iteration, clusters of the previous model's features.
 
-They are learned from the recordings that are trained on alone; those held out get the units that
-were learned without them.
+Clusters are learned only from the training recordings; the held-out recordings are assigned to
+them.
 """
 
 import json
@@ -32,14 +32,14 @@ from selfwise.targets.frame_labels import FrameLabels, count_written, write_labe
 from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.mfcc import mfcc_frames
 
-FORMAT = 2  # to be raised whenever the same options give other units or facts of them
+FORMAT = 2  # raise it whenever equal options give other units or other facts about them
 FOLDER = "targets"  # in the run folder
 MFCC = "mfcc"
-SEED = 0  # units are a function of the data alone: runs of several seeds share them
+SEED = 0  # units depend only on the data: runs with several seeds share them
 
 _report_units = partial(print_progress, prefix="units: ")
 
-# of a batch: features (b t d), and which of them are real (b t)
+# of a batch: features (b t d), and a mask of the real ones (b t)
 Extract = Callable[[AudioBatch], tuple[Tensor, Tensor]]
 
 
@@ -51,7 +51,7 @@ class SpeechTargets:
     trained: FrameLabels
     held_out: FrameLabels | None
     about: dict[str, Any]
-    folder: Path  # where they lie
+    folder: Path  # where they are stored
 
     @property
     def size(self) -> int:
@@ -64,8 +64,8 @@ def open_targets(
     opening: Opening,
     options: FrameTargetOptions,
 ) -> SpeechTargets:
-    """The targets of these recordings: those of the run folder, or learned unless the cache has
-    them."""
+    """Return the targets of these recordings: from the run folder or the cache, otherwise
+    learned."""
     if opening.folder is not None:
         return load_targets(opening.folder / FOLDER)
     return learn_targets(
@@ -85,11 +85,12 @@ def learn_targets(
     open_run: OpenRun,
     device: str = "cpu",
 ) -> SpeechTargets:
-    """The targets of these recordings, learned if they are not in the cache yet.
+    """Return the targets of these recordings, learned if they are not in the cache.
 
-    If the process is killed, the next call continues where it was, with the same result.
+    If the process is killed, the next call continues there, with an equal result.
 
-    Raises ValueError if there are more clusters than frames, or `units` is neither mfcc nor a run.
+    Raises ValueError if there are more clusters than frames, or `targets` is neither mfcc nor a
+    run.
     """
     source = _open_source(options.targets, options.target_layer, open_run)
     parts = [trained, *([held_out] if held_out is not None else [])]
@@ -103,7 +104,7 @@ def learn_targets(
 
 
 def load_targets(folder: Path) -> SpeechTargets:
-    """The units that a folder keeps."""
+    """Load the units in a folder."""
     about = json.loads((folder / make_once.DONE).read_text(encoding="utf-8"))
     held = folder / "held_out"
     return SpeechTargets(
@@ -116,7 +117,7 @@ def load_targets(folder: Path) -> SpeechTargets:
 
 
 def save_targets(units: SpeechTargets, folder: Path) -> None:
-    """Copy the units into a run folder, where they stay when caches go."""
+    """Copy the units into a run folder, where they stay when caches are deleted."""
     make_once.copy_finished(units.folder, folder / FOLDER)
 
 
@@ -128,19 +129,20 @@ def compute_unseen_targets(
     open_run: OpenRun,
     device: str,
 ) -> Int64[Tensor, "b t"]:
-    """The units of recordings that were not trained on, on the CPU; -1 where there is no frame.
+    """Return the units of recordings outside the training data, on the CPU; -1 without a frame.
 
-    `options` are those of the run. Raises ValueError if the units cannot be made again: of an
-    imported run, or if the run whose layer was clustered is gone or was trained further.
+    `options` are those of the run. Raises ValueError if the units cannot be computed: for an
+    imported
+    run, or if the run whose layer was clustered is gone or was trained further.
     """
     if units is None:
         raise ValueError("this run was imported without its units")
     earlier = options.targets
     if earlier != MFCC and not Path(earlier).is_dir():
-        raise ValueError(f"its units are those of an earlier run, {earlier}, which is not there")
+        raise ValueError(f"its units come from an earlier run, {earlier}, which no longer exists")
     source = _open_source(earlier, options.target_layer, open_run)
     if source.about != units.about["of"]:
-        raise ValueError(f"its units are of {units.about['of']}, and there is {source.about}")
+        raise ValueError(f"its units come from {units.about['of']}, not from {source.about}")
     frames, valid = source.extract(device)(batch)
     ids = units.codebook(frames.flatten(0, 1)).view(valid.shape)
     return ids.masked_fill(~valid, -1).cpu()
@@ -148,7 +150,7 @@ def compute_unseen_targets(
 
 @dataclass(frozen=True)
 class _ClusterSource:
-    """What is clustered."""
+    """The features that are clustered."""
 
     key: str
     about: str
@@ -172,7 +174,7 @@ def _open_source(units: str, layer: int, open_run: OpenRun) -> _ClusterSource:
             f"--target-layer {layer} does not exist: the encoder of {units} has layers 0 to "
             f"{depth - 1}"
         )
-    # heads and norms leave no trace in the weights
+    # heads and norms do not show in the weights
     shape = sorted({"name": run.record.encoder_name, **run.record.encoder_options}.items())
     key = f"{run.weights} {shape} {layer % depth}"
     name = f"layer {layer % depth} of {folder.name} (step {run.step})"
@@ -180,7 +182,7 @@ def _open_source(units: str, layer: int, open_run: OpenRun) -> _ClusterSource:
 
 
 def _build_layer_extract(encoder: Any, layer: int, device: str) -> Extract:
-    encoder = encoder.eval().to(device)  # once: it was opened for this alone
+    encoder = encoder.eval().to(device)  # in place: it was opened only for this
 
     @torch.no_grad()
     def extract(batch: AudioBatch) -> tuple[Tensor, Tensor]:
@@ -192,7 +194,7 @@ def _build_layer_extract(encoder: Any, layer: int, device: str) -> Extract:
 
 
 def _find_real_frames(batch: AudioBatch, n: int) -> Tensor:
-    """Which of n frames are real, for each row."""
+    """Return a mask of the real frames among n frames, for each row."""
     frame = torch.arange(n, device=batch.x.device)
     if batch.extent is None:
         return torch.ones_like(frame, dtype=torch.bool).expand(len(batch.x), n)

@@ -1,4 +1,4 @@
-"""The images of a run: opened, watched while it trains, and what its method needs of them."""
+"""The images of a run: opening, monitoring, and the needs of its method."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,13 +29,13 @@ from selfwise.modalities.modality import Record
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 
-LAST = 2**62  # steps between two looks, so that there is one after the last step alone
+LAST = 2**62  # steps between two measurements, so that there is only one, after the last step
 BROKEN = "broken.txt"  # in the run folder
 PICTURES = {
     "reconstruct": ReconstructionMonitor,
     "colors": ColorizationMonitor,
-}  # of methods that have these
-SAMPLE_SEED = 0  # samples are a function of the images alone: runs of several seeds share them
+}  # of methods that have these attributes
+SAMPLE_SEED = 0  # samples depend only on the images: runs with several seeds share them
 SAMPLE_BATCH = 100
 
 
@@ -47,7 +47,8 @@ class OpenImages:
     info: ImageInfo
     labelled: bool
     workers: int
-    """Processes that reading is worth: decoding is, an array is read faster than one is asked."""
+    """Loader processes: several for decoding; none for an array, where a process would be
+    slower."""
     needs: ImageNeeds = field(default_factory=ImageNeeds)
     batch: None = None
     pictures: PictureMonitor | None = None
@@ -76,7 +77,7 @@ class OpenImages:
         return lines
 
     def adopt(self, earlier: Record) -> None:
-        """Images take nothing from the run that they start from."""
+        """Take nothing from the run in `init_from`."""
 
     def source(self, method: Method, *, batch_size: int, seed: int) -> ImageSource:
         if method.draw is None:
@@ -99,7 +100,7 @@ class OpenImages:
         if training.knn_every:
             if self.images.labels is None:
                 raise ValueError(
-                    "--knn-every needs labels: a folder for each class, or a csv with them"
+                    "--knn-every needs labels: a folder for each class, or a csv file with labels"
                 )
             self.online = OnlineKNN(self.images, size=size, seed=seed, every=training.knn_every)
             probes.append(self.online)
@@ -111,12 +112,13 @@ class OpenImages:
         return probes
 
     def join(self, folder: Path) -> None:
-        """Files that this process's loader finds broken are listed with those of the others."""
+        """List files that this process's loader finds broken together with those of other
+        processes."""
         self.images.broken_log = folder / BROKEN  # type: ignore[attr-defined]
 
     def save(self, folder: Path) -> None:
-        """Write what the method needs; list the files that were left out, now and as the loader
-        finds more."""
+        """Write the method's needs; list the files that were left out, now and as the loader finds
+        more."""
         if self.pictures is not None:
             self.pictures.folder = folder
         if self.online is not None:
@@ -130,9 +132,9 @@ class OpenImages:
 
 
 def describe_images(images: Images, *, size: int, labelled: bool) -> ImageInfo:
-    """The facts about images. Raises ValueError for a method that needs several classes."""
+    """Return the facts about images. Raises ValueError if a method needs several classes."""
     if labelled and len(np.unique(require_labels(images))) < 2:
-        raise ValueError("all examples are of one class, so there is nothing to tell apart")
+        raise ValueError("all examples are of one class, so there is nothing to distinguish")
     return ImageInfo(
         examples=len(images),
         channels=images.channels,
@@ -144,5 +146,5 @@ def describe_images(images: Images, *, size: int, labelled: bool) -> ImageInfo:
 
 
 def count_workers(images: Images) -> int:
-    """Processes that reading these images is worth."""
+    """Return the number of loader processes that suits these images."""
     return 0 if isinstance(images, ArrayImages) else min(count_cpus(), 8)

@@ -1,4 +1,4 @@
-"""What methods need of images: made once, written into the run folder, and read back from there."""
+"""Needs of methods on images: computed once, stored in the run folder, and read from there."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ FILE = targets.NEEDS
 
 @dataclass
 class ImageNeeds:
-    """Keyword arguments of a method, and what the run folder has to keep for them."""
+    """Keyword arguments of a method, and the data to store in the run folder for them."""
 
     inputs: dict[str, object] = field(default_factory=dict)
     about: dict[str, Mapping[str, object]] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class ImageNeeds:
 
 
 def add_needs(needs: ImageNeeds, images: Any, opening: Opening, *, decode: int) -> None:
-    """Add all that a method needs of its images, made now or read from the run folder.
+    """Add everything that a method needs from its images, computed now or read from the run folder.
 
     `images` are the opened images of a run: see modalities.image.data.
     """
@@ -73,9 +73,9 @@ def load_inputs(
     about: Mapping[str, Mapping[str, Any]],
     open_run: OpenRun,
 ) -> dict[str, object]:
-    """The keyword arguments of a method from its run folder.
+    """Return the keyword arguments of a method from its run folder.
 
-    An imported run knows how many targets there are, but not how they are made.
+    An imported run has the number of targets, but cannot compute them.
     """
     inputs: dict[str, object] = {}
     tensors = load_needed_tensors(folder)
@@ -92,14 +92,14 @@ def load_inputs(
 
 
 def load_needed_tensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors that a run folder keeps for its method."""
+    """Return the tensors in a run folder for its method."""
     return load_file(folder / FILE) if (folder / FILE).is_file() else {}
 
 
 def _add_tensor(
     needs: ImageNeeds, name: str, need: FromData, images: ImageSampler, options: Any
 ) -> None:
-    if name in needs.tensors:  # of a run that is resumed
+    if name in needs.tensors:  # of a resumed run
         computed = Computed(needs.tensors[name])
     else:
         computed = need.compute(images, options)

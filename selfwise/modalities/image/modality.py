@@ -1,4 +1,4 @@
-"""Images: read from files, arrays and names; any timm model; pixels as the baseline."""
+"""Images: files, arrays and names; any timm model; and pixels as the baseline."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,30 +40,30 @@ from selfwise.modalities.modality import (
     TrainedRun,
 )
 
-BUILDERS: dict[str, EncoderFactory] = {  # by family; all others are models of timm
+BUILDERS: dict[str, EncoderFactory] = {  # by family; all other names are timm models
     "beit": beit.build_beit_encoder,
     "codec": image_codec.build_codec_encoder,
 }
 
 
 class ImageReading(Config):
-    """How images are read."""
+    """How to read images."""
 
     image_size: Annotated[int, Ge(1)] | None = None
     """Side of the views in px; by default the images' shorter side, at most 224."""
     channels: Literal[1, 3] | None = None
-    """1 or 3; by default files are read in colour, arrays as they are."""
+    """1 or 3; by default files are read in color, and arrays unchanged."""
     max_decode_size: Annotated[int, Ge(1)] = 256
     """Longest allowed shorter side in px; larger files are shrunk to it."""
     cache: Literal["auto", "yes", "no"] = "auto"
-    """Decode once into a file: `auto` where the images are small, `yes`, or `no`."""
+    """Decode once into a file: `auto` (for small images), `yes`, or `no`."""
     skip_broken: bool = False
-    """Leave out files that cannot be read, and list them."""
+    """Leave out unreadable files, and list them."""
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What a run folder says of its images."""
+    """The facts about images in a run folder."""
 
     info: ImageInfo
 
@@ -136,7 +136,7 @@ class ImageModality:
         return EncoderChoice(choice.name, type(choice.options).model_validate(options))
 
     def build_untrained(self, choice: EncoderChoice, facts: HasImageInfo, seed: int) -> nn.Module:
-        """With no block hidden: see encoders.image."""
+        """Return an encoder without skipped blocks: see encoders.image."""
         encoder = self.build_encoder(self.without_pretrained_weights(choice), facts, seed)
         return (
             image.enable_residual_blocks(encoder)
@@ -148,7 +148,7 @@ class ImageModality:
         return None
 
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Images:
-        """Examples read as those that the encoder has seen."""
+        """Open examples and read them as the training images were read."""
         for name in (n for n in ("text_column", "label_column") if getattr(options, n)):
             raise ValueError(f"{format_flag(name)} is for text, and this run is on images")
         trained = run.record.reading
@@ -170,7 +170,7 @@ class ImageModality:
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         if options.pooling:
             raise ValueError(
-                "--pooling is for text and speech; image encoders pool in their own way"
+                "--pooling is for text and speech; image encoders have their own pooling"
             )
         if options.window:
             raise ValueError("--window is for text; images are read whole")
@@ -180,7 +180,7 @@ class ImageModality:
         size, layer, env = image_info(run.record).size, options.layer, options.env
 
         def compute(encoder: Encoder[Tensor], images: Images) -> Float32[np.ndarray, "n d"]:
-            stamp = getattr(images, "stamp", "")  # a file may change and keep its size
+            stamp = getattr(images, "stamp", "")  # a file may change without changing its size
             weights = image_features.digest_weights(encoder)
             key = (weights, images.fingerprint, stamp, size, layer, precision)
             extract = partial(
@@ -202,14 +202,14 @@ class ImageModality:
     def untrained_features(
         self, run: TrainedRun, train: Images, test: Images, *, embed: Embed, device: str
     ) -> list[FeatureSplit]:
-        """Features of three untrained encoders."""
+        """Return features of three untrained encoders."""
         size = image_info(run.record).size
         return extract_untrained(
             run.build_untrained, train, test, size=size, embed=embed, device=resolve_device(device)
         )
 
     def raw_features(self, run: TrainedRun, train: Images, test: Images) -> FeatureSplit:
-        """The pixels."""
+        """Return the pixels."""
         size = image_info(run.record).size
         return FeatureSplit(
             *(image_features.extract_pixels(part, size=size) for part in (train, test))

@@ -1,8 +1,8 @@
 """Discrete targets of images: clusters of patches, codes of a tokenizer, clusters of a layer.
 
-BEiT, Bao et al. 2021 (arXiv:2106.08254) takes the codes of a discrete autoencoder. Clusters of
-patches need no network, and clusters of what an earlier run has learned are HuBERT's second
-iteration for images.
+BEiT, Bao et al. 2021 (arXiv:2106.08254) predicts the codes of a discrete autoencoder. Clusters of
+patches need no network; clusters of an earlier run's features transfer HuBERT's second iteration to
+images.
 """
 
 import json
@@ -38,13 +38,13 @@ from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.patches import PatchTargets
 from selfwise.training.checkpoint import find_latest
 
-FORMAT = 3  # to be raised whenever the same options give other units
+FORMAT = 3  # raise it whenever equal options give other units
 FOLDER = "targets"  # in the run folder
 NEEDS = "needs.safetensors"  # in the run folder: tensors that its method needs
 PATCHES = "patches"
-SEED = 0  # units are a function of the data alone: runs of several seeds share them
-MAX_CLUSTERED_IMAGES = 10_000  # images that clusters are learned from; 640,000 patches of CIFAR
-# of the features that a fit keeps: of 1,783 images of 224 px, each of which is read once
+SEED = 0  # units depend only on the data: runs with several seeds share them
+MAX_CLUSTERED_IMAGES = 10_000  # images from which clusters are learned; 640,000 patches of CIFAR
+# of features that a fit keeps: of 1,783 images of 224 px, each of which is read once
 MAX_FEATURE_BYTES = 2**30
 IMAGES_PER_BATCH = 256
 NUM_PICTURED = 12  # images in the picture of reconstructions
@@ -53,7 +53,7 @@ _report_units = partial(print_progress, prefix="units: ")
 
 
 class Codes:
-    """The codes of a run of an image tokenizer; `patch`: side in px of what a code stands for."""
+    """The codes of a run of an image tokenizer; `patch`: side in px of the area of a code."""
 
     def __init__(self, method: Any, size: int):
         self.method, self.size = method.eval(), int(method.units)
@@ -67,7 +67,7 @@ class Codes:
     def decode(
         self, ids: Int64[Tensor, "b n"], like: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b c h w"]:
-        """The images that codes stand for, in 0..1, where `like` is."""
+        """Return the images that codes represent, in 0..1, on the device of `like`."""
         return _move_to_device_of(self.method, like).decode(ids)
 
 
@@ -86,28 +86,28 @@ class Clusters:
 
 
 class UnknownTargets:
-    """Targets of an imported run, whose tokenizer did not come along."""
+    """Targets of an imported run without its tokenizer."""
 
     def __init__(self, size: int):
         self.size = int(size)
 
     def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
         raise ValueError(
-            "this run was imported without its image tokenizer, so it makes no units; train with "
-            "--targets, and --init-from from this run"
+            "this run was imported without its image tokenizer, so it has no units; train with "
+            "--targets, and --init-from this run"
         )
 
 
 @dataclass(frozen=True)
 class ImageTargets:
-    """The discrete targets of a run, and the folder that they are in."""
+    """The discrete targets of a run, and their folder."""
 
     units: Units
     about: dict[str, Any]
     folder: Path
 
     def save(self, run: Path) -> None:
-        """Copy the targets into a run folder, where they stay when caches go."""
+        """Copy the targets into a run folder, where they stay when caches are deleted."""
         make_once.copy_finished(self.folder, run / FOLDER)
 
 
@@ -125,9 +125,9 @@ class SizedImages(Protocol):
 def open_targets(
     data: SizedImages, opening: Opening, options: PatchTargetOptions, *, decode: int
 ) -> ImageTargets:
-    """The targets of these images: those of the run folder, or learned unless the cache has them.
+    """Return the targets of these images: from the run folder or the cache, otherwise learned.
 
-    Raises ValueError if `targets` is neither `patches` nor a run that fits.
+    Raises ValueError if `targets` is neither `patches` nor a suitable run.
     """
     if opening.folder is not None:
         return load_targets(opening.folder / FOLDER, opening.open_run)
@@ -143,10 +143,10 @@ def open_targets(
 
 
 def find_patch(encoder: EncoderChoice, size: int) -> int:
-    """Side in px of the encoder's patches, which targets are made of."""
+    """Return the side in px of the encoder's patches, which the targets follow."""
     if encoder.factory is not None:
         raise ValueError(
-            "targets of patches need to know the encoder's patches: take one of the beit encoders"
+            "targets of patches need an encoder with patches: choose one of the beit encoders"
         )
     return resolve_vit_shape(encoder.name, drop_none(encoder.options), size=size).patch
 
@@ -161,14 +161,14 @@ def learn_targets(
     decode: int = 256,
     device: str = "cpu",
 ) -> ImageTargets:
-    """The targets of these images, learned if they are not in the cache yet.
+    """Return the targets of these images, learned if they are not in the cache.
 
-    Raises ValueError if `targets` is neither `patches` nor a run that fits.
+    Raises ValueError if `targets` is neither `patches` nor a suitable run.
     """
     units, clusters = options.targets, options.num_clusters
     run = None if units == PATCHES else _open_tokenizer_run(units, images, size, open_run)
     about = {"of": PATCHES, "num_clusters": clusters, "patch": patch, "size": size}
-    # fingerprint and stamp are of what is on the disk, and not of how it is read
+    # fingerprint and stamp describe the files on the disk, and not how they are read
     key: tuple[Any, ...] = (images.fingerprint, getattr(images, "stamp", ""))
     key += (images.channels, decode)
     if run is not None:
@@ -189,13 +189,13 @@ def learn_targets(
 
 
 def image_info(record: Record) -> ImageInfo:
-    """What is known of the images of a run."""
+    """Return the facts about the images of a run."""
     assert isinstance(record.info, ImageInfo), "a run on images"
     return record.info
 
 
 def load_targets(folder: Path, open_run: OpenRun) -> ImageTargets:
-    """The targets that a folder has."""
+    """Load the targets in a folder."""
     about = json.loads((folder / make_once.DONE).read_text(encoding="utf-8"))
     return ImageTargets(_load_units(folder, about, open_run), about, folder)
 
@@ -233,7 +233,8 @@ def _open_tokenizer_run(units: str, images: Images, size: int, open_run: OpenRun
 
 
 def _check_target_layer(run: EarlierRun, layer: int, units: str, patch: int) -> int:
-    """The number of the layer from the first. Raises ValueError if its positions are no units."""
+    """Return the layer's number from the first. Raises ValueError if its positions are
+    unsuitable."""
     info = image_info(run.record)
     side = info.size
     blank = torch.zeros(1, info.channels, side, side)
@@ -246,11 +247,11 @@ def _check_target_layer(run: EarlierRun, layer: int, units: str, patch: int) -> 
         )
     tokens = layers[layer].tokens
     if tokens is None:
-        raise ValueError(f"layer {layer} of {units} has no positions, so that it makes no units")
+        raise ValueError(f"layer {layer} of {units} has no positions, so it has no units")
     if tokens.shape[1] != (side // patch) ** 2:
         raise ValueError(
             f"layer {layer} of {units} has {tokens.shape[1]} positions, and the encoder has "
-            f"{(side // patch) ** 2} patches of {patch} px: give it the same --encoder.patch"
+            f"{(side // patch) ** 2} patches of {patch} px: set --encoder.patch to match it"
         )
     return layer % len(layers)
 
@@ -284,7 +285,7 @@ def _build_targets(
 def _learn_clusters(
     home: Path, images: Images, about: dict[str, Any], run: EarlierRun | None, device: str
 ) -> None:
-    """Clusters of patches, or of a layer's patches, at the size of training."""
+    """Cluster patches, or a layer's patches, at the size of training."""
     size = about["size"]
     order = shuffle_indices(len(images), SEED, "clusters")[:MAX_CLUSTERED_IMAGES]
 
@@ -315,7 +316,7 @@ def _learn_clusters(
 
 
 def _save_reconstructions(home: Path, images: Images, units: Any, size: int) -> None:
-    """What the units keep of some images, where they can be turned back."""
+    """Save images next to their reconstructions from units, if units can be decoded."""
     (view,) = iterate_views(images, [np.arange(min(NUM_PICTURED, len(images)))], size=size)
     if isinstance(units, PatchTargets):
         save_image_grid([view, units.decode(units(view), view)], home / "reconstructions.png")
@@ -328,7 +329,7 @@ def _save_reconstructions(home: Path, images: Images, units: Any, size: int) -> 
 
 
 def _copy_run(source: Path, into: Path) -> None:
-    """The settings and the newest weights of a run, and the units or prior that it had itself."""
+    """Copy a run's settings and newest weights, and its own units or prior."""
     shutil.rmtree(into, ignore_errors=True)
     newest, _ = find_latest(source / "checkpoints")
     assert newest is not None, "the run was opened before"

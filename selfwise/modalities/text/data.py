@@ -1,4 +1,4 @@
-"""The documents of a run with their tokenizer, and what is held out of them."""
+"""The documents of a run with their tokenizer, and the held-out text."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ PROGRESS_FROM = 2**24  # reading more bytes than this reports its progress
 
 @dataclass(frozen=True)
 class TextFacts:
-    """What a run folder says of its documents, with their tokenizer."""
+    """The facts about documents in a run folder, with their tokenizer."""
 
     info: TextInfo
     tokenizer: Tokenizer
@@ -47,12 +47,12 @@ class OpenText:
     held_out_share: float
     batch_tokens: int
     method: type[Method]
-    tokenizer_name: str  # a kind or a path, as the options have it
-    trained: Corpus | None = None  # known after `source`, as is the next
+    tokenizer_name: str  # a kind or a path, as in the options
+    trained: Corpus | None = None  # set by `source`, like the next
     held_out: Corpus | None = None
     about: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: MappingProxyType({}))
 
-    workers = 0  # rows are gathered from a memory map, faster than a process is asked
+    workers = 0  # gathering rows from a memory map is faster than a process
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -68,7 +68,7 @@ class OpenText:
 
     @property
     def batch(self) -> int | None:
-        """Rows that the budget of tokens makes, or None where there is no budget."""
+        """Rows in the token budget, or None without a budget."""
         return self.batch_tokens // self.info.length or None
 
     def describe(self) -> list[str]:
@@ -95,7 +95,7 @@ class OpenText:
             progress=report_tenths(_format_reading, min_total=PROGRESS_FROM),
         )
         if self.held_out_share:
-            # by the data alone: a run from another seed is judged on the same text
+            # depends only on the data: runs with different seeds are judged on one held-out text
             self.trained, self.held_out = corpus.split(self.held_out_share, seed=0)
         else:
             self.trained, self.held_out = corpus, None
@@ -115,7 +115,7 @@ class OpenText:
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
         if training.knn_every:
             raise ValueError(
-                "--knn-every is for images with labels; text is watched on held-out documents "
+                "--knn-every is for images with labels; a run on text measures held-out documents "
                 "every --monitor-every steps"
             )
         if not training.monitor_every or self.held_out is None:
@@ -128,7 +128,7 @@ class OpenText:
         return [HeldOutLoss(sample_text_batches(rows), seed=seed, every=training.monitor_every)]
 
     def join(self, folder: Path) -> None:
-        """Nothing is written while rows are read."""
+        """Nothing to prepare: reading rows writes nothing."""
 
     def save(self, folder: Path) -> None:
         save_tokenizer(self.tokenizer, folder)
@@ -151,7 +151,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def make_inputs(method: type[Method], facts: "TextFacts | OpenText") -> dict[str, object]:
-    """The keyword arguments that a method needs of its documents."""
+    """Return the keyword arguments that a method needs from its documents."""
     inputs: dict[str, object] = {}
     for name, need in method.needs.items():
         if not isinstance(need, FromFacts):
@@ -161,7 +161,7 @@ def make_inputs(method: type[Method], facts: "TextFacts | OpenText") -> dict[str
 
 
 def pad_vocabulary(vocabulary: Vocabulary, size: int) -> Vocabulary:
-    """A vocabulary of `size` ids, of which those that the tokenizer never makes are special.
+    """Return a vocabulary of `size` ids; ids that the tokenizer never produces become special.
 
     Published tables of tokens may have more rows than the tokenizer has tokens.
     """
@@ -171,22 +171,22 @@ def pad_vocabulary(vocabulary: Vocabulary, size: int) -> Vocabulary:
 
 
 def draw_of(method: Method) -> RowSampler:
-    """How a method draws rows of documents."""
-    assert isinstance(method.draw, RowSampler), "a method on text says how rows are drawn"
+    """Return a method's sampler of rows of documents."""
+    assert isinstance(method.draw, RowSampler), "a method on text has a row sampler"
     return method.draw
 
 
 def _check_documents(trained: Corpus, held_out: Corpus | None, method: Method) -> None:
-    """Raises ValueError where pairs of documents are needed and there is one."""
+    """Raise ValueError if a method needs several documents and there are fewer."""
     min_documents = method.least_documents
     if len(trained.documents) < min_documents:
         raise ValueError(
             f"{type(method).__name__} needs at least {min_documents} documents and there is "
-            f"{len(trained.documents)} to train on: --documents blank parts a file at blank lines, "
-            "--documents line at every line; albert takes its pairs from one document"
+            f"{len(trained.documents)} to train on: --documents blank splits a file at blank "
+            "lines, --documents line at every line; albert needs only one document for its pairs"
         )
     if held_out is not None and len(held_out.documents) < min_documents:
-        text = "the held-out text is one document, so that its random pairs are no others"
+        text = "the held-out text is one document, so its random pairs come from that document"
         print_progress(text, prefix="warning: ")
 
 

@@ -1,4 +1,4 @@
-"""Text: corpora and tokenizers, transformers, bags of words as the baseline."""
+"""Text: corpora and tokenizers, transformers, and bags of words as the baseline."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -44,36 +44,35 @@ from selfwise.modalities.modality import (
 from selfwise.modalities.text.data import FOLDER, OpenText, TextFacts, make_inputs
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 
-WINDOW = "mean"  # how probes and embeddings read texts that are longer
-UNTRAINED = (0, 1, 2)  # seeds of the twins
+WINDOW = "mean"  # how probes and embeddings read longer texts
+UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
 
 
 class TextReading(Config):
-    """How documents are read."""
+    """How to read documents."""
 
     tokenizer: Annotated[str, AbsolutePath(*TOKENIZER_KINDS)] = ""
-    """wordpiece, bpe, unigram or chars, to be trained on the corpus, with a number of tokens as in
-    wordpiece:30000 (by default 8,192, and all characters); or a file or folder: tokenizer.json,
-    vocab.txt, vocab.json with merges.txt, a SentencePiece .model; by default the kind that goes
-    with the method."""
+    """wordpiece, bpe, unigram or chars to train a tokenizer on the corpus, with its size as in
+    wordpiece:30000 (by default 8,192, and all characters). Or a file or folder: tokenizer.json,
+    vocab.txt, vocab.json with merges.txt, a SentencePiece .model. By default the method's kind."""
     lowercase: bool = False
-    """Train the tokenizer on lower-cased text."""
+    """Train the tokenizer on lowercased text."""
     max_length: Annotated[int, Ge(8)] = 128
-    """Tokens in a row, special tokens included."""
+    """Tokens in a row, including special tokens."""
     text_column: str = ""
     """The column that holds the text, in jsonl, csv, tsv and parquet."""
     documents: str = "auto"
-    """What a document is in a txt file: file, blank (blank lines part them) or line; auto is
+    """Unit of a document in a txt file: file, blank (separated by blank lines) or line; auto means
     file."""
     val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.05
-    """Share of the documents, or of the only one, that is kept out to measure the loss."""
+    """Fraction of the documents, or of the only document, held out to measure the loss."""
     batch_tokens: Annotated[int, Ge(0)] = 0
-    """Instead of batch: tokens in a step, in as many whole rows as that makes."""
+    """Instead of a batch size: tokens in a step, rounded down to whole rows."""
 
 
 @runtime_checkable
 class PoolingEncoder(TextEncoder, Protocol):
-    """An encoder that says how its features are pooled."""
+    """An encoder that names the pooling of its features."""
 
     pooling: str
 
@@ -88,7 +87,7 @@ class TextModality:
     encoder_facts = ("vocab", "seed")
     encoder_help = """
   --encoder FAMILY-SIZE bert, roberta, albert, gpt or gpt1; tiny, mini, small, medium, base, large
-  --encoder.NAME VALUE  any number of it: depth, dim, heads, ff, length, dropout, pooling, ...
+  --encoder.NAME VALUE  any setting: depth, dim, heads, ff, length, dropout, pooling, ...
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
@@ -134,7 +133,7 @@ class TextModality:
         return make_inputs(method, facts)
 
     def options_from_start(self, start: Path) -> dict[str, object]:
-        """The tokenizer goes with the weights."""
+        """Return the tokenizer, which belongs to the weights."""
         return {"tokenizer": str(start / FOLDER)}
 
     def build_encoder(self, choice: EncoderChoice, facts: HasVocabulary, seed: int) -> nn.Module:
@@ -155,7 +154,7 @@ class TextModality:
         return encoder
 
     def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
-        """The same choice: published weights come in by `selfwise import`, as a run."""
+        """Return the choice unchanged: published weights enter as a run, by `selfwise import`."""
         return choice
 
     def build_untrained(self, choice: EncoderChoice, facts: HasVocabulary, seed: int) -> nn.Module:
@@ -166,15 +165,13 @@ class TextModality:
 
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Texts:
         if options.skip_broken:
-            raise ValueError(
-                "--skip-broken is for images; a text file that cannot be read is an error"
-            )
+            raise ValueError("--skip-broken is for images; an unreadable text file is an error")
         return open_texts(
             data, labelled=options.labelled, field=options.text_column, label=options.label_column
         )
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
-        """The positions behind `length` were never trained, so longer texts are read in windows."""
+        """Read longer texts in windows, since positions beyond `length` were never trained."""
         device, precision = choose_evaluation(
             run.record.training, options.device, options.precision
         )
@@ -210,16 +207,16 @@ class TextModality:
     def untrained_features(
         self, run: TrainedRun, train: Texts, test: Texts, *, embed: Embed, device: str
     ) -> list[FeatureSplit]:
-        """Features of three untrained encoders."""
+        """Return features of three untrained encoders."""
         twins = [run.build_untrained(seed) for seed in UNTRAINED]
         return [FeatureSplit(embed(twin, train), embed(twin, test)) for twin in twins]
 
     def raw_features(self, run: TrainedRun, train: Texts, test: Texts) -> FeatureSplit:
-        """Bags of words."""
+        """Return bags of words."""
         return reading.fit_bag_of_words(train, test)
 
     def describe_unread(self, run: TrainedRun, texts: Texts, window: str) -> list[str]:
-        """A sentence on what of the texts no window has."""
+        """Return a sentence on the parts of the texts outside all windows."""
         facts = _text_facts(run)
         length = facts.info.length
         check_window(window)
@@ -228,7 +225,7 @@ class TextModality:
 
 
 def _text_facts(run: TrainedRun) -> TextFacts:
-    """What the run's folder says of its documents."""
+    """Return the facts about documents in the run's folder."""
     assert isinstance(run.facts, TextFacts), "a run on text"
     return run.facts
 

@@ -1,4 +1,4 @@
-"""Figures for the page: drawn by matplotlib, without its global state, in the page's colours."""
+"""Figures for the page: drawn by matplotlib, without its global state, in the page's colors."""
 
 import io
 import re
@@ -13,8 +13,8 @@ from matplotlib.text import Text
 
 from selfwise.report.page.parts import Picture, escape_invisible
 
-INK = "#010203"  # stands for the colour of the page's text, light or dark
-# seven that can be told apart by people who see few colours, on white and on black
+INK = "#010203"  # placeholder for the color of the page's text, light or dark
+# seven that can be told apart by people who see few colors, on white and on black
 COLORS = ("#3b82c4", "#d9772b", "#3a9d6b", "#b0569b", "#8c6d46", "#7a7f87", "#c94f55")
 INCH = 0.85  # drawn so much smaller than shown, so that words can still be read on a phone
 STYLE: Any = {
@@ -36,19 +36,22 @@ STYLE: Any = {
 
 
 def create_figure(width: float = 4.6, height: float = 2.6) -> tuple[Figure, Axes]:
-    """A figure with one set of axes, in inches of the page, to draw on and for `render_svg`."""
+    """Return a figure with one set of axes, in inches of the page, to draw on and for
+    `render_svg`."""
     with matplotlib.rc_context(STYLE):
         drawing = Figure(figsize=(INCH * width, INCH * height), layout="constrained")
         return drawing, drawing.subplots()
 
 
 def escape_dollars(text: str) -> str:
-    """A name as it is: matplotlib would read what is between two dollar signs as mathematics."""
+    """Return a name as it is: matplotlib would read what is between two dollar signs as
+    mathematics."""
     return escape_invisible(text).replace("$", r"\$")
 
 
 def render_svg(figure: Figure, *, alt: str, caption: str = "") -> Picture:
-    """The figure as markup that can stand in the page. The same figure gives the same bytes."""
+    """Return the figure as markup that can stand in the page. The same figure gives the same
+    bytes."""
     file, alt = io.StringIO(), escape_invisible(alt)
     for legend in figure.findobj(Legend):
         legend.set_frame_on(False)  # its ground would be white in the dark, too

@@ -39,7 +39,7 @@ from selfwise.report.page.plane import lay_out_map
 from selfwise.report.page.svg import Figures
 
 HOME = Path(__file__).parent
-GENERATOR = "selfwise report"  # in every page of ours: such a file may be written anew
+GENERATOR = "selfwise report"  # in every page of ours: such a file may be overwritten
 # px: pictures with shorter sides up to the first are enlarged to about the second
 MAX_ENLARGED_SIDE, ENLARGED_SIDE = 64, 96
 NO_BREAK_SPACE = "\u00a0"  # a space at which no line ends
@@ -58,7 +58,7 @@ def render(
     lead: str = "",
     statements: Sequence[Statement] = (),
 ) -> str:
-    """The page. The same sections give the same text, and all words in them are escaped.
+    """Return the page. The same sections give the same text, and all words in them are escaped.
 
     Args:
         title: of the page.
@@ -90,7 +90,7 @@ def render(
 
 
 def make_content_policy(*, style: str, script: str) -> str:
-    """What the page may load: pictures inside itself, and this one style and script."""
+    """Return the policy: the page loads only pictures inside itself, this style and this script."""
     allowed = {
         "default-src": "'none'",
         "img-src": "data:",
@@ -103,13 +103,13 @@ def make_content_policy(*, style: str, script: str) -> str:
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is a page of ours, by what stands in its first lines."""
+    """Return whether a file is a page of ours, by its first lines."""
     with path.open("rb") as file:
         return f'<meta name="generator" content="{GENERATOR}">'.encode() in file.read(4096)
 
 
 def encode_data_uri(picture: Picture) -> str:
-    """The picture as a data URI, which needs no file."""
+    """Return the picture as a data URI, which needs no file."""
     return f"data:image/{picture.form};base64,{base64.b64encode(picture.data).decode()}"
 
 
@@ -131,14 +131,15 @@ def _load_environment() -> Environment:
 
 
 def use_no_break_spaces(text: str) -> str:
-    """The text with its percents in one piece: no line ends in 93 %, or in 93 ± 1."""
+    """Return the text with its percents in one piece: no line ends in 93 %, or in 93 ± 1."""
     return text.replace(" %", f"{NO_BREAK_SPACE}%").replace(
         " \u00b1 ", f"{NO_BREAK_SPACE}\u00b1{NO_BREAK_SPACE}"
     )
 
 
 def _render_section(number: int, section: Section, figures: Figures) -> TemplatePart:
-    """A section as the template draws it; single pictures that follow each other share rows."""
+    """Return a section as the template draws it; single pictures that follow each other share
+    rows."""
     parts: list[TemplatePart] = []
     for single, group in groupby(section.parts, lambda part: isinstance(part, Picture)):
         if single:

@@ -1,4 +1,4 @@
-"""What a page is made of. Whoever has something to show returns these; the page draws them.
+"""The parts of a page. Sections return parts, and the page draws them.
 
 All words are plain text: the page escapes them, so names and labels of files may hold anything.
 """
@@ -15,11 +15,11 @@ Mark = Literal["", "right", "wrong"]  # of an answer
 
 
 class Picture(NamedTuple):
-    """An image, or a figure whose colours follow the page's."""
+    """An image, or a figure whose colors follow the page's."""
 
     data: bytes  # of a file in this form; of svg, markup that `figures.picture` made
     form: Literal["png", "jpeg", "svg"]
-    alt: str  # what is seen, for those who do not see it
+    alt: str  # description for readers who cannot see it
     caption: str = ""
     mark: Mark = ""
     density: int = 1  # pixels of the file, along a line, for one of the page
@@ -30,7 +30,7 @@ class Strip(NamedTuple):
 
     pictures: Sequence[Picture]
     caption: str = ""
-    lead: int = 0  # so many at the beginning stand apart: what the others belong to
+    lead: int = 0  # number of pictures at the start that are set apart: the rest belongs to them
 
 
 class Sheet(NamedTuple):
@@ -74,7 +74,7 @@ class Lines(NamedTuple):
 
 
 class Command(NamedTuple):
-    """Something to type."""
+    """A command to type."""
 
     text: str
 
@@ -90,17 +90,17 @@ class Map(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """What the page concludes, above everything else: of a run, or of a run and a task."""
+    """A conclusion at the top of the page, on a run, or on a run and a task."""
 
     text: str
     level: Literal["good", "mixed", "bad", "unknown"] = "unknown"  # the color of its edge
-    head: str = ""  # what it is about, where there are several
-    basis: str = ""  # what it rests on
-    command: str = ""  # to type, where that is what the text asks for
+    head: str = ""  # its subject, if there are several statements
+    basis: str = ""  # the evidence for it
+    command: str = ""  # to type, if the text calls for one
 
 
 class Heading(NamedTuple):
-    """What the parts below it are about, inside a section."""
+    """A heading inside a section, for the parts below it."""
 
     text: str
 
@@ -110,7 +110,7 @@ Tree = TypeVar("Tree")  # a part or section, or anything inside one
 
 
 class Section(NamedTuple):
-    """A heading, a sentence that says what is to be seen, and what there is to see."""
+    """A heading, a sentence that introduces the parts, and the parts."""
 
     title: str
     about: str
@@ -118,12 +118,12 @@ class Section(NamedTuple):
 
 
 def escape_invisible(text: str) -> str:
-    r"""The text with an escape such as \x00 for each character that no page may hold."""
+    r"""Return the text with an escape such as \x00 for each character that no page may hold."""
     return INVISIBLE.sub(_escape, text)
 
 
 def escape_all(tree: Tree) -> Tree:
-    """A part with `escape_invisible` applied to every text in it, at any depth."""
+    """Return a part with `escape_invisible` applied to every text in it, at any depth."""
     if isinstance(tree, str):
         return escape_invisible(tree)  # type: ignore[return-value]
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a NamedTuple takes them one by one

@@ -10,7 +10,7 @@ from selfwise.report.page.parts import Picture
 
 
 def encode_pixels(pixels: UInt8[np.ndarray, "h w c"], alt: str, *, png_side: int) -> Picture:
-    """A picture of one or three channels: PNG up to `png_side` px a side, and JPEG above.
+    """Return a picture of one or three channels: PNG up to `png_side` px a side, and JPEG above.
 
     JPEG would blur the few pixels of a small picture.
     """

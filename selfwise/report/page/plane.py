@@ -1,4 +1,4 @@
-"""Maps of points: where each is drawn, and in which colour and shape."""
+"""Maps of points: the position, color and shape of each point."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ SHAPES = (
     "M0-8.5 8 6H-8Z",  # triangle
     "M0-9 9 0 0 9-9 0Z",  # diamond
 )
-PLAIN = "n"  # the colour of points without a class, and of classes beyond the last
-MAX_CLASSES = 20  # pairs of colour and shape; the largest classes get one of their own
+PLAIN = "n"  # the color of points without a class, and of classes beyond the last
+MAX_CLASSES = 20  # pairs of color and shape; the largest classes get one of their own
 
 
 def lay_out_map(part: Map, pictures: Sequence[dict[str, str]]) -> dict[str, object]:
-    """What the template and the script need of a map."""
+    """Return the data of a map for the template and the script."""
     ranks = _rank_groups(part.groups)
     points = [
         {
@@ -46,7 +46,7 @@ def lay_out_map(part: Map, pictures: Sequence[dict[str, str]]) -> dict[str, obje
 
 
 def _rank_groups(groups: Sequence[str]) -> dict[str, int]:
-    """Which colour and shape each class has: the largest ones their own, by name."""
+    """Return which color and shape each class has: the largest ones their own, by name."""
     counts = Counter(group for group in groups if group)
     largest = [
         name for name, _ in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))[:MAX_CLASSES]

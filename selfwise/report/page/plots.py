@@ -19,7 +19,7 @@ MORE_COLORS = ("#2a9aa8", "#6f6bd1", "#7a8f2f", "#a98600")  # for many runs; nea
 
 
 class LineEnd(NamedTuple):
-    """Where a line ends, and what it is."""
+    """The end of a line, and its name."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class LineEnd(NamedTuple):
 
 
 def create_plot(title: str, *, width: float = 4.6, height: float = 2.6) -> tuple[Figure, Axes]:
-    """A figure with empty axes under a title."""
+    """Return a figure with empty axes under a title."""
     figure, axes = create_figure(width, height)
     axes.set_title(
         escape_dollars(title), loc="left", fontsize=9.5, fontweight="bold", color=INK, pad=9
@@ -51,7 +51,7 @@ def set_step_axis(axes: Axes) -> None:
 
 
 def label_line_ends(figure: Figure, axes: Axes, ends: Sequence[LineEnd]) -> None:
-    """Write the name of each line beside its end, in its colour; many lines are named below."""
+    """Write the name of each line at its end, in its color; name many lines below."""
     if len(ends) > MAX_END_LABELS:
         _add_legend(figure, axes, ends)
         return
@@ -100,7 +100,7 @@ def _connect_label(axes: Axes, end: LineEnd, height: float) -> None:
 
 
 def spread_labels(heights: Sequence[float], min_gap: float, top: float) -> list[float]:
-    """The heights, moved so that neighbours are `min_gap` apart, and no further than needed.
+    """Return the heights, moved so that neighbors are `min_gap` apart, and no further than needed.
 
     They stay between 0 and `top`, unless there are too many for that.
     """
@@ -124,13 +124,14 @@ def spread_labels(heights: Sequence[float], min_gap: float, top: float) -> list[
 
 
 def _group_start(heights: Sequence[float], min_gap: float, top: float) -> float:
-    """Where the lowest of a group begins, so that the group is centred on its heights."""
+    """Return where the lowest of a group begins, so that the group is centered on its heights."""
     centred = sum(height - min_gap * rank for rank, height in enumerate(heights)) / len(heights)
     return max(0.0, min(centred, top - min_gap * (len(heights) - 1)))
 
 
 def shorten_name(name: str) -> str:
-    """A name that fits beside a figure: a long one loses its middle, as ends tell runs apart."""
+    """Return a name that fits beside a figure: a long one loses its middle, as ends tell runs
+    apart."""
     if len(name) <= MAX_NAME:
         return name
     half = (MAX_NAME - 1) // 2
@@ -138,12 +139,12 @@ def shorten_name(name: str) -> str:
 
 
 def choose_line_color(number: int) -> str:
-    """The colour of the line with this number; grey is for what lines are compared with."""
+    """Return the color of the line with this number; gray is for what lines are compared with."""
     colors = [*(color for color in COLORS if color != GREY), *MORE_COLORS]
     return colors[number % len(colors)]
 
 
 def choose_extra_line_color(number: int) -> str:
-    """The colour of a further line of the same run, where colours tell runs apart."""
+    """Return the color of a further line of the same run, where colors tell runs apart."""
     colors = [GREY, *MORE_COLORS]
     return colors[number % len(colors)]

@@ -1,4 +1,4 @@
-"""What is logged while a run trains: how each value is called, and which belong together."""
+"""Names of the values that a training logs, and which of them share a plot."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ PERCENT = (
     "masked_share",
     "active_triplets",
 )
-COMPARED_VALUES = {  # values that are read against each other, and what they are
+COMPARED_VALUES = {  # values to compare with each other, and their quantity
     "positive_distance": "squared distances of triplets",
     "negative_distance": "squared distances of triplets",
-    "color_error": "error of the colours",
-    "color_error_gray": "error of the colours",
+    "color_error": "error of the colors",
+    "color_error_gray": "error of the colors",
 }
 TITLES = {
     "nt_xent": "NT-Xent loss, nats",
@@ -48,9 +48,9 @@ TITLES = {
     "code_perplexity": "perplexity of the codes",
     "feature_penalty": "penalty on the features",
     "lr": "learning rate",
-    "contrastive_top1": "partner is the nearest",
+    "contrastive_top1": "accuracy: the partner is the nearest",
     "active_triplets": "triplets with a loss above zero",
-    "masked_share": "share that is masked",
+    "masked_share": "masked fraction",
     "alignment": "alignment: distance of two views",
     "uniformity": "uniformity of the vectors",
     "effective_rank": "effective rank of the vectors",
@@ -62,17 +62,17 @@ TITLES = {
     "color_error": "of the model",
     "color_error_gray": "of gray pictures",
     "examples_per_second": "examples a second",
-    "data_wait": "share of time waiting for data",
+    "data_wait": "fraction of time waiting for data",
 }
 
 
 def is_percent(name: str) -> bool:
-    """Whether a value is a share, shown in percent."""
+    """Return whether a value is a share, shown in percent."""
     return name.endswith(PERCENT)
 
 
 def plot_title(names: Sequence[str]) -> str:
-    """What a plot of these values shows."""
+    """Return the title of a plot of these values."""
     if len(names) > 1:
         return COMPARED_VALUES.get(names[0], "accuracy")
     name = names[0]
@@ -81,12 +81,12 @@ def plot_title(names: Sequence[str]) -> str:
 
 
 def row_title(name: str) -> str:
-    """A value in a table of values, with its unit."""
+    """Return a value in a table of values, with its unit."""
     bare = name.removeprefix(HELD_OUT)
     title = plot_title([bare]) + (", %" if is_percent(bare) else "")
     return f"{title}, held out" if bare != name else title
 
 
 def capitalize_first(text: str) -> str:
-    """The text with a capital letter at its beginning; the rest stays as it is."""
+    """Return the text with a capital letter at its beginning; the rest stays as it is."""
     return text[:1].upper() + text[1:]

@@ -1,4 +1,4 @@
-"""What a probe takes for what: the confusion matrix as a figure, or its largest entries."""
+"""The confusion matrix of a probe as a figure, or its largest entries."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ DARK_SHARE = 0.8  # share from which on a cell is too dark for the page's ink, l
 def build_parts(
     counts: Sequence[Sequence[int]], classes: Sequence[str], *, repeated: int = 1
 ) -> list[Picture | Table]:
-    """The matrix, where there are at most 30 classes, and the same in numbers.
+    """Return the matrix, where there are at most 30 classes, and the same in numbers.
 
     Args:
         counts: how often each class (rows) was taken for each (columns).
@@ -45,7 +45,7 @@ def build_parts(
 def _tabulate_classes(
     shares: Float[np.ndarray, "n n"], names: Sequence[str], examples: Float[np.ndarray, "n"]
 ) -> Table:
-    """What of each class is right, and what the rest is taken for; of many, the worst classes."""
+    """Tabulate the accuracy and the confusions of each class; of many, the worst classes."""
     present = np.flatnonzero(examples)
     right = np.diag(shares)
     order = (
@@ -60,19 +60,19 @@ def _tabulate_classes(
         )
         mistakes += f" and {len(wrong) - max_mistakes} more" if len(wrong) > max_mistakes else ""
         rows.append([names[i], f"{examples[i]:,.0f}", _format_percent(right[i]), mistakes])
-    caption = f"The {MAX_DRAWN} of {len(present)} classes with the fewest right"
-    head = ["class", "examples", "right, %", "taken for (%)"]
-    return Table(head, rows, caption if len(present) > len(rows) else "The same in numbers")
+    caption = f"The {MAX_DRAWN} of {len(present)} classes with the lowest accuracy"
+    head = ["class", "examples", "right, %", "predicted as (%)"]
+    return Table(head, rows, caption if len(present) > len(rows) else "The matrix in numbers")
 
 
 def _tabulate_confusions(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> list[Table]:
-    """The largest shares off the diagonal; nothing where all is right."""
+    """Return the largest shares off the diagonal; nothing where all is right."""
     wrong = shares - np.diag(np.diag(shares))
     order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
     pairs = [divmod(int(place), len(names)) for place in order]
     rows = [[names[i], names[j], f"{100 * wrong[i, j]:.1f}"] for i, j in pairs if wrong[i, j] > 0]
-    head = ["class", "is taken for", "% of the class"]
-    return [Table(head, rows, "What is confused most")] if rows else []
+    head = ["class", "predicted as", "% of the class"]
+    return [Table(head, rows, "The most frequent confusions")] if rows else []
 
 
 def _draw_matrix(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Picture:
@@ -109,15 +109,17 @@ def _draw_matrix(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Pict
     axes.set_xticks(middles, tick_labels, fontsize=font_size, rotation=rotation)
     axes.set_yticks(middles, tick_labels, fontsize=font_size)
     axes.tick_params(length=0)
-    axes.set_xlabel("taken for", fontsize=8.5)
+    axes.set_xlabel("predicted as", fontsize=8.5)
     axes.set_ylabel("class", fontsize=8.5)
     in_percent = "In percent of each class, over all seeds"
-    about = in_percent if n <= MAX_NUMBERED else "The more of a class, the fuller the colour"
+    about = (
+        in_percent if n <= MAX_NUMBERED else "The larger the part of a class, the darker the color"
+    )
     right = ", ".join(f"{name} {_format_percent(shares[i, i])}" for i, name in enumerate(names))
     return render_svg(
         figure,
         alt=f"Confusion matrix; right, in percent of each class: {right}",
-        caption=f"{about}; on the diagonal stands what is right.",
+        caption=f"{about}; the diagonal holds the correct predictions.",
     )
 
 

@@ -1,4 +1,4 @@
-"""How training went: what the logs of one or several runs hold, step by step."""
+"""The curves of training, from the logs of one or several runs."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,7 +44,7 @@ class Line(NamedTuple):
 
 
 def build_sections(folders: Sequence[Path]) -> list[Section]:
-    """The curves of one run, or of several in the same plots.
+    """Return the curves of one run, or of several in the same plots.
 
     Args:
         folders: of the runs.
@@ -57,7 +57,11 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     names = list_quantities(run.metrics for run in runs)
     omissions = describe_omissions(runs)
     if not names:
-        about = "Nothing is logged yet." if len(runs) == 1 else "None of the runs has a log."
+        about = (
+            "The run has not logged anything yet."
+            if len(runs) == 1
+            else "None of the runs has a log."
+        )
         return [Section("Training", about, [Paragraphs(omissions)] if omissions else [])]
     health_names = (*quantities.HEALTH, *quantities.SETTINGS)
     training_names = [name for name in names if name not in health_names]
@@ -79,7 +83,8 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 
 
 def _build_health_section(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[Section]:
-    """Curves of the health of the vectors, where it was logged; settings are in the table alone."""
+    """Return curves of the health of the vectors, where it was logged; settings are in the table
+    alone."""
     plotted = [name for name in names if name in quantities.HEALTH]
     if not plotted:
         return []
@@ -89,9 +94,9 @@ def _build_health_section(runs: Sequence[LoggedRun], names: Sequence[str]) -> li
 
 
 def _group_by_plot(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[list[str]]:
-    """What shares a plot: accuracies, and what is read against each other.
+    """Group the values that share a plot: accuracies, and values to compare with each other.
 
-    Where more than one run has any of it, each value has its own plot, and colours tell the runs
+    Where more than one run has any of it, each value has its own plot, and colors tell the runs
     apart.
     """
     groups: dict[str, list[str]] = {}
@@ -111,7 +116,7 @@ def _group_by_plot(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[list
 
 
 def _plot_apart(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[Picture]:
-    """A plot of the values for each group of runs whose values can be compared."""
+    """Return a plot of the values for each group of runs whose values can be compared."""
     groups = _group_runs(runs, names[0])
     if len(groups) < 2:
         return [_plot_quantities(runs, names)]
@@ -125,7 +130,7 @@ def _plot_apart(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[Picture
 
 
 def _group_runs(runs: Sequence[LoggedRun], name: str) -> list[list[str]]:
-    """The names of the runs that have a value, in groups that can be compared in it."""
+    """Return the names of the runs that have a value, in groups that can be compared in it."""
     return group_comparable(_select_records(runs, name), name)
 
 
@@ -134,7 +139,7 @@ def _select_records(runs: Sequence[LoggedRun], name: str) -> dict[str, RunRecord
 
 
 def _explain_separate_plots(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[str]:
-    """Why values of some runs are not in one plot: a sentence for each reason."""
+    """Explain why values of some runs have separate plots: a sentence for each reason."""
     titles: dict[str, list[str]] = {}
     for name in names:
         if len(_group_runs(runs, name)) > 1:
@@ -155,7 +160,7 @@ def _plot_quantities(
     *,
     low: float | None = None,
 ) -> Picture:
-    """A plot of values of all runs that have them; held-out twins are dashed."""
+    """Return a plot of values of all runs that have them; held-out values are dashed."""
     scale = 100 if quantities.is_percent(names[0]) else 1
     runs_with_any = select_runs_with(runs, names)
     lines = _make_lines(runs, names, log, scale)
@@ -193,11 +198,11 @@ def _make_lines(
     log: Callable[[LoggedRun], Logged],
     scale: int,
 ) -> list[Line]:
-    """A line for each value that was logged, thinned; colours are of runs, or of values."""
+    """Return a line for each value that was logged, thinned; colors are of runs, or of values."""
     lines, several = [], len(select_runs_with(runs, names)) > 1
     pairs = [(i, k, run, name) for i, run in enumerate(runs) for k, name in enumerate(names)]
     for i, k, run, name in pairs:
-        # no colour of another run stands for a second value
+        # a second value never uses the color of another run
         shade = (
             choose_line_color(i)
             if not k
@@ -223,7 +228,7 @@ def _make_lines(
 
 
 def _name_line(name: str, prefix: str, *, alone: bool) -> str:
-    """A line of a single run."""
+    """Return a line of a single run."""
     if alone:
         return "held out" if prefix else "training"
     bare = name.removesuffix("_accuracy").replace("_", " ") if name != "accuracy" else name
@@ -236,7 +241,8 @@ def _collect_rows(
     names: Sequence[str],
     log: Callable[[LoggedRun], Logged] = get_metrics,
 ) -> list[list[str]]:
-    """A line for each value of each run: what a figure shows, for those who do not see it."""
+    """Return a line for each value of each run: what a figure shows, for those who do not see
+    it."""
     rows = []
     for name in names:
         for prefix in ("", quantities.HELD_OUT):
@@ -253,8 +259,8 @@ def _collect_rows(
 
 def _tabulate(runs: Sequence[LoggedRun], lines: Sequence[Sequence[str]]) -> Table:
     head = ["value", "run", "first", "lowest", "highest", "last", "at step"]
-    single = len(runs) == 1  # its name would stand in every line
+    single = len(runs) == 1  # its name would be in every line
     cells = [[cell for i, cell in enumerate(line) if not single or i != 1] for line in lines]
     return Table(
-        [cell for cell in head if not single or cell != "run"], cells, "The same in numbers"
+        [cell for cell in head if not single or cell != "run"], cells, "The curves in numbers"
     )

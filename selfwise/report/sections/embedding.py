@@ -1,6 +1,6 @@
-"""What the encoder finds alike: a map of some examples, and the nearest to a few of them.
+"""Similarity by the encoder: a map of some examples, and the nearest neighbors of a few.
 
-The map is t-SNE (van der Maaten and Hinton, 2008) of unit vectors, so that its neighbourhoods are
+The map is t-SNE (van der Maaten and Hinton, 2008) of unit vectors, so that its neighborhoods are
 those of the cosine; it starts from the principal components, which keeps what is far apart apart
 (Kobak and Berens, 2019).
 """
@@ -23,7 +23,7 @@ from selfwise.report.page.pixels import encode_pixels
 from selfwise.runs.open import Run
 
 MAX_EXAMPLES, MIN_EXAMPLES = 600, 12  # on the map; with fewer there is none
-PERPLEXITY = 30.0  # neighbours that count, as is usual
+PERPLEXITY = 30.0  # neighbors that count, as is usual
 NUM_QUERIES, NUM_NEAREST = 6, 7  # examples, and the nearest of each that fit the page
 NUM_LISTED = 4  # the nearest ones of a text or recording
 POINT_SIDE, ROW_SIDE = 64, 96  # px: the longest sides of pictures on the map and in rows
@@ -41,7 +41,7 @@ class EmbeddedExamples(NamedTuple):
     groups: list[str]  # the classes' names; empty without labels
 
     def name_within_class(self, row: int) -> str:
-        """The name below its class: without the class's folder."""
+        """Return the name below its class: without the class's folder."""
         return self.names[row].removeprefix(f"{self.groups[row]}/" if self.groups else "")
 
     def describe(self, row: int) -> str:
@@ -50,7 +50,8 @@ class EmbeddedExamples(NamedTuple):
 
 
 def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int) -> list[Section]:
-    """A map of at most 600 examples, drawn by the seed, and the nearest neighbours of six of them.
+    """Return a map of at most 600 examples, drawn by the seed, and the nearest neighbors of six of
+    them.
 
     The same run, examples and seed give the same sections; on the CPU, bit for bit.
 
@@ -60,7 +61,7 @@ def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int
         seed: decides which examples are drawn.
     """
     if len(examples) < MIN_EXAMPLES:
-        few = f"The data have {len(examples)} examples; a map takes at least {MIN_EXAMPLES}."
+        few = f"The data have {len(examples)} examples; a map needs at least {MIN_EXAMPLES}."
         return [Section("Map", few, [])]
     rows = np.sort(shuffle_indices(len(examples), seed, "report map")[:MAX_EXAMPLES])
     subset = examples.take(rows)
@@ -74,7 +75,7 @@ def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int
 
 
 def _name_classes(examples: Images | Texts | Recordings) -> list[str]:
-    """The name of each example's class; empty without labels."""
+    """Return the name of each example's class; empty without labels."""
     if examples.labels is None:
         return []
     assert examples.classes is not None, "labels are numbers of classes"
@@ -82,9 +83,9 @@ def _name_classes(examples: Images | Texts | Recordings) -> list[str]:
 
 
 def _explain_collapse(vectors: Float32[np.ndarray, "n d"]) -> str:
-    """Why there is nothing to see in the vectors, in a sentence; or nothing."""
+    """Explain in a sentence why the vectors show nothing; "" if they do."""
     if not np.isfinite(vectors).all():
-        return "The encoder's vectors are not finite numbers, so there is no map of them."
+        return "The encoder's vectors are not finite numbers, so they have no map."
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if (vectors / np.maximum(lengths, 1e-12)).std(axis=0).max() < MIN_SPREAD:
         return "The encoder gives all examples the same vector: it has collapsed."
@@ -92,7 +93,7 @@ def _explain_collapse(vectors: Float32[np.ndarray, "n d"]) -> str:
 
 
 def _name_examples(examples: Images | Texts | Recordings) -> list[str]:
-    """What each example is called: a text by its beginning, else by its path or number."""
+    """Name each example: a text by its beginning, else by its path or number."""
     if isinstance(examples, Texts):
         pairs = examples.pairs or [""] * len(examples)
         return [_shorten_text(" / ".join(filter(None, p))) for p in zip(examples.texts, pairs)]
@@ -105,18 +106,18 @@ def _shorten_text(text: str) -> str:
 
 
 def _build_map_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
-    """The map, with what share of the examples has a nearest neighbour of its own class."""
+    """Return the map, with the fraction of examples whose nearest neighbor has their class."""
     n = len(sample.names)
     points = project_tsne(sample.vectors, seed=seed)
     about = (
-        f"{n:,} examples by t-SNE of their vectors: what the encoder finds alike lies together. "
-        "Distances between far groups, and sizes of groups, mean nothing."
+        f"{n:,} examples by t-SNE of their vectors: similar examples are close together. "
+        "Large distances and the sizes of groups have no meaning."
     )
     if sample.groups:
-        about += " The encoder was not told the classes." * (not type(run.method).labelled)
+        about += " The encoder never saw the classes." * (not type(run.method).labelled)
         about += f" {_describe_purity(sample)}"
-    pointing = "Point at it, touch it, or go through it with the arrow keys"
-    caption = f"{pointing}; a class in the list is shown alone when it is pressed."
+    pointing = "Point at the map, touch it, or use the arrow keys"
+    caption = f"{pointing}; press a class in the list to show it alone."
     caption = caption if sample.groups else f"{pointing}."
     pictures = _encode_pictures(run, sample, range(n), POINT_SIDE)
     map_part = Map([(float(x), float(y)) for x, y in points], sample.groups, sample.names, pictures)
@@ -129,12 +130,13 @@ def _describe_purity(sample: EmbeddedExamples) -> str:
     sizes, n = np.bincount(groups), len(groups)
     chance = 100 * float((sizes * (sizes - 1)).sum()) / (n * (n - 1))
     share = 100 * float((groups[near] == groups).mean())
-    text = f"The nearest neighbour is of the same class for {share:.0f} %"
+    text = f"The nearest neighbor has the class of the example for {share:.0f} %"
     return f"{text} (by chance {chance:.0f} %)."
 
 
 def project_tsne(vectors: Float32[np.ndarray, "n d"], *, seed: int) -> Float64[np.ndarray, "n 2"]:
-    """Each vector as a point, 0 to 1 in both directions. One thread, so that it is repeatable."""
+    """Return each vector as a point, 0 to 1 in both directions. One thread, so that it is
+    repeatable."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -150,7 +152,8 @@ def project_tsne(vectors: Float32[np.ndarray, "n d"], *, seed: int) -> Float64[n
 def find_nearest(
     vectors: Float32[np.ndarray, "n d"], queries: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The `count` others with the highest cosine to each of the asked rows, and these cosines.
+    """Return the `count` others with the highest cosine to each of the asked rows, and these
+    cosines.
 
     Vectors are of length 1; of equal ones the first comes first.
     """
@@ -161,7 +164,7 @@ def find_nearest(
 
 
 def _build_neighbour_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
-    """Rows of the nearest neighbours of a few examples."""
+    """Return rows of the nearest neighbors of a few examples."""
     n = len(sample.names)
     queries = shuffle_indices(n, seed, "report neighbours")[:NUM_QUERIES]
     is_listed = isinstance(sample.examples, Texts | Recordings)
@@ -169,13 +172,13 @@ def _build_neighbour_section(run: Run, sample: EmbeddedExamples, seed: int) -> S
     neighbours, cosines = find_nearest(sample.vectors, queries, count)
     place = "above them" if is_listed else "left of the line"
     about = (
-        f"The {neighbours.shape[1]} of these {n:,} examples whose vectors have the highest cosine "
-        f"with that of the one {place}, which was drawn by chance, not chosen."
+        f"The {neighbours.shape[1]} of these {n:,} examples with the highest cosine similarity to "
+        f"the one {place}, which was drawn at random."
     )
     draw_row = _tabulate_neighbours if is_listed else _draw_neighbours
     rows = zip(queries.tolist(), neighbours.tolist(), cosines.tolist())
     parts: list[Part] = [draw_row(run, sample, row, others, near) for row, others, near in rows]
-    return Section("Nearest neighbours", about, parts)
+    return Section("Nearest neighbors", about, parts)
 
 
 def _tabulate_neighbours(
@@ -202,7 +205,7 @@ def _draw_neighbours(
 def _encode_pictures(
     run: Run, sample: EmbeddedExamples, rows: Sequence[int], longest: int
 ) -> list[Picture]:
-    """Images as the encoder sees them, in small; of text and sound there are none."""
+    """Return images as the encoder sees them, in small; of text and sound there are none."""
     if isinstance(sample.examples, Texts | Recordings):
         return []
     size, rows = run.size, list(rows)

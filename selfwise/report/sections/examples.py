@@ -31,7 +31,8 @@ class ShownExamples(NamedTuple):
 
 
 def find_examples(run: Run, data: str, *, seed: int) -> ShownExamples | str:
-    """Examples of `data`, or without a name of what is known to the run; or why there are none.
+    """Return examples of `data`, or without a name of what is known to the run; or why there are
+    none.
 
     Of a corpus that a run on text was trained on, these are paragraphs, drawn by the seed.
 
@@ -50,7 +51,9 @@ def find_examples(run: Run, data: str, *, seed: int) -> ShownExamples | str:
     candidates = [*_list_test_data(run), training_data]
     where = next((data for data in candidates if data not in (FROM_PYTHON, IMPORTED)), "")
     if not where:
-        return "The run was given its data in Python or imported, so there are no examples to show."
+        return (
+            "The data came from Python, or the run was imported, so there are no examples to show."
+        )
     try:
         if where == training_data:
             examples = _read_training_data(run, where, seed)
@@ -64,13 +67,13 @@ def find_examples(run: Run, data: str, *, seed: int) -> ShownExamples | str:
 def _describe_examples(
     examples: Images | Texts | Recordings, where: str, more: str
 ) -> ShownExamples:
-    """The examples with what a reader should know of them."""
+    """Return the examples with what a reader should know of them."""
     kind = "paragraphs" if isinstance(examples, Texts) else "examples"
     return ShownExamples(examples, f"{len(examples):,} {kind} of {shorten_data_name(where)}{more}")
 
 
 def _list_test_data(run: Run) -> list[str]:
-    """The data of test examples, where scores name them, newest first."""
+    """Return the data of test examples, where scores name them, newest first."""
     score_data = [
         score.get("data") or {} for score in reversed(logs_and_scores.read_scores(run.folder))
     ]
@@ -78,7 +81,7 @@ def _list_test_data(run: Run) -> list[str]:
 
 
 def _read_training_data(run: Run, where: str, seed: int) -> Images | Texts | Recordings:
-    """What the run was trained on, read with the same options."""
+    """Read the run's training data with the run's options."""
     record = run.record
     if record.modality == "text":
         corpus = open_documents(
@@ -90,7 +93,7 @@ def _read_training_data(run: Run, where: str, seed: int) -> Images | Texts | Rec
 
 
 def draw_passages(corpus: Documents, *, seed: int) -> Texts:
-    """Up to 2,000 paragraphs from the first 8 million characters, in their order."""
+    """Return up to 2,000 paragraphs from the first 8 million characters, in their order."""
     paragraphs: list[str] = []
     num_read, rest = 0, ""
     for piece in corpus.pieces():

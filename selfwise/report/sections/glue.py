@@ -16,21 +16,19 @@ from selfwise.runs import logs_and_scores
 from selfwise.training import checkpoint
 
 MODE_SENTENCES = {
-    "frozen": "Linear probes of features that no gradient has changed; setting and penalty are "
-    "chosen on a part of train.",
-    "finetune": "All weights are trained, those of the run and those of an untrained encoder.",
+    "frozen": "Linear probes of frozen features; a part of the training set chooses setting and "
+    "penalty.",
+    "finetune": "Fine-tuning trains all weights, of the run and of an untrained encoder.",
 }
 # what runs must have in common, for their scores to be compared with each other
 COMPARED_OPTIONS = ("limit", "recipe", "init_from", "wnli")
-BASELINES_NOTE = (
-    "Intervals compare each run with its own baselines, and not the runs with each other."
-)
+BASELINES_NOTE = "Intervals compare each run with its own baselines, not the runs with each other."
 
 GlueTable = Mapping[str, Any]  # a table, as it was left
 
 
 def build_sections(folders: Sequence[Path]) -> list[Section]:
-    """The tables of one run, or those of the newest weights of several, side by side.
+    """Return the tables of one run, or those of the newest weights of several, side by side.
 
     Raises ValueError for a file that is none of GLUE.
     """
@@ -57,19 +55,19 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 
 
 def read_newest_tables(folder: Path) -> list[GlueTable]:
-    """The tables of the newest weights of a run, one for each mode that was measured."""
+    """Return the tables of the newest weights of a run, one for each mode that was measured."""
     step = find_newest_step(folder)
     return [table for table in logs_and_scores.read_glue_tables(folder) if table["step"] == step]
 
 
 def find_newest_step(folder: Path) -> int:
-    """Of the newest whole checkpoint; 0 before the first one."""
+    """Return the step of the newest complete checkpoint; 0 before the first one."""
     newest, _ = checkpoint.find_latest(folder / "checkpoints")
     return newest.step if newest else 0
 
 
 def write_lead(folder: Path) -> str:
-    """The mean of the tasks beside those of the baselines."""
+    """Return the mean over the tasks, with the means of the baselines."""
     sentences = []
     for table in read_newest_tables(folder):
         averages = table["averages"]
@@ -90,11 +88,11 @@ def write_lead(folder: Path) -> str:
 def _build_single_section(
     table: GlueTable, *, newest: int | None = None, name: str = ""
 ) -> Section:
-    """A table of a single run."""
+    """Return a table of a single run."""
     is_old = newest is not None and table["step"] != newest
     title = f"GLUE, {table['mode']}" + (f", {name}" if name else "")
     title += f", step {table['step']:,}" if is_old else ""
-    about = f"Of step {table['step']:,}, and not of the newest, {newest:,}. " if is_old else ""
+    about = f"Of step {table['step']:,}, not the newest step, {newest:,}. " if is_old else ""
     tables = [_tabulate_scores(table), _tabulate_differences(table), _tabulate_averages(table)]
     sentences = [Paragraphs(table["sentences"])] if table["sentences"] else []
     parts: list[Part] = [_draw_scores(table), *(part for part in tables if part.rows), *sentences]
@@ -102,7 +100,7 @@ def _build_single_section(
 
 
 def _describe_table(table: GlueTable) -> str:
-    """What was done, and what the numbers are."""
+    """Describe the procedure and the numbers."""
     seeds = max(len(row[PRETRAINED]["values"]) for row in table["rows"])
     how = f"{table['centre']} of {seeds} seeds." if seeds > 1 else "one seed."
     return f"{MODE_SENTENCES[table['mode']]} Measured on dev; {how}"
@@ -122,7 +120,7 @@ def _make_series(table: GlueTable, competitor: str, name: str, color: str) -> Se
 
 
 def _choose_first_metrics(table: GlueTable) -> list[Place]:
-    """The first metric of each task, which is the one that is compared."""
+    """Return the first metric of each task, which is the one that is compared."""
     firsts: dict[str, Place] = {}
     for row in table["rows"]:
         firsts.setdefault(row["column"], (row["column"], row["metric"]))
@@ -145,7 +143,7 @@ def _tabulate_scores(table: GlueTable) -> Table:
 
 
 def _tabulate_differences(table: GlueTable) -> Table:
-    """How much better the encoder is than what it is compared with."""
+    """Return how much better the encoder is than what it is compared with."""
     rows = [
         [
             row["column"],
@@ -157,12 +155,12 @@ def _tabulate_differences(table: GlueTable) -> Table:
         for row in table["rows"]
         for other, difference in row["against"].items()
     ]
-    head = ["task", "metric", f"{PRETRAINED} minus", "points", "95 % interval", "which is"]
+    head = ["task", "metric", f"{PRETRAINED} minus", "points", "95 % interval", "which means"]
     return Table(head, rows, "Differences, with intervals over dev's examples")
 
 
 def _format_difference(difference: Mapping[str, Any]) -> tuple[str, str]:
-    """A difference and its interval."""
+    """Return a difference and its interval."""
     low, high = 100 * difference["low"], 100 * difference["high"]
     return f"{100 * difference['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}"
 
@@ -187,7 +185,7 @@ def _format_score(values: Mapping[str, Any], table: GlueTable) -> str:
 
 
 def _build_combined_section(group: Mapping[str, GlueTable], colors: Mapping[str, str]) -> Section:
-    """The tables of several runs in one mode as one, with a column for each run."""
+    """Return the tables of several runs in one mode as one, with a column for each run."""
     tables = list(group.values())
     mode = tables[0]["mode"]
     series = [_make_series(table, PRETRAINED, name, colors[name]) for name, table in group.items()]
@@ -211,7 +209,7 @@ def _index_rows(table: GlueTable) -> dict[Place, Mapping[str, Any]]:
 
 
 def _combine_scores(group: Mapping[str, GlueTable]) -> Table:
-    """The encoder of each run."""
+    """Return the encoder of each run."""
     tables = [(_index_rows(table), table) for table in group.values()]
     published = _collect_published(list(group.values()))
     rows = []
@@ -229,7 +227,7 @@ def _combine_scores(group: Mapping[str, GlueTable]) -> Table:
 
 
 def _combine_differences(group: Mapping[str, GlueTable]) -> Table:
-    """How much better each encoder is than what it was compared with."""
+    """Return how much better each encoder is than what it was compared with."""
     tables = [_index_rows(table) for table in group.values()]
     rows = []
     for place in dict.fromkeys(place for table in tables for place in table):
@@ -242,7 +240,7 @@ def _combine_differences(group: Mapping[str, GlueTable]) -> Table:
 
 
 def _format_cell(difference: Mapping[str, Any] | None) -> str:
-    """A difference with its interval and verdict; empty where it was not measured."""
+    """Return a difference with its interval and verdict; empty where it was not measured."""
     if difference is None:
         return ""
     points, interval = _format_difference(difference)
@@ -250,7 +248,7 @@ def _format_cell(difference: Mapping[str, Any] | None) -> str:
 
 
 def _combine_averages(group: Mapping[str, GlueTable]) -> list[Table]:
-    """The averages that any of the runs has."""
+    """Return the averages that any of the runs has."""
     averages = [table["averages"][PRETRAINED] for table in group.values()]
     names = dict.fromkeys(name for one in averages for name in one)
     rows = [[name, *(_format_mean(one.get(name)) for one in averages)] for name in names]
@@ -271,14 +269,12 @@ def _list_incomparable(tables: Sequence[GlueTable]) -> list[str]:
             for table in with_task
         ]
         incomparable += [task] if any(values != settings[0] for values in settings) else []
-    sentence = (
-        "Measured on other data or with other options, and so not to be compared between runs"
-    )
+    sentence = "Measured on other data or with other options, so not comparable between runs"
     return [f"{sentence}: {', '.join(incomparable)}."] if incomparable else []
 
 
 def _merge_sentences(group: Mapping[str, GlueTable]) -> list[str]:
-    """What the tables of all say once, and the rest with its run."""
+    """Merge the sentences of all tables: common ones once, the rest with its run."""
     lists = [table["sentences"] for table in group.values()]
     distinct = dict.fromkeys(one for sentences in lists for one in sentences)
     shared = [one for one in distinct if all(one in sentences for sentences in lists)]

@@ -15,18 +15,18 @@ Place = tuple[str, str]  # column and metric
 
 
 class Series(NamedTuple):
-    """What has one colour: an encoder, or bags of words."""
+    """The scores of one color: of an encoder, or of bags of words."""
 
     name: str
     color: str
     values: Mapping[Place, Sequence[float]]  # of all seeds, 0 to 1
-    centre: Mapping[Place, float]  # what stands in the table
+    centre: Mapping[Place, float]  # the values in the table
 
 
 def draw_dots(
     series: Sequence[Series], places: Sequence[Place], published: Mapping[Place, float]
 ) -> Picture:
-    """All seeds of all series, at each place in its row, in percent.
+    """Return all seeds of all series, at each place in its row, in percent.
 
     Args:
         series: in their order from the top of a row.
@@ -69,7 +69,7 @@ def draw_dots(
 
 
 def _describe_scores(series: Sequence[Series], places: Sequence[Place]) -> str:
-    """What is seen, in words: the first series."""
+    """Describe the figure in words, by its first series."""
     first = series[0]
     texts = [f"{' '.join(p)} {100 * first.centre[p]:.1f} %" for p in places if p in first.centre]
     return f"Scores on dev of GLUE; of {first.name}: {'; '.join(texts)}."
@@ -78,4 +78,4 @@ def _describe_scores(series: Sequence[Series], places: Sequence[Place]) -> str:
 def _caption(series: Sequence[Series]) -> str:
     if all(len(values) == 1 for one in series for values in one.values.values()):
         return "One seed."
-    return "Small: single seeds. Large: what the table has."
+    return "Small: single seeds. Large: the values of the table."

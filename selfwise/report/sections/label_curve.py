@@ -1,4 +1,4 @@
-"""Accuracies as figures: against the number of labels, or beside each other."""
+"""Accuracies as figures: against the number of labels, or next to each other."""
 
 from collections.abc import Mapping, Sequence
 from math import inf, log
@@ -32,11 +32,11 @@ class CurveEntry(NamedTuple):
     rows: Mapping[int | str, Row]  # by label budget or measure
     main: bool = True  # what the figure is about; else what it is compared with
     style: Any = "-"  # as matplotlib takes it
-    labelled: bool = True  # else the words beside the figure tell which line it is
+    labelled: bool = True  # else the text next to the figure identifies the line
 
 
 def choose_competitor_color(name: str, number: int) -> str:
-    """The colour of a competitor; of one that is not known, by its number."""
+    """Return the color of a competitor; of one that is not known, by its number."""
     return COMPETITOR_COLORS.get(name, choose_line_color(3 + number))
 
 
@@ -85,7 +85,8 @@ def plot_curve(entries: Sequence[CurveEntry], places: Sequence[int | str], about
 def place_budgets(
     entries: Sequence[CurveEntry], places: Sequence[int | str]
 ) -> dict[int | str, float]:
-    """Where each budget stands: its labels for each class; all labels are so many on average."""
+    """Return where each budget stands: its labels for each class; all labels are so many on
+    average."""
     numbers = [place for place in places if not isinstance(place, str)]
     budget_x: dict[int | str, float] = {place: float(place) for place in numbers}
     sizes_of_all = [entry.rows["all"]["n_train"] for entry in entries if "all" in entry.rows]
@@ -99,7 +100,7 @@ def place_budgets(
 def _make_tick_labels(
     budget_x: Mapping[int | str, float], places: Sequence[int | str]
 ) -> list[str]:
-    """What stands below the budgets; of two that are too near for that, below the larger."""
+    """Label the ticks of the budgets; of two that are too close, only the larger one."""
     span = log(max(budget_x.values()) / min(budget_x.values()))
     labels: dict[int | str, str] = {}
     last = inf
@@ -114,7 +115,8 @@ def _make_tick_labels(
 def plot_points(
     entries: Sequence[CurveEntry], places: Sequence[int | str], about: str, quantity: str
 ) -> Picture:
-    """A line for each entry (and measure), with its value as a point and its deviation as a bar."""
+    """Return a line for each entry (and measure), with its value as a point and its deviation as a
+    bar."""
     several = len(places) > 1
     lines = [(place, entry) for place in places for entry in entries if place in entry.rows]
     figure, axes = create_plot(
@@ -161,13 +163,13 @@ def plot_points(
 
 
 def _describe_last(entries: Sequence[CurveEntry], places: Sequence[int | str]) -> str:
-    """What is seen, in words: the values at the last place."""
+    """Describe the figure in words: the values at the last place."""
     rows = [(e.name, e.rows[p]) for e in entries if e.name for p in places[-1:] if p in e.rows]
     return "; ".join(f"{name} {format_row(row)} %" for name, row in rows[:12])
 
 
 def make_entries(score: ScoreGroup) -> list[CurveEntry]:
-    """The lines of a single run: the encoder and what it is compared with."""
+    """Return the lines of a single run: the encoder and what it is compared with."""
     return [
         CurveEntry(
             name,

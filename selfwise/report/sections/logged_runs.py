@@ -25,7 +25,7 @@ class LoggedRun(NamedTuple):
 
 
 def read_logs(name: str, folder: Path, record: RunRecord) -> LoggedRun:
-    """The logs of a run, as far as they can be drawn."""
+    """Return the logs of a run, as far as they can be drawn."""
     metrics = logs_and_scores.read_metrics(folder)
     timing = compute_rates(logs_and_scores.read_timing(folder), record)
     nonfinite = {
@@ -51,7 +51,7 @@ def get_timing(run: LoggedRun) -> Logged:
 
 
 def compute_rates(timing: Logged, record: RunRecord) -> Logged:
-    """What is shown of the times: examples a second, and the share of waiting."""
+    """Compute the rates to show: examples a second, and the fraction of waiting."""
     lines: list[dict[str, float]] = []
     for line in timing.lines:
         rates = {"step": line["step"]}
@@ -64,27 +64,27 @@ def compute_rates(timing: Logged, record: RunRecord) -> Logged:
 
 
 def list_quantities(logs: Iterable[Logged]) -> list[str]:
-    """Of all values but those that are twins of others, in the order in which they are logged."""
+    """List all values in their logged order, without the held-out counterparts of others."""
     names = dict.fromkeys(name for log in logs for name in log.names)
     bare = dict.fromkeys(name.removeprefix(quantities.HELD_OUT) for name in names)
     return [name for name in bare if name != "lr"] + [name for name in bare if name == "lr"]
 
 
 def select_runs_with(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[LoggedRun]:
-    """The runs that have logged any of the values, in training or on what is held out."""
+    """Return the runs that have logged any of the values, in training or on what is held out."""
     keys = {prefix + name for name in names for prefix in ("", quantities.HELD_OUT)}
     return [run for run in runs if keys & {*run.metrics.names, *run.timing.names}]
 
 
 def thin_points(count: int) -> list[int]:
-    """Which of so many points are drawn: every k-th, and the last."""
+    """Return which of so many points are drawn: every k-th, and the last."""
     every = -(-count // MAX_POINTS)
     indices = list(range(0, count, every))
     return indices if not indices or indices[-1] == count - 1 else [*indices, count - 1]
 
 
 def describe_omissions(runs: Sequence[LoggedRun]) -> list[str]:
-    """What a reader would otherwise not know: what is not drawn."""
+    """Name the values that the figures leave out."""
     sentences = []
     longest = max(len(run.metrics.lines) for run in runs)
     if longest > MAX_POINTS:
@@ -96,11 +96,11 @@ def describe_omissions(runs: Sequence[LoggedRun]) -> list[str]:
         for log, file in ((run.metrics, "metrics.jsonl"), (run.timing, "timing.jsonl")):
             if log.unreadable:
                 lines = "line" if log.unreadable == 1 else "lines"
-                sentences.append(f"{log.unreadable} {lines} of {file}{whose} cannot be read.")
+                sentences.append(f"{log.unreadable} {lines} of {file}{whose} could not be read.")
         for name, count in run.nonfinite.items():
             what = "value" if count == 1 else "values"
             sentences.append(
-                f"Not drawn: {count} {what} of {name}{whose} that cannot be, infinite or NaN."
+                f"Not drawn: {count} {what} of {name}{whose} that are infinite or NaN."
             )
         if len(runs) > 1 and not run.metrics.lines:
             sentences.append(f"{run.name} has logged nothing yet.")
@@ -108,7 +108,7 @@ def describe_omissions(runs: Sequence[LoggedRun]) -> list[str]:
 
 
 def describe_points(runs: Sequence[LoggedRun], run_records: Sequence[RunRecord]) -> str:
-    """What a point of a curve is, and how many examples are in a step where that differs."""
+    """Describe a point of a curve, and the examples in a step if the runs differ."""
     # an imported run has no steps
     trained = [record for record in run_records if not record.imported] or run_records
     intervals = sorted({record.training.log_every for record in trained})
@@ -118,30 +118,28 @@ def describe_points(runs: Sequence[LoggedRun], run_records: Sequence[RunRecord])
     steps = " or ".join(f"{n:,}" for n in intervals)
     text = f"Each point is the mean over the {steps} steps before it"
     if len(batches) > 1:
-        text += f"; a step is of {' or '.join(batches.values())} examples"
+        text += f"; a step has {' or '.join(batches.values())} examples"
     has_held_out = any(
         name.startswith(quantities.HELD_OUT) for run in runs for name in run.metrics.names
     )
-    more = " What is held out is measured without any training on it." if has_held_out else ""
+    more = " The held-out part is never trained on." if has_held_out else ""
     return f"{text}.{more}"
 
 
 def describe_health(names: Sequence[str]) -> str:
-    """What the measures of the vectors mean."""
+    """Explain the measures of the vectors."""
     sentences = []
     if "alignment" in names:
         sentences.append(
-            "Alignment is the mean squared distance of two views of an example on the unit sphere: "
-            "0 is the same place, 4 the opposite one."
+            "Alignment is the mean squared distance between two views of an example on the unit "
+            "sphere: 0 is the same point, 4 the opposite point."
         )
     if "uniformity" in names:
         sentences.append(
             "Uniformity is 0 where all vectors are one point, and falls as they spread."
         )
     if "effective_rank" in names:
-        sentences.append("The effective rank counts the directions that are used.")
+        sentences.append("The effective rank counts the directions that the vectors use.")
     if "knn_top1" in names:
-        sentences.append(
-            "The nearest neighbours are looked for among labelled examples of the data."
-        )
+        sentences.append("The nearest neighbors come from labeled examples of the data.")
     return " ".join(sentences)

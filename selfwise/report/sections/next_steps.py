@@ -12,7 +12,7 @@ MAX_OF_SEVERAL = 2  # shown of each of several runs
 
 
 def build_sections(folders: Sequence[Path]) -> list[Section]:
-    """What to do next with each run, the most urgent first; nothing where no rule applies."""
+    """List what to do next with each run, the most urgent first; nothing if no rule applies."""
     names = shorten_folder_names(folders)
     if len(folders) == 1:
         parts = _list_parts(list_next_steps(folders[0]))
@@ -27,7 +27,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 
 
 def _list_parts(steps: Sequence[NextStep], *headings: Heading) -> list[Part]:
-    """The steps with their commands; below the heading, where there are any."""
+    """Return the steps with their commands; below the heading, where there are any."""
     parts: list[Part] = list(headings) if steps else []
     for step in steps:
         parts.append(Paragraphs([step.text]))

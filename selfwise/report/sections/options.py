@@ -12,7 +12,7 @@ from selfwise.workflows.describe_runs import describe_group, find_differences, f
 
 GROUPS = {  # parts of run.yaml, and their titles
     "options": "options",
-    "found": "what was found in the data",
+    "found": "facts on the data",
     "environment": "versions and hardware",
 }
 
@@ -49,13 +49,15 @@ def _list_options(record: RunRecord) -> list[Section]:
         for name, text in describe_group(record, "options").items()
         if name not in changes
     ]
-    about = "The run was not given any other option; the listed ones decide on the rest."
+    about = "These are all options of the run; they determine the rest."
     parts = [
         Table(
-            ["option", "is", "by default"], changed_rows, "Options that differ from their defaults"
+            ["option", "value", "by default"],
+            changed_rows,
+            "Options that differ from their defaults",
         ),
         Table(
-            ["option", "is"], default_rows, "Options at their defaults, or chosen by the machine"
+            ["option", "value"], default_rows, "Options at their defaults, or chosen by the machine"
         ),
     ]
     options = Section("Options", about, parts)
@@ -95,20 +97,21 @@ def _compare_options(names: Sequence[str], run_records: Sequence[RunRecord]) -> 
         ]
         if shared:
             shared_tables.append(Table([], shared, capitalize_first(title)))
-    nothing = "Nothing differs: options, data, versions and hardware are the same."
+    nothing = "Nothing differs: options, data, versions and hardware are equal."
     sections = [Section("What differs", "" if differing_tables else nothing, differing_tables)]
     if shared_tables:
-        sections.append(Section("What is the same in all", "", shared_tables))
+        sections.append(Section("What all runs share", "", shared_tables))
     return sections
 
 
 def _method_row(record: RunRecord, group: str) -> dict[str, str]:
-    """The method's name as a row of the options, where a reader looks for it."""
+    """Return the method's name as a row of the options, where a reader looks for it."""
     return {"method": record.method} if group == "options" else {}
 
 
 def _build_reproduce_section(folders: Sequence[Path], run_records: Sequence[RunRecord]) -> Section:
-    """The command of each run. It writes into a new folder, since no command overwrites a run."""
+    """Return the command of each run. It writes into a new folder, since no command overwrites a
+    run."""
     several = len(folders) > 1
     parts: list[Part] = []
     for name, folder, record in zip(shorten_folder_names(folders), folders, run_records):
@@ -116,8 +119,8 @@ def _build_reproduce_section(folders: Sequence[Path], run_records: Sequence[RunR
         sentences = [*([f"{name}:"] if several else []), *reproduction.notes]
         parts += [*([Paragraphs(sentences)] if sentences else []), Command(reproduction.command)]
     what = "each run" if several else "the run"
-    about = f"This makes {what} again, in a new folder; bitwise so on the same CPU with the same "
-    return Section("To make it again", f"{about}data and versions.", parts)
+    about = f"This reproduces {what} in a new folder, bitwise on the same CPU with equal "
+    return Section("To reproduce it", f"{about}data and versions.", parts)
 
 
 def _format_option(name: str) -> str:

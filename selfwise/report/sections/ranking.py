@@ -27,8 +27,8 @@ TITLE = "Ranking"
 HEAD = ["rank", "run", "%", "95 % interval", "compared with the first"]
 CAPTION = (
     "Intervals are over the test examples (Wilson). The noise is judged as for independent test "
-    "sets (Newcombe), which is cautious for a shared one. Each run is one training: another seed "
-    "may change the order."
+    "sets (Newcombe), which is cautious for a shared test set. Each run is one training: another "
+    "seed may change the order."
 )
 
 
@@ -43,7 +43,7 @@ class SharedScore(NamedTuple):
         return next(iter(self.groups.values()))
 
     def get_row(self, name: str) -> Row:
-        """The row of a run."""
+        """Return the row of a run."""
         return self.groups[name].rows[self.place, PRETRAINED]
 
     @property
@@ -52,7 +52,7 @@ class SharedScore(NamedTuple):
 
 
 def build_sections(folders: Sequence[Path]) -> list[Section]:
-    """A table of the runs, the best first; none for a single run.
+    """Return a table of the runs, the best first; none for a single run.
 
     Raises ValueError for a file among the scores that is not a score.
     """
@@ -108,7 +108,7 @@ def _read_newest(folder: Path) -> list[ScoreGroup]:
 
 
 def _format_rank(shared: SharedScore, ranked: Sequence[str], name: str) -> list[str]:
-    """A line of the table."""
+    """Return a line of the table."""
     n = shared.group["n_test"]
     first, row = shared.get_row(ranked[0]), shared.get_row(name)
     low, high = (100 * end for end in wilson_interval(_clip(row["mean"]), n))
@@ -123,30 +123,30 @@ def _format_rank(shared: SharedScore, ranked: Sequence[str], name: str) -> list[
 
 
 def _clip(share: float) -> float:
-    """Sums of floats round, so that a share may be a little above 1."""
+    """Return sums of floats round, so that a share may be a little above 1."""
     return min(1.0, max(0.0, share))
 
 
 def _describe_shared(shared: SharedScore) -> str:
-    """What the runs are ranked by."""
+    """Describe the score that ranks the runs."""
     group, place = shared.group, shared.place
     at = place if group["kind"] == RETRIEVAL else f"with {describe_budget(place)}"
     data = f" of {group.test_data}" if group.test_data else ""
     return (
-        f"By the score that the runs share: {group.title}, {at}, {group['n_test']:,} test "
+        f"Ranked by the score that the runs share: {group.title}, {at}, {group['n_test']:,} test "
         f"examples{data}."
     )
 
 
 def _explain_missing(groups: Sequence[ScoreGroup]) -> str:
-    """Why a run has no rank."""
+    """Explain why a run has no rank."""
     if not groups:
         return "not yet measured"
-    return "measured in another way or on other examples"
+    return "measured with other settings or on other examples"
 
 
 def _format_command(folder: Path, shared: SharedScore) -> str:
-    """The command that gives a run the number that the runs share."""
+    """Return the command that gives a run the number that the runs share."""
     labels = isinstance(shared.place, int)
     return format_probe_command(
         folder, shared.group, f"--labels-per-class {shared.place}" if labels else ""
@@ -156,7 +156,7 @@ def _format_command(folder: Path, shared: SharedScore) -> str:
 def _build_unranked_section(
     folders: Mapping[str, Path], scores: Mapping[str, Sequence[ScoreGroup]]
 ) -> Section:
-    """How to make the runs comparable, where no two of them share a score."""
+    """Return how to make the runs comparable, where no two of them share a score."""
     model = next((groups[0] for groups in scores.values() if groups), None)
     about = "No two runs share a score, so they cannot be ranked."
     missing = [f for name, f in folders.items() if model is None or model not in scores[name]]

@@ -21,18 +21,18 @@ from selfwise.runs.score_groups import (
 )
 
 KIND_SENTENCES = {  # what each kind does, as a sentence
-    "linear": "Logistic regression on the frozen vectors, its regularisation chosen on labels of "
-    "training.",
+    "linear": "Logistic regression on the frozen vectors, its regularization chosen on training "
+    "labels.",
     "weighted": "Logistic regression on a learned sum of the vectors of all layers.",
     "sgd": "A linear layer on the frozen vectors, trained as in SimCLR's paper.",
-    "finetune": "The encoder is trained on with labels.",
-    "knn": "The nearest labelled examples vote; nothing is trained.",
-    RETRIEVAL: "Each test example is looked for among the others by cosine; nothing is trained.",
+    "finetune": "The encoder is trained further, with labels.",
+    "knn": "The nearest labeled examples vote, without any training.",
+    RETRIEVAL: "Each test example searches the other ones by cosine, without any training.",
 }
 
 
 def describe_score(score: ScoreGroup) -> str:
-    """What was done, on what, and what the bars are."""
+    """Describe the probe, its test examples, and the bars."""
     text = f"{KIND_SENTENCES.get(score['kind'], '')} {score['n_test']:,} test examples"
     text += _name_test_data(score["data"] or {})
     if score["kind"] == RETRIEVAL:
@@ -41,13 +41,13 @@ def describe_score(score: ScoreGroup) -> str:
     num_seeds = max(count_seeds(row) for row in score.rows.values())
     is_all = score.places == [ALL]
     if num_seeds == 1:
-        return f"{text}{'' if is_all else '; labels were drawn once'}.{sentences}"
+        return f"{text}{'' if is_all else ', labels drawn once'}.{sentences}"
     repeats = f"{num_seeds} trainings" if is_all else f"{num_seeds} draws of labels"
     return f"{text}. Bars: the standard deviation over {repeats}.{sentences}"
 
 
 def _list_sentences(score: ScoreGroup) -> list[str]:
-    """Of the sentences of a score those that no figure and no table of the page tells."""
+    """Select the sentences of a score that no figure or table of the page already states."""
     rows = [score.rows.get((place, PRETRAINED), {}) for place in score.places]
     votes = any("k" in row for row in rows)
     vote_sentences = [text for text in score.sentences if VOTE in text] if votes else []
@@ -55,7 +55,7 @@ def _list_sentences(score: ScoreGroup) -> list[str]:
 
 
 def _name_test_data(data: Mapping[str, str | None]) -> str:
-    """Where the test examples were; without any, a part of the others was taken."""
+    """Name the location of the test examples, or of the training examples they are a part of."""
     test = data.get("test") or ""
     where = test or data.get("train") or ""
     if where in ("", FROM_PYTHON):
@@ -64,7 +64,7 @@ def _name_test_data(data: Mapping[str, str | None]) -> str:
 
 
 def draw_scores(entries: Sequence[CurveEntry], score: ScoreGroup, about: str = "") -> Picture:
-    """A curve where there are several label budgets, otherwise points beside their names."""
+    """Draw a curve for several label budgets, otherwise points next to their names."""
     if score["kind"] != RETRIEVAL and len(score.places) > 1:
         return plot_curve(entries, score.places, about)
     if score["kind"] == RETRIEVAL:
@@ -75,7 +75,7 @@ def draw_scores(entries: Sequence[CurveEntry], score: ScoreGroup, about: str = "
 
 
 def format_difference(row: Row) -> list[str]:
-    """The difference to the encoder, its interval, and what that says."""
+    """Return the difference to the encoder, its interval, and what that says."""
     if "difference" not in row:
         return ["", "", ""]
     low, high = 100 * row["low"], 100 * row["high"]

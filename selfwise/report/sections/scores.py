@@ -1,4 +1,4 @@
-"""What the encoders of runs are worth: their scores beside the baselines, as figures and tables."""
+"""The scores of runs and of their baselines, as figures and tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ from selfwise.runs.score_groups import (
 
 
 def build_sections(folders: Sequence[Path]) -> list[Section]:
-    """The scores of one run, or of several in the same figures.
+    """Return the scores of one run, or of several in the same figures.
 
     Args:
         folders: of the runs.
@@ -49,15 +49,15 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 
 
 def _build_single_section(score: ScoreGroup, title: str, *, step: int) -> Section:
-    """A score of a single run."""
+    """Return a score of a single run."""
     suffix = "" if score.newest else f", step {score['step']}"
-    about = "" if score.newest else f"Of step {score['step']}, and not of the newest, {step}. "
+    about = "" if score.newest else f"Of step {score['step']}, not the newest step, {step}. "
     parts: list[Part] = [draw_scores(make_entries(score), score), _tabulate_score(score)]
     return Section(f"{capitalize_first(title)}{suffix}", about + describe_score(score), parts)
 
 
 def _tabulate_score(score: ScoreGroup) -> Table:
-    """Each number with its deviation, and how much better the encoder is."""
+    """Return each number with its deviation, and how much better the encoder is."""
     retrieved = score["kind"] == RETRIEVAL
     head = ["measure" if retrieved else "labels per class", "encoder", "%"]
     rows, score_rows = [], score.rows
@@ -68,14 +68,14 @@ def _tabulate_score(score: ScoreGroup) -> Table:
                 rows.append(
                     [f"{place}{num_labels}", name, format_row(row), *format_difference(row)]
                 )
-    head += [f"{PRETRAINED} minus it", "95 % interval", "which is"]
+    head += [f"{PRETRAINED} minus this", "95 % interval", "which means"]
     spread = any(row["deviation"] is not None for row in score_rows.values())
     caption = "In percent, with the standard deviation" if spread else "In percent"
     return Table(head, rows, f"{caption}; differences in points")
 
 
 def _build_confusion_section(score: ScoreGroup) -> Section | None:
-    """What the pretrained encoder takes for what, where that was counted at the most labels."""
+    """Show the confusions of the pretrained encoder at the most labels, if they were counted."""
     largest = score.places[-1]
     row = score.rows.get((largest, PRETRAINED))  # the matrix is of the accuracy that is shown
     files = [file for file in score.files if file.get("confusion") and row in file["rows"]]
@@ -83,6 +83,8 @@ def _build_confusion_section(score: ScoreGroup) -> Section | None:
         return None
     counts, class_names = files[-1]["confusion"], files[-1].get("classes") or []
     classes = [*class_names, *(str(number) for number in range(len(class_names), len(counts)))]
-    about = f"What the {score.title} on the pretrained encoder says of the test examples, with "
+    about = (
+        f"Predictions of the {score.title} on the pretrained encoder for the test examples, with "
+    )
     parts = confusion.build_parts(counts, classes, repeated=count_seeds(row))
     return Section("Confusion matrix", f"{about}{describe_budget(largest)}.", parts)

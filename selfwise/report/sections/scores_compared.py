@@ -28,7 +28,7 @@ STYLE_NAMES = {UNTRAINED: "dotted", RAW: "dashed", SUPERVISED: "dashed and dotte
 def build_compared_sections(
     names: Sequence[str], scores_of_runs: Sequence[Sequence[ScoreGroup]]
 ) -> list[Section]:
-    """Scores of several runs on the same test examples in the same figures."""
+    """Return scores of several runs on the same test examples in the same figures."""
     groups: dict[tuple[object, ...], dict[str, ScoreGroup]] = {}
     for name, scores in zip(names, scores_of_runs):
         for score in (score for score in scores if score.newest):
@@ -54,7 +54,7 @@ def _build_combined_section(
     style_names = [name for name, style in LINE_STYLES.items() if style in styles]
     legend = "; ".join(f"{STYLE_NAMES[name]}: {name}" for name in style_names)
     about = (
-        f"In the colour of its run, without bars, {legend}."
+        f"In the color of its run, without bars, {legend}."
         if style_names and len(merged.places) > 1
         else ""
     )
@@ -71,7 +71,7 @@ def _build_combined_section(
 
 
 def _tabulate_differences(group: Mapping[str, ScoreGroup], places: Sequence[int | str]) -> Table:
-    """How much better each encoder is than what it was compared with."""
+    """Return how much better each encoder is than what it was compared with."""
     rows = []
     for name, score in group.items():
         for other in score.competitors[1:]:
@@ -81,19 +81,23 @@ def _tabulate_differences(group: Mapping[str, ScoreGroup], places: Sequence[int 
             cells = [f"{diff} ({interval})" if diff else "" for diff, interval, _ in differences]
             rows.append([name, other, *cells])
     head = ["run", f"{PRETRAINED} minus", *map(_title_column, places)]
-    caption = "Differences in points, with 95 % intervals; with 0 inside they are within the noise"
+    caption = (
+        "Differences in points, with 95 % intervals; an interval that contains 0 is within the "
+        "noise"
+    )
     return Table(head, rows, caption)
 
 
 def _title_column(place: int | str) -> str:
-    """A label budget or measure as the head of a column."""
+    """Return a label budget or measure as the head of a column."""
     return place if isinstance(place, str) else describe_budget(place)
 
 
 def _make_curve_entries(
     group: Mapping[str, ScoreGroup], colors: Mapping[str, str]
 ) -> list[CurveEntry]:
-    """The encoder of each run, and what they are compared with: once, where it is the same."""
+    """Return the encoder of each run, and what they are compared with: once, where it is the
+    same."""
     main = [
         CurveEntry(name, colors[name], _select_rows(score, PRETRAINED))
         for name, score in group.items()

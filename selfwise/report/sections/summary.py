@@ -1,4 +1,4 @@
-"""The top of the page: what was trained on what, and what it is worth in one sentence."""
+"""The top of the page: method, data, and the main score in one sentence."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,12 +45,12 @@ def build_sections(
     rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
     several = len(folders) > 1
     head = ["", *shorten_folder_names(folders)] if several else []
-    about = "Runs side by side; what differs stands further below." if several else ""
+    about = "Runs side by side; the differences are further below." if several else ""
     return [Section("In short", about, [Table(head, rows)])]
 
 
 def write_title(folders: Sequence[Path]) -> str:
-    """What the page is about."""
+    """Return the title of the page."""
     if len(folders) > 1:
         return f"{len(folders)} runs side by side"
     record = read_record(folders[0])
@@ -58,14 +58,14 @@ def write_title(folders: Sequence[Path]) -> str:
 
 
 def write_lead(folders: Sequence[Path]) -> str:
-    """The best score of a run beside its baselines; "" without one, and for several runs, whose
-    scores are in the ranking."""
+    """Return the best score of a run with its baselines; "" without one, and for several runs,
+    whose scores are in the ranking."""
     return describe_best_score(folders[0]) if len(folders) == 1 else ""
 
 
 def describe_best_score(folder: Path) -> str:
-    """The highest accuracy that was measured, with its baselines, at the fewest and at the most
-    labels; without any, what is retrieved, or the mean on GLUE.
+    """Return the highest accuracy that was measured, with its baselines, at the fewest and at the
+    most labels; without any, what is retrieved, or the mean on GLUE.
 
     Raises ValueError for a file among the scores that is none.
     """
@@ -86,7 +86,7 @@ def describe_best_score(folder: Path) -> str:
 
 
 def _describe_probe(score: ScoreGroup) -> str:
-    """What a probe gets right at the fewest labels, and at the most."""
+    """Describe the accuracy of a probe at the fewest labels, and at the most."""
     few, *budgets = dict.fromkeys([score.places[0], score.places[-1]])
     sentence = (
         f"With {score_groups.describe_budget(few)}, {KIND_PHRASES[score['kind']]} "
@@ -101,13 +101,13 @@ def _describe_probe(score: ScoreGroup) -> str:
 
 def _describe_retrieval(score: ScoreGroup) -> str:
     return (
-        f"The nearest of {score['n_test']:,} test examples is of the same class for "
+        f"The nearest of {score['n_test']:,} test examples shares its class for "
         f"{_format_score(score, RECALL)}{_describe_baselines(score, RECALL)}."
     )
 
 
 def _describe_baselines(score: ScoreGroup, place: int | str) -> str:
-    """What is compared with."""
+    """Describe the scores of the baselines."""
     words = {RAW: "the raw input", UNTRAINED: "the untrained encoder"}
     texts = [
         f"{words[n]} {_format_score(score, place, n)}" for n in words if (place, n) in score.rows
@@ -123,18 +123,18 @@ def _format_score(score: ScoreGroup, place: int | str, name: str = PRETRAINED) -
 
 
 def shorten_data_name(where: str) -> str:
-    """Data in a few words: a name as it is, a path by its last two parts."""
+    """Shorten the name of data: keep a name, and the last two parts of a path."""
     parts = Path(where).parts
     return where if len(parts) < 3 else "/".join(parts[-2:])
 
 
 def _format_duration(hours: float) -> str:
-    """A length of sound."""
+    """Return a length of sound."""
     return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
 
 
 def _list_facts(folder: Path) -> dict[str, str]:
-    """What a reader wants to know first."""
+    """List the main facts on a run."""
     record = read_record(folder)
     options, info = record.chosen_encoder_options, record.info
     facts = {"method": record.method, "encoder": record.encoder_name}
@@ -159,5 +159,6 @@ def _list_facts(folder: Path) -> dict[str, str]:
 
 
 def describe_batch(record: RunRecord) -> str:
-    """How many examples are in a step; where seconds of sound decide, their mean is known."""
+    """Return how many examples are in a step; where seconds of sound decide, their mean is
+    known."""
     return f"{'about ' if record.get('batch_seconds') else ''}{record.option('batch_size'):,}"

@@ -1,6 +1,6 @@
-"""What a method does with examples: views beside originals, what is hidden, and what is answered.
+"""The task of a method on examples: views next to originals, masks, and answers.
 
-A method says what there is to see (`Method.inspect`); nothing here knows one by its name.
+A method provides what to show (`Method.inspect`); this module knows no method by name.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _BY_MODALITY: dict[str, Callable[..., list[Section]]] = {
 
 
 def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int) -> list[Section]:
-    """What the run's method makes of a few examples, and what it answers now.
+    """Show the views that the run's method makes of a few examples, and its current answers.
 
     The same run, examples and seed give the same sections; on the CPU, bit for bit. What cannot be
     shown, as answers where the data have no labels, is said in a sentence.

@@ -1,4 +1,4 @@
-"""A sheet of images: originals, and beside each what a method makes of it and answers."""
+"""A sheet of images: originals, and next to each the method's view and answer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,11 +26,12 @@ NUM_ROWS = 8  # examples on the sheet
 BATCH_SIZE = 32  # examples in the batch of a method whose loss compares them
 MAX_SIDE = 96  # px: the longest side of a picture
 PNG_SIDE = 48  # px: up to here PNG
-SIGNS: dict[Mark, str] = {"": "", "right": "✓ ", "wrong": "✗ "}  # for those who see no colours
+SIGNS: dict[Mark, str] = {"": "", "right": "✓ ", "wrong": "✗ "}  # for those who see no colors
 
 
 def build_sections(run: Run, images: Images, *, seed: int) -> list[Section]:
-    """One sheet of eight images, drawn by the seed, in the mode in which the encoder is used."""
+    """Return one sheet of eight images, drawn by the seed, in the mode in which the encoder is
+    used."""
     method = run.method
     try:
         batch = _read_batch(method, images, seed)
@@ -56,7 +57,7 @@ def _inspect(
 
 
 def _read_batch(method: Method, images: Images, seed: int) -> ImageBatch | Labelled:
-    """Examples in the order in which they are shown, with labels where the method has them.
+    """Return examples in the order in which they are shown, with labels where the method has them.
 
     Raises ValueError if there are no labels, or too few examples.
     """
@@ -106,15 +107,15 @@ def _draw_grid(run: Run, images: Images, batch: ImageBatch | Labelled, grid: Ima
 
 
 def _count_right(columns: Sequence[Sequence[Picture]]) -> str:
-    """How many of the answers on the sheet are right."""
+    """Return how many of the answers on the sheet are right."""
     marks = [picture.mark for column in columns for picture in column if picture.mark]
-    return f"Of these {len(marks)}, {marks.count('right')} are right." if marks else ""
+    return f"Of these {len(marks)}, {marks.count('right')} are correct." if marks else ""
 
 
 def _draw_column(
     column: ImageColumn, rows: range, class_names: Sequence[str], *, same_classes: bool
 ) -> list[Picture]:
-    """The pictures of a column, with their captions.
+    """Return the pictures of a column, with their captions.
 
     `same_classes`: the classes of these data are those of the training.
     """
@@ -139,7 +140,7 @@ def _draw_column(
 
 
 def encode_image(x: Float[Tensor, "c h w"], alt: str) -> Picture:
-    """A picture of one or three channels, in 0 to 1, as a small file."""
+    """Return a picture of one or three channels, in 0 to 1, as a small file."""
     x = x.detach().float().cpu().clamp(0, 1)
     if (longest := max(x.shape[1:])) > MAX_SIDE:
         size = [max(1, round(length * MAX_SIDE / longest)) for length in x.shape[1:]]

@@ -22,14 +22,14 @@ from selfwise.tokenizers.tokenizer import Tokenizer
 LEVELS: tuple[Level, ...] = ("level1", "level2", "level3", "level4")
 LEVEL_EDGES = (0.01, 0.1, 0.5)  # probabilities that part the four grounds of a token
 CLOSING_PUNCTUATION = ".,;:!?)]}%'\u2019\u201d"  # written without a space before it
-SPACES = " \n\t"  # that a token may begin with by itself
+SPACES = " \n\t"  # that may begin a token
 SYMBOLS = {"\n": "⏎", "\t": "⇥", " ": "␣", "": "∅"}  # for tokens that could not be seen
 MAX_TOKENS = 128  # of a row that are shown
 NUM_BINS, MIN_PREDICTIONS = 16, 8  # of positions; and how many a bin takes
 
 
 def mark_masked(tokenizer: Tokenizer, examples: MaskedTextExamples, row: int) -> list[Token]:
-    """A row with its masked tokens marked, and below it what was filled in for each."""
+    """Return a row with its masked tokens marked, and below it what was filled in for each."""
     ids, predictions = _strip_padding(examples.batch, row), examples.predictions
     masked = {
         int(position): k
@@ -62,7 +62,7 @@ def mark_masked(tokenizer: Tokenizer, examples: MaskedTextExamples, row: int) ->
 def _describe_filling(
     tokenizer: Tokenizer, predictions: Predictions, row: int, k: int, input_id: int
 ) -> list[Token]:
-    """A masked token, what was filled in for it, and how sure that was."""
+    """Return a masked token, what was filled in for it, and how sure that was."""
     top, target = int(predictions.top_ids[row, k, 0]), int(predictions.target[row, k])
     is_mask = tokenizer.vocabulary.mask == input_id
     note = "" if is_mask else f" (seen as {show_token(tokenizer, input_id)})"
@@ -76,7 +76,7 @@ def _describe_filling(
 
 
 def mark_probabilities(tokenizer: Tokenizer, examples: NextTokenExamples, row: int) -> list[Token]:
-    """A row with the probability of each token as the ground that it stands on."""
+    """Return a row with the probability of each token as its background."""
     predictions = examples.predictions
     valid = predictions.valid[row]
     length = int(valid.nonzero().max()) + 1 if valid.any() else 0
@@ -94,12 +94,12 @@ def mark_probabilities(tokenizer: Tokenizer, examples: NextTokenExamples, row: i
 
 
 def choose_level(probability: float) -> Level:
-    """The ground of a token with that probability: level1, a surprise, to level4."""
+    """Return the ground of a token with that probability: level1, a surprise, to level4."""
     return LEVELS[sum(probability >= edge for edge in LEVEL_EDGES)]
 
 
 def make_legend() -> list[Token]:
-    """What the grounds mean."""
+    """Explain the backgrounds of tokens."""
     low, middle, high = (_format_percent(edge) for edge in LEVEL_EDGES)
     ranges = [f"below {low}", f"{low} to {middle}", f"{middle} to {high}", f"above {high}"]
     pairs = [(Token(text, level), Token("  ")) for text, level in zip(ranges, LEVELS)]
@@ -107,14 +107,14 @@ def make_legend() -> list[Token]:
 
 
 def format_plain_line(tokenizer: Tokenizer, ids: Sequence[int]) -> list[Token]:
-    """A row as it is."""
+    """Return an unmarked row."""
     return _merge_plain([Token(text) for text in split_text(tokenizer, ids[:MAX_TOKENS])])
 
 
 def split_text(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
-    """The text of each token of a row, with the white space before it but for the first.
+    """Return the text of each token of a row, with the white space before it but for the first.
 
-    A character whose bytes lie in several tokens is that of the first of them.
+    A character whose bytes are in several tokens belongs to the first of them.
     """
     starts = tokenizer.vocabulary.starts
     marked = not bool(starts.all())  # else characters, which have their spaces among them
@@ -131,7 +131,8 @@ def split_text(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
 
 
 def show_token(tokenizer: Tokenizer, token: int) -> str:
-    """A token by itself, so that it can be seen; published tables may have rows beyond them."""
+    """Return a token by itself, so that it can be seen; published tables may have rows beyond
+    them."""
     if token >= tokenizer.vocabulary.size:
         return f"row {token}, no token"
     if _is_special(tokenizer, token):
@@ -165,13 +166,13 @@ def plot_loss_by_position(
 
 
 def _strip_padding(batch: TextBatch, row: int) -> list[int]:
-    """The tokens of a row without its padding."""
+    """Return the tokens of a row without its padding."""
     length = batch.ids.shape[1] if batch.valid is None else int(batch.valid[row].sum())
     return batch.ids[row, :length].tolist()
 
 
 def _describe_pair(pairs: PairPredictions, row: int) -> list[Token]:
-    """The predicted class of the row's pair of texts, on a line of its own."""
+    """Return the predicted class of the row's pair of texts, on a separate line."""
     top, target = int(pairs.probs[row].argmax()), int(pairs.target[row])
     note = f" {_format_percent(float(pairs.probs[row, top]))}"
     note += "" if top == target else f", but {pairs.class_names[target]}"
@@ -182,7 +183,7 @@ def _describe_pair(pairs: PairPredictions, row: int) -> list[Token]:
 
 
 def _list_top(tokenizer: Tokenizer, predictions: Predictions, row: int, k: int) -> str:
-    """The most likely tokens with their probabilities, as a sentence."""
+    """Return the most likely tokens with their probabilities, as a sentence."""
     top = zip(predictions.top_ids[row, k].tolist(), predictions.top_probs[row, k].tolist())
     texts = [f"{show_token(tokenizer, token)} {_format_percent(prob)}" for token, prob in top]
     return f"Expected: {', '.join(texts)}."
@@ -198,7 +199,7 @@ def _add_space(tokenizer: Tokenizer, token: int, text: str, begins: bool) -> str
 
 
 def _merge_plain(line: Sequence[Token]) -> list[Token]:
-    """The line with plain tokens that follow each other as one token."""
+    """Return the line with plain tokens that follow each other as one token."""
     merged: list[Token] = []
     for (kind, hint), group in groupby(line, lambda token: (token.kind, token.hint)):
         if kind in ("", "quiet"):

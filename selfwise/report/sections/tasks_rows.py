@@ -25,14 +25,14 @@ Spans = Int64[np.ndarray, "_ 2"]
 
 
 class TokenRows(NamedTuple):
-    """How many rows there are, and a function of their numbers that reads them."""
+    """The number of rows, and a function that reads rows by number."""
 
     size: int
     read: Callable[[np.ndarray], TextBatch]  # of int64 (b,)
 
 
 def make_rows(run: Run, texts: Texts, *, seed: int) -> TokenRows:
-    """Rows made of texts as the run makes them of its documents, each text a document.
+    """Return rows made of texts as the run makes them of its documents, each text a document.
 
     Texts that make no pairs, as single sentences, are rows of one text each.
 
@@ -42,7 +42,7 @@ def make_rows(run: Run, texts: Texts, *, seed: int) -> TokenRows:
     assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     tokens, documents, sentence_spans = _encode_texts(run, texts, draw, seed)
     if not len(documents):
-        raise ValueError("no token came of the texts")
+        raise ValueError("the texts contain no token")
     length = int(run.record.info.length)
     random = np.random.Generator(np.random.Philox(hash_keys(seed, "report plan")))
     collate = draw.collate
@@ -89,7 +89,7 @@ def inspect_rows(
 def compute_text_positions(
     examples: MaskedTextExamples | NextTokenExamples,
 ) -> Int64[torch.Tensor, "b k"]:
-    """Of each prediction, how many tokens its text has before it in its row."""
+    """Count the tokens of its text before each prediction in its row."""
     positions, starts = examples.predictions.positions, examples.batch.starts
     if starts is not None:
         before = starts[:, None] <= positions[..., None]
@@ -116,7 +116,7 @@ def _encode_texts(
 
 
 def _join_pair(texts: Texts, row: int) -> str:
-    """A text, and the second one of its pair behind it."""
+    """Return a text, and the second one of its pair behind it."""
     return " ".join([texts.texts[row], *([texts.pairs[row]] if texts.pairs is not None else [])])
 
 
@@ -126,7 +126,7 @@ def _make_spans(sizes: np.ndarray) -> Spans:
 
 
 def _plan_single_texts(documents: Spans, length: int) -> EpochPlan:
-    """A row for each text, cut where it is too long."""
+    """Return a row for each text, cut where it is too long."""
     pieces = documents.copy()
     pieces[:, 1] = np.minimum(pieces[:, 1], pieces[:, 0] + length - 2)
     return EpochPlan(pieces, np.arange(len(pieces) + 1))

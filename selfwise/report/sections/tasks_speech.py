@@ -38,7 +38,7 @@ MELS = 80
 INK = "#757b83"  # words and lines: gray that can be read on white and on black
 WIDTH, HEIGHT = 344, 214  # CSS pixels of a picture, as wide as a phone
 DENSITY = 2  # pixels of the picture for one of the page
-PALETTE_SIZE = 96  # colours of a picture, for a small file
+PALETTE_SIZE = 96  # colors of a picture, for a small file
 RIGHT, WRONG = (0.23, 0.62, 0.42), (0.79, 0.31, 0.33)
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -58,10 +58,10 @@ class FrameUnits(NamedTuple):
 
 
 def build_sections(run: Run, recordings: Recordings, *, seed: int) -> list[Section]:
-    """Four recordings, drawn by the seed, with their units and what is guessed of them."""
+    """Return four recordings, drawn by the seed, with their units and what is guessed of them."""
     long_enough = np.flatnonzero(recordings.samples >= MIN_SAMPLES)
     if not len(long_enough):
-        return [Section(TITLE, "No recording is as long as two frames.", [])]
+        return [Section(TITLE, "No recording has two frames.", [])]
     rows = long_enough[shuffle_indices(len(long_enough), seed, "report task")[:BATCH_SIZE]]
     max_samples = round(float(run.record.get("max_clip_seconds", 15.6)) * RATE)
     stop = np.minimum(recordings.samples[rows], max_samples)
@@ -71,16 +71,18 @@ def build_sections(run: Run, recordings: Recordings, *, seed: int) -> list[Secti
         device = resolve_device("auto")
         with evaluation_mode(run.method, device):
             examples = _inspect(run, batch, seed, device)
-        about = f"{examples.about} {_describe(examples)}" if examples else "What the method hears."
+        about = (
+            f"{examples.about} {_describe(examples)}" if examples else "The inputs of the method."
+        )
     except ValueError as error:
-        examples, about = None, f"Neither units nor guesses can be shown: {error}."
+        examples, about = None, f"Neither units nor predictions can be shown: {error}."
     return [Section(TITLE, about, _draw_pictures(batch, names, examples))]
 
 
 def _name_recordings(
     recordings: Recordings, rows: Int64[np.ndarray, "b"], samples: Int64[np.ndarray, "b"]
 ) -> list[str]:
-    """The name of each recording; of a longer one also how many seconds are drawn."""
+    """Return the name of each recording; of a longer one also how many seconds are drawn."""
     return [
         recordings.ids[row] + (f", first {n / RATE:g} s" if recordings.samples[row] > n else "")
         for row, n in zip(rows.tolist(), samples.tolist())
@@ -88,7 +90,7 @@ def _name_recordings(
 
 
 def _inspect(run: Run, batch: AudioBatch, seed: int, device: str) -> MaskedAudioExamples | None:
-    """What the method shows of the recordings, on the CPU. Raises ValueError without units."""
+    """Inspect the recordings with the method, on the CPU. Raises ValueError without units."""
     (_, options), *_ = run.record.needs_options(needs_class(type(run.method)))
     batch = to_device(batch, device)
     units = targets.compute_unseen_targets(
@@ -104,14 +106,14 @@ def _inspect(run: Run, batch: AudioBatch, seed: int, device: str) -> MaskedAudio
 
 
 def _describe(examples: MaskedAudioExamples) -> str:
-    """What the pictures mean, and how many predictions are right of all that were looked at."""
+    """Explain the pictures, and count the correct predictions over all inspected frames."""
     predictions = examples.predictions
     n = int(predictions.valid.sum())
     share = 100 * float(predictions.correct.sum()) / max(1, n)
     loss = float(predictions.nats[predictions.valid].double().mean()) if n else 0.0
-    accuracy = f"{share:.0f} % are named right; the loss is {loss:.2f} nats a frame"
-    how = "Hidden spans are veiled in gray; each unit has a colour of its own."
-    return f"{how} Of {n:,} hidden frames of {len(predictions.valid)} recordings, {accuracy}."
+    accuracy = f"{share:.0f} % are predicted correctly; the loss is {loss:.2f} nats a frame"
+    how = "Masked spans are veiled in gray; each unit has its own color."
+    return f"{how} Of {n:,} masked frames of {len(predictions.valid)} recordings, {accuracy}."
 
 
 def _draw_pictures(
@@ -139,7 +141,7 @@ def compute_spectrogram(batch: AudioBatch) -> Float[Tensor, "b m c"]:
 
 
 def _select_frames(examples: MaskedAudioExamples, row: int, num_frames: int) -> FrameUnits:
-    """The first frames of a recording."""
+    """Return the first frames of a recording."""
     predictions = examples.predictions
     assert examples.batch.units is not None, "they were looked up before"
     predicted = torch.full((examples.mask.shape[1],), -1)
@@ -153,16 +155,16 @@ def _select_frames(examples: MaskedAudioExamples, row: int, num_frames: int) -> 
 
 
 def _draw_masked(mel: Float[np.ndarray, "c m"], frames: FrameUnits, name: str) -> Picture:
-    """The spectrogram of a recording with its units and the predictions."""
+    """Return the spectrogram of a recording with its units and the predictions."""
     num_correct = int((frames.predicted == frames.units)[frames.mask].sum())
-    accuracy = f"{num_correct} of {int(frames.mask.sum())} hidden frames named right"
+    accuracy = f"{num_correct} of {int(frames.mask.sum())} masked frames predicted correctly"
     alt = f"Spectrogram of {name} with the units of its frames; {accuracy}."
     data = _draw_spectrogram(mel, frames)
     return Picture(data, "png", alt, f"{name}: {accuracy}", density=DENSITY)
 
 
 def _draw_spectrogram(mel: Float[np.ndarray, "c m"], frames: FrameUnits | None) -> bytes:
-    """The spectrogram above strips of units and predictions, on a transparent ground."""
+    """Return the spectrogram above strips of units and predictions, on a transparent ground."""
     seconds = mel.shape[1] // 2 * HOP / RATE
     extent = (0.0, seconds, 0.0, 1.0)
     ratios = [9] if frames is None else [9, 1, 1, 0.5]
@@ -226,13 +228,13 @@ def _draw_strips(
 
 
 def _find_spans(mask: Bool[Tensor, "t"]) -> list[tuple[int, int]]:
-    """Where masked frames begin and end, those beside each other as one."""
+    """Return where masked frames begin and end, adjacent frames as one span."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.numpy().astype(np.int8), [0]])))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2])]
 
 
 def _encode_png(figure: Figure) -> bytes:
-    """The figure as a PNG of few colours."""
+    """Return the figure as a PNG of few colors."""
     canvas = FigureCanvasAgg(figure)
     figure.patch.set_alpha(0.0)
     canvas.draw()

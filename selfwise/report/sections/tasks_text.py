@@ -1,4 +1,4 @@
-"""Texts: what was hidden and what is filled in, how likely each token was, the loss by position."""
+"""Texts: masked tokens and guesses, the probability of each token, the loss by position."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -30,7 +30,8 @@ Examples = TypeVar("Examples", MaskedTextExamples, NextTokenExamples)
 
 
 def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
-    """A few rows with what the model makes of them, and the loss by position over more rows."""
+    """Return a few rows with what the model makes of them, and the loss by position over more
+    rows."""
     try:
         rows = make_rows(run, texts, seed=seed)
         with evaluation_mode(run.method, resolve_device("auto")):
@@ -41,7 +42,7 @@ def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
     if not inspections:
         ids = [row for batch, _ in pairs for row in batch.ids.tolist()][:MASKED_ROWS]
         lines = [format_plain_line(run.tokenizer, row) for row in ids]
-        return [Section(TITLE, "What the method reads, without its answers.", [Lines(lines)])]
+        return [Section(TITLE, "The inputs of the method, without its answers.", [Lines(lines)])]
     next_token = [one for one in inspections if isinstance(one, NextTokenExamples)]
     if next_token:
         return [_build_next_token_section(run, next_token, seed)]
@@ -53,12 +54,12 @@ def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
 def _build_masked_section(run: Run, batches: Sequence[MaskedTextExamples]) -> Section:
     lines = _draw_rows(run.tokenizer, batches, mark_masked, MASKED_ROWS)
     caption = (
-        "Hidden tokens are marked by whether they were guessed; below each text what was filled "
-        "in, with its probability. Point at a marked one for what else was likely."
+        "The marks show which hidden tokens the model guessed; below each text are its "
+        "guesses, with their probabilities. Point at a marked token for other likely ones."
     )
     sentences = [
         batches[0].about,
-        _describe_accuracy(batches, "hidden tokens", "filled in right"),
+        _describe_accuracy(batches, "masked tokens", "predicted correctly"),
         _describe_pairs(batches),
     ]
     about = " ".join(filter(None, sentences))
@@ -68,10 +69,10 @@ def _build_masked_section(run: Run, batches: Sequence[MaskedTextExamples]) -> Se
 def _build_next_token_section(run: Run, batches: Sequence[NextTokenExamples], seed: int) -> Section:
     rows = _draw_rows(run.tokenizer, batches, mark_probabilities, NEXT_TOKEN_ROWS)
     caption = (
-        "The stronger the colour behind it, the less a token was expected. Point at one for what "
-        "was expected in its place."
+        "The stronger the color behind a token, the less the model expected it. Point at a token "
+        "for the likely tokens in its place."
     )
-    about = f"{batches[0].about} {_describe_accuracy(batches, 'tokens', 'the likeliest one')}"
+    about = f"{batches[0].about} {_describe_accuracy(batches, 'tokens', 'the most likely one')}"
     parts: list[Part] = [Lines([make_legend(), *rows], caption), *_plot_losses(batches)]
     parts.append(_continue_first_row(run, batches[0], seed))
     return Section(TITLE, about, parts)
@@ -83,13 +84,14 @@ def _draw_rows(
     draw_row: Callable[[Tokenizer, Examples, int], list[Token]],
     count: int,
 ) -> list[list[Token]]:
-    """The first rows of the batches."""
+    """Return the first rows of the batches."""
     rows = ((batch, row) for batch in batches for row in range(len(batch.batch.ids)))
     return [draw_row(tokenizer, batch, row) for batch, row in islice(rows, count)]
 
 
 def _describe_accuracy(batches: Sequence[Examples], what: str, right: str) -> str:
-    """How many predictions are right, of all rows that were looked at, and their mean loss."""
+    """Return how many predictions are right, of all rows that were looked at, and their mean
+    loss."""
     predictions = [batch.predictions for batch in batches]
     count = sum(int(p.valid.sum()) for p in predictions)
     if not count:
@@ -101,20 +103,23 @@ def _describe_accuracy(batches: Sequence[Examples], what: str, right: str) -> st
 
 
 def _describe_pairs(batches: Iterable[MaskedTextExamples]) -> str:
-    """How many questions about rows are answered right, of all that were looked at."""
+    """Return how many questions about rows are answered right, of all that were looked at."""
     pairs = [batch.pairs for batch in batches if batch.pairs is not None]
     if not pairs:
         return ""
     count = sum(len(p.target) for p in pairs)
     num_correct = sum(int((p.probs.argmax(dim=1) == p.target).sum()) for p in pairs)
     majority = int(torch.cat([p.target for p in pairs]).bincount().max())
-    always = f"the commoner answer alone would be right for {100 * majority / count:.0f} %"
-    share = f"{100 * num_correct / count:.0f} % are answered right"
+    always = (
+        f"always giving the more frequent answer would be correct for {100 * majority / count:.0f} "
+        "%"
+    )
+    share = f"{100 * num_correct / count:.0f} % are answered correctly"
     return f"Of {count:,} pairs of texts, {share}; {always}."
 
 
 def _plot_losses(batches: Sequence[Examples]) -> list[Picture]:
-    """The loss by position, where there are enough predictions."""
+    """Return the loss by position, where there are enough predictions."""
     valid = [batch.predictions.valid for batch in batches]
     positions = torch.cat(
         [compute_text_positions(batch)[own] for batch, own in zip(batches, valid)]
@@ -127,7 +132,7 @@ def _plot_losses(batches: Sequence[Examples]) -> list[Picture]:
 
 
 def _continue_first_row(run: Run, examples: NextTokenExamples, seed: int) -> Lines:
-    """What the model goes on with after the beginning of the first row."""
+    """Let the model continue the beginning of the first row."""
     ids = examples.batch.ids[0, : PROMPT_TOKENS + 1]
     starts = run.tokenizer.vocabulary.starts
     word_starts = [place for place in range(1, len(ids)) if starts[ids[place]]]
@@ -137,5 +142,5 @@ def _continue_first_row(run: Run, examples: NextTokenExamples, seed: int) -> Lin
     text = generate(run, prompt, max_new_tokens=NEW_TOKENS, temperature=TEMPERATURE, seed=seed)
     continuation = text.removeprefix(prompt)
     line = [Token(prompt, "quiet")] if continuation != text else []
-    caption = f"The model goes on by itself, at a temperature of {TEMPERATURE:g}."
+    caption = f"The model's own continuation, at a temperature of {TEMPERATURE:g}."
     return Lines([[*line, Token(continuation)]], caption)

@@ -18,7 +18,7 @@ LEVELS: Mapping[Level, Literal["good", "mixed", "bad", "unknown"]] = {
 
 
 def list_statements(folders: Sequence[Path]) -> list[Statement]:
-    """A statement for each run and task.
+    """Return a statement for each run and task.
 
     Raises ValueError for a file among the scores that is not a score.
     """

@@ -30,18 +30,18 @@ class MaskedFrames(NamedTuple):
 
 
 class SpanMask(NamedTuple):
-    """How many frames are hidden together, and how often."""
+    """The length and the frequency of masked spans."""
 
     share: float = 0.8  # spans times their length, as a share of the row; overlap counts twice
     length: int = 10  # frames in a span
 
     def max_masked(self, t: int) -> int:
-        """The largest number of masked frames in a row of up to t frames, and at least 1."""
+        """Return the largest number of masked frames in a row of up to t frames, and at least 1."""
         spans = max(MIN_SPANS, ceil(t * self.share / self.length))
         return max(1, min(t - 1, spans * self.length))
 
     def draw(self, count: Int64[Tensor, "b"], t: int, rng: Rng) -> Bool[Tensor, "b t"]:
-        """The hidden frames of rows with `count` real ones, in a batch t frames wide.
+        """Return the hidden frames of rows with `count` real ones, in a batch t frames wide.
 
         As in fairseq (`compute_mask_indices`, static): the number of spans is share * count /
         length, rounded up or down at random, at least 2; starts are numbers without replacement

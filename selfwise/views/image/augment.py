@@ -86,7 +86,7 @@ def resized_crop(
 def evaluation_view(
     batch: ImageBatch, size: int, *, fraction: float = 1.0
 ) -> Float[Tensor, "b c {size} {size}"]:
-    """The central square whose side is `fraction` of the image's shorter side, resized.
+    """Return the central square whose side is `fraction` of the image's shorter side, resized.
 
     An image that already has that size is only scaled to [0, 1].
     """
@@ -129,19 +129,19 @@ class _Draws(NamedTuple):
 
 
 class Augment(NamedTuple):
-    """One random view of each image: crop, flip, colour jitter, grayscale, blur (appendix A)."""
+    """One random view of each image: crop, flip, color jitter, grayscale, blur (appendix A)."""
 
     size: int  # side of the view in pixels
     scale: tuple[float, float] = (0.08, 1.0)  # share of the image's area that a crop shows
     ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height of a crop
     flip: float = 0.5  # probability, as all below but `strength`
-    strength: float = 1.0  # of the colour jitter
+    strength: float = 1.0  # of the color jitter
     jitter: float = 0.8
     grayscale: float = 0.2
     blur: float = 0.5
 
     def check(self) -> None:
-        """Raises ValueError if an option is out of range."""
+        """Raise ValueError if an option is out of range."""
         if self.size < 1:
             raise ValueError(f"size must be at least 1 pixel, got {self.size}")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
@@ -149,15 +149,13 @@ class Augment(NamedTuple):
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio must be two rising numbers above 0, got {self.ratio}")
         if not self.strength >= 0:
-            raise ValueError(
-                f"strength of the colour jitter must be 0 or more, got {self.strength}"
-            )
+            raise ValueError(f"strength of the color jitter must be 0 or more, got {self.strength}")
         for name in ("flip", "jitter", "grayscale", "blur"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a probability, 0 to 1; got {getattr(self, name)}")
 
     def __call__(self, batch: ImageBatch, rng: Rng) -> Float[Tensor, "b c {self.size} {self.size}"]:
-        """A float32 view in [0, 1] of each image, on the batch's device."""
+        """Return a float32 view in [0, 1] of each image, on the batch's device."""
         (n, channels), device = batch.x.shape[:2], batch.x.device
         draws = self._draw(batch, rng)
         box = draws.box.to(device, non_blocking=True)
@@ -174,7 +172,7 @@ class Augment(NamedTuple):
         return view
 
     def _draw(self, batch: ImageBatch, rng: Rng) -> _Draws:
-        """Sorted by the order of the colour operations, so that few large ones are launched."""
+        """Sorted by the order of the color operations, so that few large ones are launched."""
         n = len(batch.x)
         box = crop_boxes(_extent(batch), rng, scale=self.scale, ratio=self.ratio)
         odds = torch.tensor([self.flip, self.jitter, self.grayscale, self.blur])
@@ -193,7 +191,7 @@ class Augment(NamedTuple):
         row: Int64[Tensor, "k"],
         view: Float[Tensor, "b c s s"],
     ) -> None:
-        """Colours and blur of transposed crops, written to their rows of the view.
+        """Colors and blur of transposed crops, written to their rows of the view.
 
         What no sample undergoes launches nothing.
         """
@@ -228,7 +226,7 @@ def build_simclr_augment(
 ) -> Augment:
     """Build SimCLR's views.
 
-    By default colour jitter of strength 1 and blur; up to 64 px strength 0.5 and no blur
+    By default color jitter of strength 1 and blur; up to 64 px strength 0.5 and no blur
     (appendix B.9).
 
     Raises ValueError if an option is out of range.
@@ -248,7 +246,7 @@ def build_simclr_augment(
 def build_supervised_augment(
     size: int, *, min_crop_scale: float, flip_prob: float, jitter_strength: float, blur_prob: float
 ) -> Augment:
-    """Build views for training with labels; colours change only if `jitter_strength` is above 0.
+    """Build views for training with labels; colors change only if `jitter_strength` is above 0.
 
     Raises ValueError if an option is out of range.
     """
@@ -266,7 +264,8 @@ def build_supervised_augment(
 
 
 def _row_numbers(chosen: Bool[Tensor, "b"], device: torch.device) -> Int64[Tensor, "k"]:
-    """The numbers of the chosen rows. The draws are on the CPU, so this waits for no device."""
+    """Return the numbers of the chosen rows. The draws are on the CPU, so this waits for no
+    device."""
     return chosen.nonzero()[:, 0].to(device, non_blocking=True)
 
 
@@ -282,7 +281,7 @@ def _crop_matrices(
     full: torch.Size,
     flip: Bool[Tensor, "b"] | None,
 ) -> tuple[BandedMatrix, BandedMatrix]:
-    """The matrices of the rows and of the columns of a crop."""
+    """Return the matrices of the rows and of the columns of a crop."""
     rows = bicubic_bands(box[:, 0], box[:, 2], size, full[0])
     columns = bicubic_bands(box[:, 1], box[:, 3], size, full[1])
     return rows, columns if flip is None else mirror_bands(columns, flip)

@@ -34,7 +34,7 @@ class MaskedPatches(NamedTuple):
 
 
 def check_block_grid(grid: tuple[int, ...]) -> None:
-    """Raises ValueError unless blocks can be placed: they are smaller than the grid."""
+    """Raise ValueError unless blocks can be placed: they are smaller than the grid."""
     if len(grid) != 2 or min(grid) < 2:
         size = " x ".join(map(str, grid))
         raise ValueError(
@@ -56,7 +56,7 @@ def draw_block_masks(
     share: float = MASK_SHARE,
     min_block: float = MIN_BLOCK,
 ) -> MaskedPatches:
-    """Masks of n images of `grid` patches (down, across), on the CPU.
+    """Return masks of n images of `grid` patches (down, across), on the CPU.
 
     `share` of the patches are hidden, in blocks of at least `min_block` of them (of its area before
     rounding, and less where only less is left).
@@ -84,7 +84,7 @@ def _first_fit(
     numbers: Float[Tensor, "b t 4"],
     smallest: float,
 ) -> tuple[Bool[Tensor, "b"], Float[Tensor, "b h w"]]:
-    """The first of the tries that fits: whether there is one, and its block (0 and 1).
+    """Return the first of the tries that fits: whether there is one, and its block (0 and 1).
 
     All tries see the same mask, since the first that fits ends them; so they are made at once.
     """

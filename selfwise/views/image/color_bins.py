@@ -1,4 +1,4 @@
-"""The 313 colours that an image can be made of, and how rare each is.
+"""The 313 colors that an image can be made of, and how rare each is.
 
 Zhang, Isola, Efros 2016 (arXiv:1603.08511), section 2: the plane of a and b in squares of 10.
 """
@@ -11,14 +11,14 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 GRID = 10  # between two bins, in units of Lab
-STRIDE = 4  # of the pixels whose colour is guessed
+STRIDE = 4  # of the pixels whose color is guessed
 SIGMA = 5.0  # of the Gaussian, section 2.1
 TEMPERATURE = 0.38  # of the annealed mean, section 2.3
 GRAY = 5.0  # an image with no |a| or |b| above it is gray; `NonGrayMaskLayer` of the authors' code
 # The bins as the authors published them (`pts_in_hull.npy`), of which this is the whole: for each
 # a the first and the last b, everything between included. The paper calls them "in gamut". Grid
-# points that are a colour for some L are 228; corners of squares that hold a colour are 306. All
-# of these are among the 313, and no bin is 15 away from a colour; how the last seven came in is
+# points that are a color for some L are 228; corners of squares that hold a color are 306. All
+# of these are among the 313, and no bin is 15 away from a color; how the last seven came in is
 # not said. Networks and priors that others have trained count on this list and its order.
 ROWS = {
     -90: (50, 90), -80: (20, 90), -70: (0, 90), -60: (-20, 90), -50: (-30, 100),
@@ -40,10 +40,10 @@ def bin_centers(device: torch.device | str = "cpu") -> Float[Tensor, "q 2"]:
 def soft_encode(
     ab: Float[Tensor, "*shape 2"], neighbours: int = 5
 ) -> tuple[Int64[Tensor, "*shape k"], Float[Tensor, "*shape k"]]:
-    """The nearest bins of each colour, nearest first, and their shares, which add up to 1.
+    """Return the nearest bins of each color, nearest first, and their shares, which add up to 1.
 
-    Shares fall with the distance as a Gaussian of sigma 5. The paper takes 5 neighbours (section
-    2.1), the authors' code 10; the sixth to tenth have 2 % together. Exact for colours that are
+    Shares fall with the distance as a Gaussian of sigma 5. The paper takes 5 neighbors (section
+    2.1), the authors' code 10; the sixth to tenth have 2 % together. Exact for colors that are
     within 110 on both axes, as all of sRGB are. Raises ValueError if `neighbours` is not 1 to 313.
     """
     near, *axes = _candidate_bins(neighbours, ab.device)
@@ -62,10 +62,10 @@ def soft_encode(
 
 
 def subsample_pixels(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c r s"]:
-    """One of 4 x 4 pixels, without averaging (section 3; the authors' code), at least one.
+    """Return one of 4 x 4 pixels, without averaging (section 3; the authors' code), at least one.
 
     It is the third down and across and not the first: nearer to the middle, so that a coarse map
-    that is enlarged bilinearly lies where the colours are.
+    that is enlarged bilinearly lies where the colors are.
     """
     height, width = (max(1, side // STRIDE) for side in x.shape[2:])
     first = [min(STRIDE // 2, side // 2) for side in x.shape[2:]]
@@ -73,12 +73,13 @@ def subsample_pixels(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c r s"]:
 
 
 def has_color(ab: Float[Tensor, "b 2 h w"]) -> Bool[Tensor, "b"]:
-    """True for images with some colour: some |a| or |b| above 5, as in the authors' code."""
+    """True for images with some color: some |a| or |b| above 5, as in the authors' code."""
     return (ab.abs() > GRAY).flatten(1).any(dim=1)
 
 
 def smooth_prior(prior: Float[Tensor, "q"]) -> Float[Tensor, "q"]:
-    """Frequencies that add up to 1, spread over the bins by a Gaussian of sigma 5 (section 2.2).
+    """Return frequencies that add up to 1, spread over the bins by a Gaussian of sigma 5 (section
+    2.2).
 
     What a bin spreads stays among the bins. Raises ValueError unless there are 313 numbers, none
     below 0, that are not all 0.
@@ -91,7 +92,8 @@ def smooth_prior(prior: Float[Tensor, "q"]) -> Float[Tensor, "q"]:
 
 
 def rarity_weights(prior: Float[Tensor, "q"], uniform: float = 0.5) -> Float[Tensor, "q"]:
-    """How much a pixel of each bin counts: 1 / ((1 - uniform) p + uniform / 313), section 2.2.
+    """Return how much a pixel of each bin counts: 1 / ((1 - uniform) p + uniform / 313), section
+    2.2.
 
     Scaled so that the mean over pixels, which have the frequencies p, is 1. Raises ValueError for a
     prior as `smooth_prior` does, and if `uniform` is not 0 to 1, or is 0 where a bin never occurs.
@@ -109,14 +111,14 @@ def rarity_weights(prior: Float[Tensor, "q"], uniform: float = 0.5) -> Float[Ten
 def annealed_mean(
     logits: Float[Tensor, "*shape q"], temperature: float = TEMPERATURE
 ) -> Float[Tensor, "*shape 2"]:
-    """The colour between mean (temperature 1) and mode (towards 0): section 2.3, eq. 5."""
+    """Return the color between mean (temperature 1) and mode (towards 0): section 2.3, eq. 5."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     with torch.autocast(logits.device.type, enabled=False):
         return F.softmax(wide / temperature, dim=-1) @ bin_centers(logits.device).to(wide.dtype)
 
 
 def check_prior(prior: Float[Tensor, "..."]) -> None:
-    """Raises ValueError unless it is 313 frequencies."""
+    """Raise ValueError unless it is 313 frequencies."""
     if tuple(prior.shape) != (BINS,):
         raise ValueError(
             f"a prior has {BINS} numbers, one for each bin, and this one has the shape "
@@ -127,7 +129,7 @@ def check_prior(prior: Float[Tensor, "..."]) -> None:
 
 
 def check_neighbours(neighbours: int) -> None:
-    """Raises ValueError unless there are so many bins."""
+    """Raise ValueError unless there are so many bins."""
     if not 1 <= neighbours <= BINS:
         raise ValueError(f"neighbours must be 1 to {BINS} bins (the paper: 5), got {neighbours}")
 
@@ -144,14 +146,14 @@ def _candidate_bins(
 ) -> tuple[Int64[Tensor, "cells m"], Float[Tensor, "cells m"], Float[Tensor, "cells m"]]:
     """For each cell of the plane all bins that can be among the k nearest of a point, their a, b.
 
-    13 for five neighbours.
+    13 for five neighbors.
     """
     check_neighbours(neighbours)
     low = torch.arange(SIDE, dtype=torch.float64) * CELL - EDGE
     centre = torch.cartesian_prod(low, low) + CELL / 2
     distance = (centre[:, None] - _bin_centers().double()).square().sum(dim=2).sqrt()
     ordered, near = distance.sort(dim=1)
-    # half a diagonal away from the centre the k-th may be farther, and another bin nearer, by that
+    # half a diagonal away from the center the k-th may be farther, and another bin nearer, by that
     reach = ordered[:, neighbours - 1 : neighbours] + CELL * 2**0.5
     width = int((ordered <= reach).sum(dim=1).max())
     near = near[:, :width].contiguous()

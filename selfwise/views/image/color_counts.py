@@ -1,4 +1,4 @@
-"""Which colours images are made of, as colorization counts them."""
+"""Which colors images are made of, as colorization counts them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +18,7 @@ class ColorCounts(NamedTuple):
 
     counts: Float64[Tensor, "q"]
     read: int  # images
-    colored: int  # of these, how many have a colour; gray images are not counted
+    colored: int  # of these, how many have a color; gray images are not counted
 
 
 def count_colors(images: Iterable[Float[Tensor, "b 3 h w"]]) -> ColorCounts:
@@ -39,7 +39,7 @@ def count_colors(images: Iterable[Float[Tensor, "b 3 h w"]]) -> ColorCounts:
 
 
 def read_prior(path: Path) -> Float[Tensor, "q"]:
-    """Frequencies of the 313 bins from an npy file, as float32 that adds up to 1.
+    """Return frequencies of the 313 bins from an npy file, as float32 that adds up to 1.
 
     Raises ValueError if the file does not hold 313 frequencies.
     """

@@ -1,4 +1,4 @@
-"""Colour operations on whole batches, every sample with its own parameters.
+"""Color operations on whole batches, every sample with its own parameters.
 
 Each agrees with torchvision's function of the same name on float images. Images are float
 (b c h w) in [0, 1] with three channels; with one, saturation, hue and grayscale change nothing.
@@ -22,7 +22,7 @@ LEAVE = 4  # in an order of operations: do nothing
 
 
 def to_grayscale(x: Images) -> Images:
-    """Every channel becomes the pixel's gray; the number of channels stays."""
+    """Turn every channel into the pixel's gray; the number of channels stays."""
     return _gray(x).expand_as(x).contiguous()
 
 

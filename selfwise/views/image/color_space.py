@@ -1,8 +1,8 @@
-"""CIE Lab: lightness L in 0 to 100 and the two colour axes a (green to red), b (blue to yellow).
+"""CIE Lab: lightness L in 0 to 100 and the two color axes a (green to red), b (blue to yellow).
 
 sRGB (IEC 61966-2-1) under D65 for the 2 degree observer, with the constants of scikit-image, so
 that the numbers agree with its `rgb2lab` and `lab2rgb`. Sums of products are written out, because
-a matrix product in half precision would keep eight bits of a colour.
+a matrix product in half precision would keep eight bits of a color.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def lightness(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
     Raises ValueError if the images have neither 1 nor 3 channels.
     """
     if x.shape[1] not in (1, 3):
-        raise ValueError(f"lightness is that of images of 1 or 3 channels, not {x.shape[1]}")
+        raise ValueError(f"lightness needs images of 1 or 3 channels, not {x.shape[1]}")
     linear = _linear(x)
     if x.shape[1] == 3:
         linear = _sum(linear, TO_XYZ[1])[:, None]
@@ -45,7 +45,7 @@ def lightness(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
 
 
 def lab_to_rgb(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """sRGB of Lab; colours that a screen cannot show are cut off at 0 and 1."""
+    """sRGB of Lab; colors that a screen cannot show are cut off at 0 and 1."""
     lightness, a, b = x.unbind(1)
     fy = (lightness + 16) / 116
     parts = (fy + a / 500, fy, (fy - b / 200).clamp_min(0))
@@ -71,7 +71,7 @@ def _linear(x: Tensor) -> Tensor:
 
 
 def _root(x: Tensor) -> Tensor:
-    # not below the knee: the slope of a cube root at 0 is no number, not even times 0
+    # not below the knee: the slope of a cube root at 0 is infinite, and times 0 it is NaN
     return torch.where(x > KNEE, x.clamp_min(KNEE).pow_(1 / 3), (7.787 * x).add_(16 / 116))
 
 

@@ -1,4 +1,4 @@
-"""A crop of each image for methods that rebuild or guess it: one view, little colour jitter."""
+"""A crop of each image for methods that rebuild or guess it: one view, little color jitter."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from selfwise.views.image.color_jitter import LEAVE, jitter_colors_, jitter_fact
 class Crop(NamedTuple):
     """Random crop, flip, and brightness, contrast and saturation in random order (BEiT, app. G).
 
-    BEiT's code changes the colours of the whole image and crops then (`datasets.py`). Here it is
+    BEiT's code changes the colors of the whole image and crops then (`datasets.py`). Here it is
     the crop whose contrast is changed, which differs in the gray that contrast is taken from.
     """
 
@@ -26,7 +26,7 @@ class Crop(NamedTuple):
     jitter: float = 0.0  # factors are uniform in 1 - jitter to 1 + jitter
 
     def __call__(self, batch: ImageBatch, rng: Rng) -> Float[Tensor, "b c {self.size} {self.size}"]:
-        """A float32 view in [0, 1] of each image, on the batch's device."""
+        """Return a float32 view in [0, 1] of each image, on the batch's device."""
         (n, channels), device = batch.x.shape[:2], batch.x.device
         real = batch.extent
         if real is None:

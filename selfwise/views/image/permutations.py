@@ -53,7 +53,7 @@ def permutation_set(
 
 
 def hamming_distances(perms: Int64[np.ndarray, "n tiles"]) -> tuple[int, float]:
-    """The smallest and the mean Hamming distance between two of the permutations."""
+    """Return the smallest and the mean Hamming distance between two of the permutations."""
     n, tiles = perms.shape
     # with a one for each place and tile, a product counts in how many places two rows agree
     ones = np.eye(tiles, dtype=np.float32)[perms].reshape(n, -1)
@@ -71,7 +71,7 @@ def _check_set(tiles: int, count: int, rule: str) -> None:
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r} of permutations{did_you_mean(rule, RULES)}")
     if not 2 <= tiles <= MAX_TILES:
-        raise ValueError(f"permutations are made of 2 to {MAX_TILES} tiles, not of {tiles}")
+        raise ValueError(f"permutations need 2 to {MAX_TILES} tiles, not {tiles}")
     if not 2 <= count <= factorial(tiles):
         raise ValueError(
             f"permutations of {tiles} tiles: 2 to {factorial(tiles):,} can be chosen, not {count:,}"
@@ -79,7 +79,8 @@ def _check_set(tiles: int, count: int, rule: str) -> None:
 
 
 def _list_orders(tiles: int) -> UInt8[np.ndarray, "{tiles} candidates"]:
-    """Every order in lexicographic order, one place a row: a comparison reads along memory."""
+    """Return every order in lexicographic order, one place a row: a comparison reads along
+    memory."""
     orders = np.zeros((1, 1), np.uint8)
     for n in range(2, tiles + 1):
         # behind each first tile: the orders of n - 1, whose numbers leave the first one out

@@ -46,7 +46,7 @@ class PKSampler:
         self._shuffled: dict[int, tuple[tuple[int, int], np.ndarray]] = {}
 
     def __call__(self, n: int, batch: int, step: int, seed: int) -> Int64[np.ndarray, "batch"]:
-        """The rows of a step, counted from 0 over all epochs."""
+        """Return the rows of a step, counted from 0 over all epochs."""
         assert n == len(self.order), "these are the labels of other data"
         assert batch == self.identities * self.images_per_identity, "the batch is another"
         round_, step_of_round = divmod(step, len(self.label) // self.identities)
@@ -55,7 +55,7 @@ class PKSampler:
         return np.concatenate([self._images(int(who), round_, seed) for who in chosen])
 
     def _images(self, who: int, round_: int, seed: int) -> Int64[np.ndarray, "k"]:
-        """K images of an identity; its present order is kept."""
+        """Return K images of an identity, in its present order."""
         turn, part = divmod(round_, int(self.size[who]) // self.images_per_identity)
         cached = self._shuffled.get(who)
         if cached is None or cached[0] != (seed, turn):
@@ -74,15 +74,15 @@ def _shuffle_identities(identities: int, seed: int, round_: int) -> Int64[np.nda
 def _check_batch(batch: int, images_per_identity: int) -> None:
     if batch < 2 * images_per_identity:
         raise ValueError(
-            f"a batch of {batch} with {images_per_identity} images of each identity has no two "
-            f"identities, so there are no negatives; --batch-size {2 * images_per_identity} is the "
-            "least"
+            f"a batch of {batch} with {images_per_identity} images of each identity has fewer than "
+            "two identities, so there are no negatives; use --batch-size "
+            f"{2 * images_per_identity} or more"
         )
     if batch % images_per_identity:
         low = batch // images_per_identity * images_per_identity
         raise ValueError(
-            f"a batch of {batch} is not made of {images_per_identity} images of each identity; "
-            f"--batch-size {low} or {low + images_per_identity} would be"
+            f"a batch of {batch} is not a multiple of {images_per_identity} images of each "
+            f"identity; use --batch-size {low} or {low + images_per_identity}"
         )
 
 
@@ -103,8 +103,9 @@ def _check_size(
         smallest = int(size.min())
         lower = f"use --images-per-identity {smallest} or less, or " if smallest > 1 else ""
         raise ValueError(
-            f"class {class_names[worst]!r} has {smallest} image{'s' * (smallest > 1)}, and "
-            f"images_per_identity is {images_per_identity}{more}; {lower}leave out what has fewer"
+            f"class {class_names[worst]!r} has {smallest} image{'s' * (smallest > 1)}, "
+            f"but --images-per-identity is {images_per_identity}{more}; {lower}leave out smaller "
+            "classes"
         )
 
 
@@ -116,7 +117,7 @@ def _check_enough(identities: int, batch: int, images_per_identity: int, smalles
     fitting = [k for k in fitting if 2 <= batch // k <= identities]
     instead = f"--images-per-identity {fitting[0]} or " if fitting else ""
     raise ValueError(
-        f"a batch of {batch} with {images_per_identity} images of each identity asks for "
-        f"{batch // images_per_identity} identities, and there are {identities}; use {instead}"
+        f"a batch of {batch} with {images_per_identity} images of each identity needs "
+        f"{batch // images_per_identity} identities, but there are {identities}; use {instead}"
         f"--batch-size {identities * images_per_identity}"
     )

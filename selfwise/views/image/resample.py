@@ -22,7 +22,7 @@ class BandedMatrix(NamedTuple):
 
 
 def apply_bands(x: Float[Tensor, "b c h w"], mix: BandedMatrix) -> Float[Tensor, "b c s w"]:
-    """The product of each sample's banded matrix with its image, channel by channel."""
+    """Return the product of each sample's banded matrix with its image, channel by channel."""
     (n, c, height, width), (_, size, taps) = x.shape, mix.row.shape
     planes = torch.arange(0, n * c * height, height, device=x.device).view(n, c, 1, 1)
     bags = (planes + mix.row[:, None]).view(-1, taps)
@@ -34,7 +34,7 @@ def apply_bands(x: Float[Tensor, "b c h w"], mix: BandedMatrix) -> Float[Tensor,
 def bicubic_bands(
     start: Float[Tensor, "b"], length: Float[Tensor, "b"], size: int, full: int
 ) -> BandedMatrix:
-    """How `size` pixels are made of the `length` pixels from `start` on, of `full` at most.
+    """Return how `size` pixels are made of the `length` pixels from `start` on, of `full` at most.
 
     Keys' cubic convolution with a = -0.5, stretched by the scale where it shrinks (antialiasing);
     at the border the weights that remain are rescaled to sum to 1.
@@ -55,7 +55,7 @@ def bicubic_bands(
 
 
 def _keys(far: Float[Tensor, "b s k"]) -> Float[Tensor, "b s k"]:
-    """Keys 1981 with a = -0.5.
+    """Return keys 1981 with a = -0.5.
 
     1.5 d^3 - 2.5 d^2 + 1 up to d = 1, from there -0.5 (d - 1) (d - 2)^2 up to 2.
     """
@@ -65,7 +65,7 @@ def _keys(far: Float[Tensor, "b s k"]) -> Float[Tensor, "b s k"]:
 
 
 def mirror_bands(mix: BandedMatrix, flip: Bool[Tensor, "b"]) -> BandedMatrix:
-    """The same matrices, with the rows of the flipped samples in reverse order."""
+    """Return the same matrices, with the rows of the flipped samples in reverse order."""
     size = mix.row.shape[1]
     order = torch.arange(size, device=flip.device) - flip[:, None] * (size - 1)
     order = order.abs_()[:, :, None]
@@ -73,7 +73,7 @@ def mirror_bands(mix: BandedMatrix, flip: Bool[Tensor, "b"]) -> BandedMatrix:
 
 
 def gaussian_bands(sigma: Float[Tensor, "b"], size: int, kernel: int) -> BandedMatrix:
-    """A Gaussian window on each of `size` pixels, mirrored at the border."""
+    """Return a Gaussian window on each of `size` pixels, mirrored at the border."""
     offset = torch.arange(kernel, device=sigma.device) - kernel // 2
     window = (offset / sigma[:, None]).square_().mul_(-0.5).exp_()
     window /= window.sum(dim=1, keepdim=True)

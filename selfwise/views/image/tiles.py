@@ -16,7 +16,8 @@ NOISE = 1 / 255  # what varies less than images with 8 bits can say is flat
 def rotate_four_ways(
     x: Float[Tensor, "b c s s"],
 ) -> tuple[Float[Tensor, "b 4 c s s"], Int64[Tensor, "b 4"]]:
-    """Each image turned by 0, 90, 180 and 270 degrees, counterclockwise, and which turn it is.
+    """Return each image turned by 0, 90, 180 and 270 degrees, counterclockwise, and which turn it
+    is.
 
     Transposed and mirrored, never interpolated (RotNet): resampling would leave marks
     that give the turn away.
@@ -28,7 +29,7 @@ def rotate_four_ways(
 def draw_corners(
     n: int, channels: int, rng: Rng, *, grid: int, room: int, shift: int
 ) -> Int64[Tensor, "{n} t {channels} 2"]:
-    """Where each tile begins in its cell (down, across), for each channel; on the CPU.
+    """Return where each tile begins in its cell (down, across), for each channel; on the CPU.
 
     Tiles are uniform in 0..room. Channels are moved against each other by -shift to shift, as far
     as they stay in their cell: a tile at the edge of its cell is at the edge in any cell.
@@ -41,7 +42,8 @@ def draw_corners(
 def cut_tiles(
     x: Float[Tensor, "b c s s"], corner: Int64[Tensor, "b t c 2"], *, grid: int, tile: int
 ) -> Float[Tensor, "b t c {tile} {tile}"]:
-    """One tile of each of the grid x grid cells in raster order, t in all, gathered in one go.
+    """Return one tile of each of the grid x grid cells in raster order, t in all, gathered in one
+    go.
 
     `corner` says where tile and channel begin inside the cell. The cells are whole pixels, as
     large as can be, in the middle of the image.
@@ -59,7 +61,7 @@ def cut_tiles(
 
 
 def assemble_tiles(x: Float[Tensor, "b t c h w"], grid: int) -> Float[Tensor, "b c s s"]:
-    """Tiles in raster order side by side, with white between them."""
+    """Return tiles in raster order side by side, with white between them."""
     gap = max(1, x.shape[-1] // 16)
     tile = torch.nn.functional.pad(x, (0, gap, 0, gap), value=1.0)
     lines = tile.unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5)
@@ -68,10 +70,10 @@ def assemble_tiles(x: Float[Tensor, "b t c h w"], grid: int) -> Float[Tensor, "b
 
 
 def standardize_tiles(x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
-    """Each channel of each tile by itself: mean 0.5 and standard deviation 0.25.
+    """Return each channel of each tile by itself: mean 0.5 and standard deviation 0.25.
 
-    The jigsaw paper, on shortcuts: mean and deviation of neighbouring tiles would tell that they
-    are neighbours. Per channel, as bbrattoli/JigsawPuzzlePytorch does in `JigsawImageLoader.py`;
+    The jigsaw paper, on shortcuts: mean and deviation of neighboring tiles would tell that they
+    are neighbors. Per channel, as bbrattoli/JigsawPuzzlePytorch does in `JigsawImageLoader.py`;
     google/revisiting-self-supervised takes all channels together, and VISSL leaves the tiles as
     they are. Mean and deviation are about those of photos in 0..1, for which encoders are made.
     """

@@ -1,4 +1,4 @@
-"""Where an image is looked at, for puzzles: a square of it, whole or moved, without stretching."""
+"""The visible square of an image for puzzles: whole or moved, without stretching."""
 
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ class Shift(NamedTuple):
     flip: float = 0.5  # probability
 
     def __call__(self, batch: ImageBatch, rng: Rng) -> Float[Tensor, "b c {self.size} {self.size}"]:
-        """A float32 view in [0, 1] of each image, on the batch's device."""
+        """Return a float32 view in [0, 1] of each image, on the batch's device."""
         corner = rng.integers(2 * self.by + 1, len(batch.x), 2)
         flip = rng.uniform(len(batch.x)) < self.flip
         x = F.pad(_central_squares(batch, self.size), [self.by] * 4)
@@ -45,7 +45,7 @@ class Window(NamedTuple):
     flip: float = 0.5  # probability
 
     def __call__(self, batch: ImageBatch, rng: Rng) -> Float[Tensor, "b c {self.size} {self.size}"]:
-        """A float32 view in [0, 1] of each image, on the batch's device."""
+        """Return a float32 view in [0, 1] of each image, on the batch's device."""
         n, real = len(batch.x), batch.extent
         if real is None:
             real = torch.tensor(batch.x.shape[2:]).expand(n, 2)
@@ -74,7 +74,7 @@ class Window(NamedTuple):
 def _cut_squares(
     x: StoredImages, corner: Int64[Tensor, "b 2"], size: int, flip: Bool[Tensor, "b"]
 ) -> Float[Tensor, "b c {size} {size}"]:
-    """The square of each image that begins at its corner (down, across), in 0..1."""
+    """Return the square of each image that begins at its corner (down, across), in 0..1."""
     n, channels, height, width = x.shape
     plane = height * width * torch.arange(n * channels, device=x.device).view(n, channels, 1)
     row = corner[:, :1] + torch.arange(size, device=x.device)
@@ -88,7 +88,7 @@ def _cut_squares(
 
 
 def _central_squares(batch: ImageBatch, size: int) -> StoredImages:
-    """The images as they are if they have that size, else their central squares."""
+    """Return the images as they are if they have that size, else their central squares."""
     if batch.extent is None and batch.x.shape[2:] == (size, size):
         return batch.x
     return evaluation_view(batch, size)

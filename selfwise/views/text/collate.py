@@ -16,7 +16,7 @@ Stream = Tokens | Int64[np.ndarray, "t"]
 
 
 class RowLayout(NamedTuple):
-    """Rows, and where each of their pieces lies."""
+    """Rows, and the position of each of their pieces."""
 
     ids: Int64[np.ndarray, "b w"]
     real: Int64[np.ndarray, "b"]  # length of each row
@@ -27,7 +27,7 @@ class RowLayout(NamedTuple):
 def collate_packed(
     tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:
-    """`[CLS] piece [SEP] piece [SEP]`, each piece a document of its own to attention (RoBERTa)."""
+    """`[CLS] piece [SEP] piece [SEP]`, each piece a separate document for attention (RoBERTa)."""
     layout = _layout_with_separators(tokens, plan, rows, length, vocabulary)
     # what begins the row belongs to the first document
     first = np.where(layout.column == 1, 0, layout.column)
@@ -53,10 +53,10 @@ def collate_pairs(
 def collate_windows(
     tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:
-    """Rows of `length` + 1 tokens: inputs and, one further, targets (GPT).
+    """Return rows of `length` + 1 tokens: inputs and, one further, targets (GPT).
 
-    The first token of the vocabulary stands where a document begins, the last one where it ends,
-    for vocabularies that have them. Each piece is a document of its own to attention.
+    The vocabulary's first token is put where a document begins, its last one where it ends,
+    for vocabularies that have them. Each piece is a separate document for attention.
     """
     assert plan.ends is not None, "a plan of windows says where documents begin and end"
     piece, row = _pieces_of_rows(plan, rows)
@@ -86,7 +86,7 @@ def _layout_with_separators(
 def _pieces_of_rows(
     plan: EpochPlan, rows: np.ndarray
 ) -> tuple[Int64[np.ndarray, "m"], Int64[np.ndarray, "m"]]:
-    """The numbers of all pieces of these rows, and which of the rows each belongs to."""
+    """Return the numbers of all pieces of these rows, and which of the rows each belongs to."""
     first, stop = plan.rows[rows], plan.rows[np.asarray(rows) + 1]
     row, offset = _enumerate_runs(stop - first)
     return first[row] + offset, row
@@ -109,7 +109,8 @@ def _layout_pieces(
     vocabulary: Vocabulary,
     offset: int = 0,
 ) -> RowLayout:
-    """The pieces one after the other, each with its special tokens `before` and `after` it."""
+    """Return the pieces one after the other, each with its special tokens `before` and `after`
+    it."""
     size = spans[:, 1] - spans[:, 0]
     whole = before + size + after
     ahead = whole.cumsum() - whole

@@ -20,7 +20,8 @@ def plan_windows(
     vocabulary: Vocabulary,
     random: np.random.Generator,
 ) -> EpochPlan:
-    """Rows of `length` inputs and as many targets; every token of a document is a target once.
+    """Return rows of `length` inputs and as many targets; every token of a document is a target
+    once.
 
     A document, with the special tokens that begin and end it, is cut into windows of length + 1
     tokens that overlap by one. The first window ends at a random place of its own in every epoch,
@@ -35,7 +36,7 @@ def plan_windows(
     size = real[:, 1] - real[:, 0] + before + after
     real, size = real[size > 1], size[size > 1]
     if not len(real):
-        raise EmptyPlan("no document has two tokens, so that no token follows another one")
+        raise EmptyPlan("no document has two tokens, so there is no next token to predict")
     # targets are the tokens from the second one on
     owner, targets = _split_spans(np.stack([np.ones_like(size), size], axis=1), length, random)
     first, stop = targets[:, 0] - 1, targets[:, 1]
@@ -54,7 +55,7 @@ def plan_best_fit(
     vocabulary: Vocabulary,
     random: np.random.Generator,
 ) -> EpochPlan:
-    """Rows `[CLS] piece [SEP] piece [SEP]`, filled by best fit with pieces of documents.
+    """Return rows `[CLS] piece [SEP] piece [SEP]`, filled by best fit with pieces of documents.
 
     A document that is longer than a row is cut at a random place of its own and then every row.
     The longest pieces go first, each into the row where the least is left over (best-fit
@@ -106,9 +107,9 @@ def plan_full_sentences(
 
 
 def tile_sentences(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "_"], Spans]:
-    """The document of each sentence that has tokens, and its span up to the next sentence.
+    """Return the document of each sentence that has tokens, and its span up to the next sentence.
 
-    So that following sentences of a document are one span, whatever lies between them.
+    Consecutive sentences of a document become one span, whatever is between them.
     """
     spans = sentences[sentences[:, 1] > sentences[:, 0]].copy()
     owner = np.searchsorted(documents[:, 0], spans[:, 0], side="right") - 1
@@ -119,14 +120,14 @@ def tile_sentences(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray
 
 def _check_not_empty(spans: Spans) -> None:
     if not len(spans):
-        raise EmptyPlan("the documents have no tokens, so that there is nothing to train on")
+        raise EmptyPlan("the documents have no tokens, so there is nothing to train on")
 
 
 def _split_spans(
     spans: Spans, width: int, random: np.random.Generator | None
 ) -> tuple[Int64[np.ndarray, "_"], Spans]:
-    """Parts of at most `width`, and of which span each is; the first part of a longer span is
-    of random size, or as wide as the others without `random`."""
+    """Return parts of at most `width`, and of which span each is; the first part of a longer span
+    is of random size, or as wide as the others without `random`."""
     size = spans[:, 1] - spans[:, 0]
     first = np.full_like(size, width)
     if random is not None:

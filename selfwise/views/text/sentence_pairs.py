@@ -2,7 +2,7 @@
 
 BERT (arXiv:1810.04805, appendix A.2) and `create_pretraining_data.py` of google-research/bert and
 of google-research/albert, which agree but for what a negative pair is. One pass over an epoch is
-one pass of that code, which makes the choices anew in each.
+one pass of that code, which makes new choices in each.
 """
 
 from bisect import bisect_left
@@ -31,7 +31,8 @@ def plan_next_sentence(
     vocabulary: Vocabulary,
     random: np.random.Generator,
 ) -> EpochPlan:
-    """Pairs whose second text follows the first (label 0) or is of another document (label 1).
+    """Return pairs whose second text follows the first (label 0) or is of another document (label
+    1).
 
     Label 1 has half of the pairs, and all whose chunk has one sentence alone. Raises EmptyPlan if
     no document has two sentences.
@@ -47,7 +48,7 @@ def plan_sentence_order(
     vocabulary: Vocabulary,
     random: np.random.Generator,
 ) -> EpochPlan:
-    """Pairs of following texts in their order (label 0) or swapped (label 1).
+    """Return pairs of following texts in their order (label 0) or swapped (label 1).
 
     A chunk of one sentence cannot be swapped. As in the authors' code it gets a second text of
     another document and label 1, so that a little of the next-sentence task is left. Raises
@@ -96,7 +97,8 @@ class PairSampler:
         self.max_tokens, self.uniforms = max_tokens, _draw_uniforms(random)
 
     def draw_pairs(self, *, swap: bool) -> Iterator[tuple[Span, Span, int]]:
-        """Two spans before truncation, and the label: of next sentence, or of order if `swap`."""
+        """Yield two spans before truncation, and the label: of next sentence, or of order if
+        `swap`."""
         starts, stops = self.starts, self.stops
         for number, (at, end) in enumerate(self.documents):
             target = self._draw_target()
@@ -114,16 +116,17 @@ class PairSampler:
                 at = last + 1
 
     def _draw_target(self) -> int:
-        """Tokens of a pair, drawn once for a pass over a document."""
+        """Return tokens of a pair, drawn once for a pass over a document."""
         short = next(self.uniforms) < SHORT
         return 2 + self._draw_integer(self.max_tokens - 1) if short else self.max_tokens
 
     def _find_last_sentence(self, at: int, end: int, target: int) -> int:
-        """The sentence with which those from `at` on have the target, or the document's last."""
+        """Return the sentence with which those from `at` on have the target, or the document's
+        last."""
         return min(bisect_left(self.stops, self.starts[at] + target, at, end), end - 1)
 
     def _draw_other_document(self, own: int, target: int) -> Span:
-        """Sentences from a random place of another document on, at least one."""
+        """Return sentences from a random place of another document on, at least one."""
         for _ in range(TRIES):
             number = self._draw_integer(len(self.documents))
             if number != own:
@@ -133,12 +136,12 @@ class PairSampler:
         return self.starts[first], self.stops[self._find_last_sentence(first, end, target)]
 
     def _draw_integer(self, n: int) -> int:
-        """A whole number from 0 to n - 1; 0 if there is nothing to draw."""
+        """Return a whole number from 0 to n - 1; 0 if there is nothing to draw."""
         return int(next(self.uniforms) * n) if n > 1 else 0
 
 
 def _draw_uniforms(random: np.random.Generator) -> Iterator[float]:
-    """One by one, but drawn in blocks, which is ten times as fast."""
+    """Yield one by one, but drawn in blocks, which is ten times as fast."""
     while True:
         yield from random.random(4096).tolist()
 

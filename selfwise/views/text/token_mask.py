@@ -1,4 +1,4 @@
-"""Hide tokens: which ones, and what stands in their place.
+"""Mask tokens: choose them, and replace them.
 
 Everything is a function of the batch and of numbers that are handed in, works on the batch's
 device and waits for none. A view has k places in every row, whatever the row's length, so that
@@ -27,7 +27,7 @@ class MaskedTokens(NamedTuple):
 
 
 def id_table(ids: tuple[int, ...], size: int) -> Bool[Tensor, "v"]:
-    """A table of the vocabulary that is True at these ids."""
+    """Return a table of the vocabulary that is True at these ids."""
     table = torch.zeros(size, dtype=torch.bool)
     table[list(ids)] = True
     return table
@@ -56,7 +56,7 @@ def maskable_positions(batch: TextBatch, special: Bool[Tensor, "v"]) -> Bool[Ten
 
 
 def num_to_mask(length: Int64[Tensor, "b"], share: float) -> Int64[Tensor, "b"]:
-    """The number of tokens that BERT's code masks in a row: rounded, and at least 1.
+    """Return the number of tokens that BERT's code masks in a row: rounded, and at least 1.
 
     Half goes to the even number, in Python and here; in float64, to round the same product.
     """
@@ -75,7 +75,8 @@ def choose_positions(
     count: Int64[Tensor, "b"],
     k: int,
 ) -> tuple[Int64[Tensor, "b k"], Bool[Tensor, "b k"]]:
-    """Positions (b k) of which the first `count` are chosen: the candidates of the lowest scores.
+    """Return positions (b k) of which the first `count` are chosen: the candidates of the lowest
+    scores.
 
     With uniform scores every choice is equally likely. Fewer if there are fewer candidates. The
     sort is stable, so that equal scores mean the same on every device.
@@ -88,7 +89,7 @@ def choose_positions(
 def sort_masked_first(
     covered: Bool[Tensor, "b n"], k: int
 ) -> tuple[Int64[Tensor, "b k"], Bool[Tensor, "b k"]]:
-    """Up to k masked positions of each row first (b k), and which of the k are masked."""
+    """Return up to k masked positions of each row first (b k), and which of the k are masked."""
     order = (~covered).byte().argsort(dim=1, stable=True)[:, :k]
     return order, covered.gather(1, order)
 

@@ -20,13 +20,13 @@ ROUNDS = 16
 class WordGroups(NamedTuple):
     """The words of each row in their order, filled up to n. A special token ends a word."""
 
-    of: Int64[Tensor, "b n"]  # number of the word that a position lies in, where it is text
-    size: Int64[Tensor, "b n"]  # tokens of each word; 0: there is no such word
-    joined: Bool[Tensor, "b n"]  # True: nothing stands between this word and the one before
+    of: Int64[Tensor, "b n"]  # number of the word at a position, if it is text
+    size: Int64[Tensor, "b n"]  # tokens of each word; 0: the word does not exist
+    joined: Bool[Tensor, "b n"]  # True: nothing is between this word and the previous one
 
 
 class _Walk(NamedTuple):
-    """Where the rows are. All of it is in the order of the words."""
+    """The state of the selection in the rows, in the order of the words."""
 
     open: Bool[Tensor, "b n"]  # not decided yet
     covered: Bool[Tensor, "b n"]  # hidden
@@ -134,7 +134,7 @@ def _decide_round(
 def _overlaps_covered(
     covered: Bool[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
 ) -> Bool[Tensor, "b n"]:
-    """Whether a word of the n-gram that begins here is covered."""
+    """Return whether a word of the n-gram that begins here is covered."""
     overlaps = covered
     for i in range(1, longest):
         overlaps = overlaps | (_shift_left(covered, i) & (grams > i))
@@ -144,7 +144,7 @@ def _overlaps_covered(
 def _cover_words(
     accepted: Bool[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
 ) -> Bool[Tensor, "b n"]:
-    """The words of the n-grams that begin where `accepted`."""
+    """Return the words of the n-grams that begin where `accepted`."""
     covered = accepted
     for i in range(1, longest):
         covered = covered | _shift_right(accepted & (grams > i), i)
@@ -154,7 +154,7 @@ def _cover_words(
 def _lowest_overlapping_rank(
     rank: Int64[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
 ) -> Int64[Tensor, "b n"]:
-    """The lowest rank among the n-grams that share a word with the one that begins here."""
+    """Return the lowest rank among the n-grams that share a word with the one that begins here."""
     n = rank.shape[1]
     over = rank
     for i in range(1, longest):

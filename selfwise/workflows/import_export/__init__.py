@@ -1,1 +1,1 @@
-"""What imports and exports of weights share: readers and writers of each modality, and the card."""
+"""Weights for and from other tools: a reader and writer for each modality, and the model card."""

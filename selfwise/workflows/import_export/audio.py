@@ -1,4 +1,4 @@
-"""Runs on speech and Hugging Face's HuBERT."""
+"""Exchange of runs on speech with Hugging Face's HuBERT."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -23,13 +23,13 @@ from selfwise.workflows.import_export.model_card import Usage
 
 FAMILIES = ("hubert",)
 DEFAULT_NUM_CLUSTERS = (
-    500  # of published models (arXiv:2106.07447, section IV-B); they come without codes
+    500  # as in published models (arXiv:2106.07447, section IV-B), which come without codes
 )
 _CODES = ("code_embeddings", "final_projection.weight", "final_projection.bias")
 
 
 def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> ImportedCheckpoint:
-    """A checkpoint of any Hubert class; the layers that predict units are never in it."""
+    """Read a checkpoint of any Hubert class; it never has the layers that predict units."""
     config, weights = read_folder(folder)
     imported = from_hf(config, weights, read_optional_json(folder / PREPROCESSOR))
     return ImportedCheckpoint(
@@ -51,7 +51,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
 
 
 def to_hf(run: Run, out: Path) -> None:
-    """A folder that HubertModel and AutoFeatureExtractor load."""
+    """Write a folder that HubertModel and AutoFeatureExtractor load."""
     shape, method = asdict(run.encoder.shape), run.method.state_dict()
     mask = method["mask_embedding"] if run.record.method == "hubert" else None
     config, weights = weights_to_hf(shape, run.encoder.state_dict(), mask)
@@ -59,13 +59,13 @@ def to_hf(run: Run, out: Path) -> None:
 
 
 def to_safetensors(run: Run, out: Path) -> None:
-    """The encoder's weights."""
+    """Write the encoder's weights."""
     write_weights(out / WEIGHTS, run.encoder.state_dict())
     write_json(out / PREPROCESSING, describe_waves())
 
 
 def to_onnx(run: Run, out: Path) -> None:
-    """The encoder, from waves of one length in each batch."""
+    """Write the encoder for batches of waves of equal length."""
     from selfwise.interop.onnx import export_speech
 
     export_speech(run.encoder, out / "model.onnx")
@@ -73,19 +73,19 @@ def to_onnx(run: Run, out: Path) -> None:
 
 
 def describe_usage(run: Run, form: str) -> Usage:
-    """How the export is used."""
+    """Describe how to use the export."""
     from selfwise.workflows.import_export.loading import describe_audio_usage
 
     return describe_audio_usage(run, form)
 
 
 def describe_waves() -> dict[str, object]:
-    """preprocessing.json of a model of speech."""
+    """Return preprocessing.json of a model of speech."""
     return {
         "rate": RATE,
         "channels": 1,
-        "values": "about -1..1, 16-bit values divided by 32768; loudness is the model's own matter",
+        "values": "about -1..1, 16-bit values divided by 32768; the model handles loudness itself",
         "least_samples": WINDOW,
         "samples_between_frames": HOP,
-        "layout": "float32, batch x samples, clips of one length in a batch",
+        "layout": "float32, batch x samples, clips of equal length in a batch",
     }

@@ -1,4 +1,4 @@
-"""Runs on images and BEiT, of Hugging Face and of timm."""
+"""Exchange of runs on images with BEiT of Hugging Face and of timm."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -25,14 +25,14 @@ from selfwise.workflows.import_export.imported_checkpoint import ImportedCheckpo
 from selfwise.workflows.import_export.model_card import Usage
 
 FAMILIES = ("beit",)
-DEFAULT_NUM_UNITS = 512  # kinds of units of a head that the checkpoint has not
+DEFAULT_NUM_UNITS = 512  # units of a head that the checkpoint lacks
 
 
 def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> ImportedCheckpoint:
-    """A checkpoint in the layout of Hugging Face, or of timm."""
+    """Read a checkpoint in the layout of Hugging Face or timm."""
     config, weights = read_folder(folder)
     imported: BeitCheckpoint
-    if "model_type" not in config and "architecture" in config:  # timm's word
+    if "model_type" not in config and "architecture" in config:  # timm's key
         imported = from_timm(config, weights)
     else:
         imported = from_hf(config, weights, read_optional_json(folder / PREPROCESSOR))
@@ -49,7 +49,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
         notes=imported.notes,
         info=ImageInfo(channels=imported.channels, size=imported.size),
         needs={"targets": {"of": "the checkpoint's own tokenizer", "num_clusters": units}},
-        # files are kept a little larger than what is read of them, as 256 px are for 224
+        # images are stored a little larger than the model reads them, such as 256 px for 224
         reading={
             **reading,
             "max_decode_size": max(256, round(imported.size * 8 / 7)),
@@ -59,16 +59,16 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
 
 
 def to_hf(run: Run, out: Path) -> None:
-    """A folder that transformers' Beit classes and AutoImageProcessor load.
+    """Write a folder that transformers' Beit classes and AutoImageProcessor load.
 
-    Raises ValueError for an encoder that is no BEiT.
+    Raises ValueError for an encoder that is not a BEiT.
     """
     encoder = run.encoder
     name = run.record.encoder_name
     if not name.startswith("beit-"):
         raise ValueError(
-            f"{run.folder} is on images with the encoder {name}, and of those transformers gets "
-            "only beit encoders; --to timm writes timm models, --to safetensors and onnx all"
+            f"{run.folder} is on images with the encoder {name}, and --to hf takes only beit "
+            "encoders of these; --to timm takes timm models, --to safetensors and onnx take all"
         )
     own = {n: w for n, w in run.method.state_dict().items() if not n.startswith("encoder.")}
     heads = own if run.record.method == "beit" else {}
@@ -80,14 +80,14 @@ def to_hf(run: Run, out: Path) -> None:
 
 
 def to_timm(run: Run, out: Path) -> None:
-    """A folder that timm.create_model loads."""
+    """Write a folder that timm.create_model loads."""
     from selfwise.workflows.import_export.to_timm import write_timm
 
     write_timm(run, out)
 
 
 def to_safetensors(run: Run, out: Path) -> None:
-    """The encoder's weights, by the names of its own library; of a timm model by timm's names."""
+    """Write the encoder's weights by the names of its library; a timm model by timm's names."""
     encoder = run.encoder
     if isinstance(encoder, AdaptedEncoder):
         encoder = encoder.module
@@ -98,7 +98,7 @@ def to_safetensors(run: Run, out: Path) -> None:
 
 
 def to_onnx(run: Run, out: Path) -> None:
-    """The encoder, from images in 0..1."""
+    """Write the encoder for images in 0..1."""
     from selfwise.interop.onnx import export_image
 
     info = run.record.info
@@ -107,7 +107,7 @@ def to_onnx(run: Run, out: Path) -> None:
 
 
 def describe_usage(run: Run, form: str) -> Usage:
-    """How the export is used."""
+    """Describe how to use the export."""
     from selfwise.workflows.import_export.loading_images import describe_image_usage
 
     return describe_image_usage(run, form)

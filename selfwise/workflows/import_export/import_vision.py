@@ -1,4 +1,4 @@
-"""Weights of timm and of torchvision as runs on images, to be used and trained further."""
+"""Import weights of timm and of torchvision as runs on images, to use or train further."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,26 +25,26 @@ from selfwise.workflows.import_export.imported_checkpoint import (
 
 FAMILIES = ("timm", "torchvision")
 Normalize = str | list[list[float]]  # "timm", "unit", or mean and deviation of each channel
-METHOD = "simclr"  # of a run for which none is named
+METHOD = "simclr"  # used if the user names no method
 
 
 def check_vision_method(kind: type[Method], name: str) -> None:
-    """Raises ValueError for a method that cannot be made without images."""
+    """Raise ValueError for a method that cannot be built without images."""
     if kind.modality != "image":
         raise ValueError(f"--method {name} is for {kind.modality}, and these weights see images")
     needs = [part for part, need in kind.needs.items() if need is not IMAGE_SIZE]
     if needs:
         raise ValueError(
-            f"--method {name} needs {needs[0]} of the images that it is trained on: import the "
-            f"weights with another, such as {METHOD}, and give the run to `pretrain {name} "
-            "--init-from`"
+            f"--method {name} needs {needs[0]} of its training images: import the "
+            f"weights with another method, such as {METHOD}, then run `pretrain {name} "
+            "--init-from RUN`"
         )
 
 
 def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> ImportedCheckpoint:
-    """The weights without their classifier, and the form of their images.
+    """Read the weights without their classifier, and the size and range of their images.
 
-    Raises ValueError with one sentence for what is no such checkpoint.
+    Raises ValueError with one sentence for anything else than such a checkpoint.
     """
     encoder, size = options.encoder, options.image_size
     if family == "torchvision":
@@ -52,28 +52,34 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
     if folder.is_dir():
         return _read_timm_folder(folder, encoder, size)
     if not encoder:
-        raise ValueError(f"{folder} is weights alone: say of which of timm's models (--encoder)")
+        raise ValueError(
+            f"{folder} has weights without a config.json: give timm's name of the model with "
+            "--encoder"
+        )
     _check_name(encoder)
     return _make_checkpoint(encoder, {}, "timm", read_weights(folder), size)
 
 
 def _read_timm_folder(folder: Path, encoder: str, size: int) -> ImportedCheckpoint:
-    """A folder that timm saves or pushes to a hub: config.json and model.safetensors."""
+    """Read a folder that timm saves or pushes to a hub: config.json and model.safetensors."""
     config, weights = read_folder(folder)
     description = timm_config.read_config(config)
     name = description.architecture
     _check_name(name)
     if encoder and encoder.partition(".")[0] != name:
-        raise ValueError(f"--encoder {encoder}, but {folder} says that it is {name}: leave it out")
+        raise ValueError(f"--encoder {encoder}, but {folder} holds {name}: leave out --encoder")
     normalize = _choose_normalize(description.mean, description.std)
     size = size or description.size or 0
     return _make_checkpoint(name, description.args, normalize, weights, size)
 
 
 def _read_torchvision(file: Path, encoder: str, size: int) -> ImportedCheckpoint:
-    """A state dict of torchvision."""
+    """Read a state dict of torchvision."""
     if not encoder:
-        raise ValueError(f"say of which of torchvision's models {file} is (--encoder resnet50)")
+        raise ValueError(
+            f"{file} does not name its model: give torchvision's name of it, such as --encoder "
+            "resnet50"
+        )
     name = find_timm_name(encoder)
     weights = rename_weights(encoder, read_weights(file))
     normalize = _choose_normalize(*(list(part) for part in IMAGENET))
@@ -86,7 +92,7 @@ def _check_name(name: str) -> None:
 
 
 def _choose_normalize(mean: list[float] | None, std: list[float] | None) -> Normalize:
-    """The encoder's option `normalize`."""
+    """Choose the encoder's option `normalize`."""
     if mean is None or std is None:
         return "timm"
     unit = not any(mean) and all(value == 1 for value in std)
@@ -96,7 +102,7 @@ def _choose_normalize(mean: list[float] | None, std: list[float] | None) -> Norm
 def _make_checkpoint(
     name: str, args: Mapping[str, object], normalize: Normalize, weights: Weights, size: int
 ) -> ImportedCheckpoint:
-    """The run, as far as weights decide it; the method's heads are drawn anew."""
+    """Make the run, as far as the weights determine it; the method's heads are drawn at random."""
     published = timm.get_pretrained_cfg(name)
     config = {} if published is None else published.to_dict()
     trunk, notes = _without_classifier(weights, config.get("classifier"))
@@ -110,7 +116,7 @@ def _make_checkpoint(
         missing=None,
         notes=notes,
         info=ImageInfo(channels=reading["channels"], size=size),
-        # files are kept a little larger than what is read of them, as 256 px are for 224
+        # images are stored a little larger than the model reads them, such as 256 px for 224
         reading={**reading, "max_decode_size": max(256, round(size * 8 / 7))},
     )
 
@@ -118,7 +124,7 @@ def _make_checkpoint(
 def _without_classifier(
     weights: Weights, classifier: str | Sequence[str] | None
 ) -> tuple[Weights, list[str]]:
-    """The rest, and a sentence on what was left out."""
+    """Return the remaining weights, and a sentence on what was left out."""
     names = [classifier] if isinstance(classifier, str) else list(classifier or ())
     lost = {n for n in weights if any(n.startswith(f"{name}.") for name in names)}
     notes = [f"the classifier {', '.join(names)} was left out"] if lost else []
@@ -126,10 +132,12 @@ def _without_classifier(
 
 
 def _count_channels(weights: Weights, first: str | Sequence[str] | None) -> int:
-    """The channels that the first convolution takes; 3 where timm does not name that layer."""
+    """Return the channels that the first convolution takes; 3 if timm does not name that layer."""
     name = f"{first if isinstance(first, str) else (first or ('',))[0]}.weight"
-    # a weight of no such shape is refused with all others that do not fit
+    # weights of another shape are refused later, with all other weights that do not fit
     channels = weights[name].shape[1] if name in weights and weights[name].ndim > 1 else 3
     if channels not in (1, 3):
-        raise ValueError(f"{name} takes images of {channels} channels, and selfwise's have 1 or 3")
+        raise ValueError(
+            f"{name} takes images of {channels} channels, but images in selfwise have 1 or 3"
+        )
     return channels

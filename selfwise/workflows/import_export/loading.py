@@ -1,6 +1,6 @@
-"""How exports of runs on text and speech are loaded and what they are given, as their cards say.
+"""Loading code and inputs of exports of runs on text and speech, for their model cards.
 
-The blocks of Python run as they stand, inside the folder of the export.
+The blocks of Python run unchanged inside the folder of the export.
 """
 
 from dataclasses import asdict
@@ -14,21 +14,21 @@ _FILE = 'soundfile.read(FILE, dtype="float32")[0][None]'
 
 
 def describe_text_usage(run: Run, form: str) -> Usage:
-    """How an export of a run on text is loaded."""
+    """Describe how to load an export of a run on text."""
     inputs = [
         f"rows of at most {run.encoder.length} tokens, special ones included; tokenizer.json is "
         "the tokenizer",
-        "padding at the end, which is told as such and changes nothing",
+        "padding at the end, which the mask excludes and which changes nothing",
     ]
     blocks = {"hf": _text_hf, "onnx": _text_onnx, "safetensors": lambda: _text_weights(run)}
     return Usage([blocks[form]()], inputs)
 
 
 def describe_audio_usage(run: Run, form: str) -> Usage:
-    """How an export of a run on speech is loaded."""
+    """Describe how to load an export of a run on speech."""
     inputs = [
         f"waves of one channel at {RATE:,} Hz, about -1 to 1: float32 (batch, samples), at least "
-        f"{WINDOW} samples, clips of one length in a batch",
+        f"{WINDOW} samples, clips of equal length in a batch",
         "features of 50 frames a second, `tokens`, and their mean, `pooled`",
     ]
     blocks = {"hf": _audio_hf, "onnx": _audio_onnx, "safetensors": lambda: _audio_weights(run)}
@@ -47,7 +47,7 @@ def _text_hf() -> str:
     )
 
 
-# ids as `selfwise embed` lays them: preprocessing.json says what is put around a text
+# ids as `selfwise embed` builds them: preprocessing.json has the tokens around a text
 _IDS = (
     'preprocessing = json.loads(Path("preprocessing.json").read_text())',
     'words = Tokenizer.from_file("tokenizer.json")',

@@ -1,6 +1,6 @@
-"""How exports of runs on images are loaded and what they are given, as their cards say it.
+"""Loading code and inputs of exports of runs on images, for their model cards.
 
-The blocks of Python run as they stand, one after the other, inside the folder of the export.
+The blocks of Python run unchanged, one after the other, inside the folder of the export.
 """
 
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ _FACTORIES = {
 
 
 def describe_image_usage(run: Run, form: str) -> Usage:
-    """How an export of a run on images is loaded."""
+    """Describe how to load an export of a run on images."""
     size, channels = run.record.info.size, run.record.info.channels
-    mode, what = ("RGB", "in colour") if channels == 3 else ("L", "gray")
+    mode, what = ("RGB", "in color") if channels == 3 else ("L", "gray")
     inputs = [
         f"images of {size} x {size} px, {what}: float32 (batch, {channels}, {size}, {size})",
         *(_describe_their_reading(size) if form in ("hf", "timm") else _describe_our_reading(size)),
@@ -40,49 +40,49 @@ def describe_image_usage(run: Run, form: str) -> Usage:
 
 
 def _describe_our_reading(size: int) -> list[str]:
-    """How files become images where the card says how to read them."""
+    """Describe how files become images, for cards that include the reading code."""
     part = f"{100 * choose_crop_fraction(size):g} %" if choose_crop_fraction(size) < 1 else "all"
     return [
         f"of a file: upright, the central square with {part} of the shorter side, resized once to "
-        f"{size} px; preprocessing.json has every step, and `read` takes them: the features are "
-        "those of `selfwise embed`, up to rounding",
+        f"{size} px; preprocessing.json has every step as options of `read`, and the features "
+        "equal those of `selfwise embed`, up to rounding",
     ]
 
 
 def _describe_their_reading(size: int) -> list[str]:
-    """How files become images where another tool reads them."""
+    """Describe how files become images, for exports that another tool reads."""
     return [
         f"of a file: upright, its shorter side resized to {shorter_side(size)} px (bicubic with "
         f"antialiasing), the middle {size} x {size} px",
         "the same tensor gives the same features, up to rounding, and so does a file whose shorter "
-        f"side has {shorter_side(size)} px; of other sizes nearly the same as by `selfwise embed`, "
-        "which resizes once, after the cut, and does not round to 8 bits in between",
+        f"side has {shorter_side(size)} px; for other sizes the features nearly equal those of "
+        "`selfwise embed`, which resizes once, after the cut, and does not round to 8 bits between",
     ]
 
 
 def _describe_scaling(run: Run, form: str) -> str:
-    """How the values of pixels are scaled."""
+    """Describe how the values of pixels are scaled."""
     mean, std = (getattr(run.encoder, name, None) for name in ("mean", "std"))
     if form == "timm":
-        return "values brought to the mean and deviation of config.json, as timm's transform does"
+        return "values scaled to the mean and deviation of config.json, as timm's transform does"
     if form == "hf":
-        return "values brought to mean 0.5 and deviation 0.5, as the image processor does"
+        return "values scaled to mean 0.5 and deviation 0.5, as the image processor does"
     if form == "safetensors" and mean is not None and std is not None:
         return (
-            f"values of 0..1; selfwise's encoder brings them to mean "
-            f"{format_shortest_decimals(mean)} and deviation {format_shortest_decimals(std)} by "
-            "itself, timm's model wants them so"
+            f"values of 0..1; selfwise's encoder scales them to mean "
+            f"{format_shortest_decimals(mean)} and deviation {format_shortest_decimals(std)} "
+            "itself, while timm's model takes them scaled"
         )
-    return "values of 0..1, nothing else: what they are brought to is part of the model"
+    return "values of 0..1, without further scaling: the model scales them itself"
 
 
 def format_block(*lines: str) -> str:
-    """Python as a block of Markdown."""
+    """Format Python as a block of Markdown."""
     return "\n".join(["```python", *lines, "```"])
 
 
 def format_call(start: str, first: str, options: Mapping[str, object]) -> list[str]:
-    """A call with an option a line."""
+    """Format a call with one option per line."""
     arguments = [f"    {name}={value!r}," for name, value in options.items()]
     return [f"{start}(", f"    {first},", *arguments, ")"]
 
@@ -122,7 +122,7 @@ def _by_name() -> str:
 
 
 def _image_hf(run: Run) -> str:
-    """Where the last norm is, says what the features are."""
+    """Take the features where the model has its last norm."""
     masked = run.record.method == "beit" and run.encoder.shape.norm == "tokens"
     kind = "BeitForMaskedImageModeling" if masked else "AutoModel"
     if masked:
@@ -147,7 +147,7 @@ def _image_hf(run: Run) -> str:
     )
 
 
-# a picture of yours in the place of the black one; `read` takes its options from `reading`
+# your picture in place of the black one; `read` takes its options from `reading`
 _READ = (
     'reading = json.loads(Path("preprocessing.json").read_text())',
     "",
@@ -176,7 +176,7 @@ def _image_onnx() -> str:
 
 
 def _image_weights(run: Run) -> list[str]:
-    """How pictures are read, and the encoder by selfwise, and by timm where it is a timm model."""
+    """Show how to read pictures, and load the encoder by selfwise, and by timm for a timm model."""
     size, channels = run.record.info.size, run.record.info.channels
     options = run.record.encoder_options
     name, shape = run.record.encoder_name, {"in_channels": channels, "size": size}
@@ -206,12 +206,12 @@ def _image_weights(run: Run) -> list[str]:
 
 
 def _outside_weights(run: Run) -> str:
-    """The encoder by the code of its maker, which is not part of the export."""
+    """Load the encoder by its author's code, which is not part of the export."""
     record, adapted = run.record, isinstance(run.encoder, AdaptedEncoder)
     factory = PurePath(record.encoder_name).name
     options = ", ".join(f"{n}={v!r}" for n, v in record.encoder_options.items() if v is not None)
     return format_block(
-        f"# make_encoder is what the run names as its encoder: {factory}",
+        f"# make_encoder is the encoder that the run names: {factory}",
         f"encoder = make_encoder({options})",
         'encoder.load_state_dict(load_file("model.safetensors"))',
         "with torch.no_grad():",
@@ -235,7 +235,7 @@ def _format_reading() -> str:
 
 
 def _with_timm(run: Run) -> str:
-    """timm's model, with the parts that were changed."""
+    """Load timm's model, and change the parts that the run changed."""
     encoder, size = run.encoder, run.record.info.size
     model, conv = encoder.model, getattr(encoder.model, "conv1", None)
     fixed = {"img_size": size} if model.pretrained_cfg.get("fixed_input_size") else {}

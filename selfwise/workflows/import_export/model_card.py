@@ -1,4 +1,4 @@
-"""The card of an export: how the model was trained, on which data, its scores, how to load it."""
+"""The model card of an export: method, training data, scores, and how to load it."""
 
 import re
 import sys
@@ -23,32 +23,34 @@ FORMS: Mapping[Form, str] = {
     "safetensors": "safetensors",
 }
 _LISTED_ELSEWHERE = ("data", "encoder", "init_from", "steps")  # options with lines of their own
-# folders whose names say nothing without that of the folder around them
+# folders whose names mean nothing without their parent's name
 _PARTS = ("train", "training", "val", "valid", "validation", "test", "images", "data")
 
 
 class Usage(NamedTuple):
-    """How an export is loaded and what its model takes."""
+    """How to load an export, and the inputs of its model."""
 
-    loading: Sequence[str]  # Python that runs inside the folder, each block with a sentence before
-    inputs: Sequence[str]  # lines on what the model takes
+    loading: Sequence[
+        str
+    ]  # Python that runs inside the folder; each block has a sentence before it
+    inputs: Sequence[str]  # lines on the inputs of the model
 
 
 def write_card(run: Run, form: Form, usage: Usage) -> str:
-    """The card as Markdown. Of a path it has only the last name, since it may be published."""
+    """Write the card as Markdown. Paths keep only their last name, since cards may be published."""
     parts = [
         f"# {_write_title(run)}, for {FORMS[form]}",
         *([describe_method(run)] if _is_trained(run) else []),
-        "## How to load it",
+        "## How to load the model",
         "In this folder:",
         *usage.loading,
-        "## What it is given",
+        "## Inputs",
         _bullet_list([*usage.inputs, *_describe_precision(run)]),
-        "## How it was trained",
+        "## Training",
         _bullet_list(_describe_training(run)),
-        "## What it is worth",
+        "## Scores",
         *_describe_scores(run),
-        "## Licences",
+        "## Licenses",
         _bullet_list(_describe_licences(run)),
     ]
     return "\n\n".join(parts) + "\n"
@@ -65,45 +67,45 @@ def _write_title(run: Run) -> str:
 
 
 def _is_trained(run: Run) -> bool:
-    """Whether the weights are what its method made of them."""
+    """Return whether the method of the run has trained the weights."""
     return not (run.step == 0 and run.record.imported)
 
 
 def describe_method(run: Run) -> str:
-    """The method's idea with its paper: the first paragraph of its module."""
+    """Describe the method with its paper: the first paragraph of its module."""
     documented = (sys.modules[type(run.method).__module__].__doc__ or "").strip()
     return " ".join(documented.partition("\n\n")[0].split())
 
 
 def _describe_precision(run: Run) -> Iterable[str]:
-    """Say where the features differ from those of `selfwise embed`."""
+    """Name the difference between these features and those of `selfwise embed`, if any."""
     precision = run.record.option("precision")
     if precision != "float32":
         yield (
-            "weights and features are float32; `selfwise embed` computes those of this run in "
-            "bf16 on the kind of machine that trained it, which differ from the third digit on"
+            "weights and features are float32; `selfwise embed` computes the features of this run "
+            "in bf16 on the kind of machine that trained it, and bf16 differs in the third digit"
         )
 
 
 def to_markdown(value: object) -> str:
-    """Text that Markdown shows as it is; of an absolute path the last name.
+    """Escape text for Markdown; of an absolute path only the last name remains.
 
-    What cannot be printed, such as signs that turn the direction of writing, becomes U+FFFD.
+    Unprintable characters, such as marks that change the writing direction, become U+FFFD.
     """
     words = " ".join(str(remove_folders(value)).split())
     words = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in words)
     words = re.sub(r"([\\`*{}\[\]<>#|~&]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", words)
-    return re.sub(r"(?i)(www)\.|(:)(?=//)|(@)", _break_link, words)  # what GitHub makes a link of
+    return re.sub(r"(?i)(www)\.|(:)(?=//)|(@)", _break_link, words)  # what GitHub turns into a link
 
 
 def _break_link(match: re.Match[str]) -> str:
-    """The text of an address with an escape, so that it is not a link."""
+    """Escape the text of an address, so that it is not a link."""
     word = match[0]
     return f"{word[:-1]}\\{word[-1]}"
 
 
 def remove_folders(value: object) -> object:
-    """The value without folders of this machine, inside lists and mappings too."""
+    """Remove folders of this machine from the value, also inside lists and mappings."""
     if isinstance(value, Mapping):
         return {name: remove_folders(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -122,7 +124,7 @@ def _last_name(path: str) -> str:
 
 
 def _describe_training(run: Run) -> Iterable[str]:
-    """Data, steps, options, versions."""
+    """Describe data, steps, options and versions."""
     record = run.record
     environment = record.environment
     yield f"data: {_describe_data(record)}"
@@ -130,7 +132,7 @@ def _describe_training(run: Run) -> Iterable[str]:
     if counted:
         yield "counted: " + ", ".join(f"{to_markdown(n)} {v:,}" for n, v in counted.items())
     if record.info.fingerprint:
-        yield f"fingerprint of the data: {to_markdown(record.info.fingerprint)}"
+        yield f"data fingerprint: {to_markdown(record.info.fingerprint)}"
     yield from _describe_origin(record)
     if _is_trained(run):
         yield f"steps: {run.step:,} of {record.steps:,}"
@@ -142,19 +144,19 @@ def _describe_training(run: Run) -> Iterable[str]:
         if n.partition(".")[0] not in _LISTED_ELSEWHERE
     }
     changed = _list_options(run_values).removeprefix(", ")
-    yield f"options that are not the defaults: {changed or 'none'}"
+    yield f"options that differ from the defaults: {changed or 'none'}"
     versions = {n: environment[n] for n in ("selfwise", "torch", "commit") if environment.get(n)}
-    yield f"made with{_list_options(versions).removeprefix(',')}"
+    yield f"trained with{_list_options(versions).removeprefix(',')}"
     yield f"SHA-256 of the run's weights: {run.weights}"
 
 
 def _describe_origin(record: RunRecord) -> Iterable[str]:
-    """Where the weights began, through the runs before as far as their folders are there."""
+    """Describe the start of the weights, through earlier runs as far as their folders exist."""
     seen: set[str] = set()
     while (start := record.get("init_from", "")) and start not in seen:
         seen.add(start)
         if not has_record(Path(start)):
-            gone = "which is gone: its data are not known here"
+            gone = "whose folder no longer exists: its data are unknown"
             yield f"started from the run {to_markdown(start)}, {gone}"
             return
         record = read_record(Path(start))
@@ -179,7 +181,7 @@ def _describe_data(record: RunRecord) -> str:
     if _is_named(record):
         return to_markdown(record.data)
     imported = record.data == IMPORTED
-    return "none; the weights are those that were imported" if imported else "given in Python"
+    return "none; the weights were imported" if imported else "given in Python"
 
 
 def _list_options(values: Mapping[str, object]) -> str:
@@ -187,14 +189,14 @@ def _list_options(values: Mapping[str, object]) -> str:
 
 
 def _describe_scores(run: Run) -> list[str]:
-    """A table and sentences of every score of these weights."""
+    """Write a table and sentences for every score of these weights."""
     files = [
         f
         for f in logs_and_scores.read_scores(run.folder)
         if f.get("weights", run.weights) == run.weights
     ]
     if not files:
-        return ["Nothing was measured; `selfwise probe` does it."]
+        return ["Not measured yet; `selfwise probe` measures it."]
     return [part for one in group_scores(files, step=run.step) for part in _describe_score(one)]
 
 
@@ -224,8 +226,8 @@ def _describe_licences(run: Run) -> Iterable[str]:
     }
     of = [what for what, is_so in started.items() if is_so]
     if of:
-        yield f"these weights began as {' and '.join(of)}, whose licence holds for them too"
-    yield "these weights: what their maker says, who knows the licence of the data"
+        yield f"these weights began as {' and '.join(of)}, whose license applies to them too"
+    yield "these weights: ask their author, who knows the license of the data"
 
 
 def _bullet_list(lines: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Runs on text and Hugging Face's BERT, RoBERTa, ALBERT and GPT-2."""
+"""Exchange of runs on text with Hugging Face's BERT, RoBERTa, ALBERT and GPT-2."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -26,14 +26,14 @@ DEFAULT_ROW_LENGTH = (
 
 
 def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> ImportedCheckpoint:
-    """A checkpoint with its tokenizer. Raises ValueError with one sentence if it has none."""
+    """Read a checkpoint with its tokenizer. Raises ValueError with one sentence if it has none."""
     imported = from_hf(*read_folder(folder))
     if imported.family != family:
         raise ValueError(f"{folder} holds a model of the family {imported.family}, not {family}")
     words = Tokenizer.load(options.tokenizer or folder)
     if words.vocabulary.size > imported.vocab:
         raise ValueError(
-            f"the tokenizer has {words.vocabulary.size} tokens, but the model in {folder} only "
+            f"the tokenizer has {words.vocabulary.size} tokens, but the model in {folder} has only "
             f"{imported.vocab}: they do not belong together"
         )
     length = min(DEFAULT_ROW_LENGTH, imported.options["length"])
@@ -51,7 +51,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
 
 
 def to_hf(run: Run, out: Path) -> None:
-    """A folder that AutoModel and AutoTokenizer load."""
+    """Write a folder that AutoModel and AutoTokenizer load."""
     encoder, words = run.encoder, run.tokenizer
     family = encoder.name.partition("-")[0]
     heads = {n: w for n, w in run.method.state_dict().items() if not n.startswith("encoder.")}
@@ -69,13 +69,13 @@ def to_hf(run: Run, out: Path) -> None:
 
 
 def to_safetensors(run: Run, out: Path) -> None:
-    """The encoder's weights, with its tokenizer beside them."""
+    """Write the encoder's weights, with its tokenizer next to them."""
     write_weights(out / WEIGHTS, run.encoder.state_dict())
     _write_preprocessing(run, out)
 
 
 def to_onnx(run: Run, out: Path) -> None:
-    """The encoder, with its tokenizer beside it."""
+    """Write the encoder, with its tokenizer next to it."""
     from selfwise.interop.onnx import export_text
 
     export_text(run.encoder, out / "model.onnx")
@@ -83,7 +83,7 @@ def to_onnx(run: Run, out: Path) -> None:
 
 
 def describe_usage(run: Run, form: str) -> Usage:
-    """How the export is used."""
+    """Describe how to use the export."""
     from selfwise.workflows.import_export.loading import describe_text_usage
 
     return describe_text_usage(run, form)

@@ -1,4 +1,4 @@
-"""Runs on images as folders that timm loads, checked with timm before they are there."""
+"""Write runs on images as folders that timm loads, checked with timm before they appear."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,8 +18,8 @@ from selfwise.interop.timm.config import TimmExport, write_config
 from selfwise.runs.open import Run
 from selfwise.workflows.import_export.imported_checkpoint import Weights
 
-TOLERANCE = 1e-4  # difference from timm, of features of order 1, that is still rounding
-OURS = "--to safetensors writes it as it is"
+TOLERANCE = 1e-4  # largest difference from timm, for features of order 1, that counts as rounding
+OURS = "--to safetensors writes it unchanged"
 _REPLACED = {
     "cifar": "a 3x3 convolution with stride 1",
     "half": "a 3x3 convolution with stride 2",
@@ -27,18 +27,18 @@ _REPLACED = {
 
 
 def write_timm(run: Run, out: Path) -> None:
-    """model.safetensors and config.json of the encoder, in a folder that is there.
+    """Write model.safetensors and config.json of the encoder into an existing folder.
 
-    Raises ValueError for an encoder that no name and arguments of timm's describe, and where timm
+    Raises ValueError for an encoder that no name and arguments of timm describe, and if timm
     computes other features than the encoder.
     """
     name = run.record.encoder_name
     if name.startswith("beit-"):
         export, weights = _describe_beit(run)
     elif isinstance(run.encoder, AdaptedEncoder):
-        raise ValueError(f"encoder {name} is not a model of timm's; {OURS}")
+        raise ValueError(f"encoder {name} is not a timm model; {OURS}")
     elif name.startswith("codec-"):
-        raise ValueError(f"encoder {name} is selfwise's own and timm has none like it; {OURS}")
+        raise ValueError(f"encoder {name} is selfwise's own, and timm has no counterpart; {OURS}")
     else:
         export, weights = _describe_timm_model(run)
     write_json(out / CONFIG, write_config(export))
@@ -47,12 +47,12 @@ def write_timm(run: Run, out: Path) -> None:
 
 
 def _describe_timm_model(run: Run) -> tuple[TimmExport, Weights]:
-    """An encoder that is a timm model, if nothing of it was changed."""
+    """Describe an unchanged timm model."""
     encoder, info = run.encoder, run.record.info
     if encoder.stem != "timm":
         raise ValueError(
             f"encoder {encoder.name} has the stem {encoder.stem!r}, {_REPLACED[encoder.stem]} and "
-            f"no max-pool, which no argument of timm's gives; {OURS}, with the lines that change "
+            f"no max-pool, which no timm argument produces; {OURS}, with the lines that change "
             "timm's model"
         )
     if encoder.color_space == "lightness":
@@ -81,7 +81,7 @@ def _describe_timm_model(run: Run) -> tuple[TimmExport, Weights]:
 
 
 def _describe_beit(run: Run) -> tuple[TimmExport, Weights]:
-    """An encoder of ours that is timm's Beit by other names."""
+    """Describe an encoder of ours that is timm's Beit by other names."""
     encoder = run.encoder
     size, channels = encoder.size, encoder.in_channels
     shape, weights = asdict(encoder.shape), encoder.state_dict()
@@ -102,32 +102,32 @@ def _describe_beit(run: Run) -> tuple[TimmExport, Weights]:
 
 
 def model_options(run: Run) -> dict[str, object]:
-    """Arguments of timm.create_model besides name, channels and size."""
+    """Return the arguments of timm.create_model besides name, channels and size."""
     ours = ("name", "stem", "pretrained", "normalize", "color_space")
     options = run.record.encoder_options
     return {name: value for name, value in options.items() if name not in ours}
 
 
 def _has_fixed_size(published: Mapping[str, object]) -> bool:
-    """Whether the model is built for images of one size."""
+    """Return whether the model takes images of one size only."""
     return bool(published.get("fixed_input_size"))
 
 
 def format_shortest_decimals(values: Tensor | None) -> list[float] | None:
-    """A number for each channel as it is written: the shortest that is the same in float32."""
+    """Return a number for each channel in the shortest form that is equal in float32."""
     if values is None:
         return None
     return [float(np.format_float_positional(v)) for v in values.flatten().numpy()]
 
 
 def _check_export(run: Run, folder: Path, export: TimmExport) -> None:
-    """Raises ValueError unless timm computes the same features from the folder alone."""
+    """Raise ValueError unless timm computes equal features from the folder alone."""
     name, where = export.architecture, f"timm {timm.__version__}"
     try:
         model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     except (RuntimeError, TypeError, ValueError, AssertionError, LookupError) as error:
         raise ValueError(
-            f"{where} cannot build {name} from what was written ({' '.join(str(error).split())}); "
+            f"{where} cannot build {name} from the written files ({' '.join(str(error).split())}); "
             f"{OURS}"
         ) from error
     n = 3 * export.channels * export.size**2
@@ -140,4 +140,6 @@ def _check_export(run: Run, folder: Path, export: TimmExport) -> None:
         raise ValueError(f"{where} gives features of another shape for {name}; {OURS}")
     far = float((features - expected).abs().max()) / max(1.0, float(expected.abs().max()))
     if not far <= TOLERANCE:
-        raise ValueError(f"{where} finds other features for {name}, by {far:.1e}; {OURS}")
+        raise ValueError(
+            f"{where} computes other features for {name}, with a difference of {far:.1e}; {OURS}"
+        )

@@ -1,4 +1,4 @@
-"""What to do next with a run: the rules of docs/choosing.md, each a function of what a run holds.
+"""What to do next with a run: the rules of docs/choosing.md, as functions of the run's state.
 
 A rule returns a sentence and a command, or None where it does not apply. To add one, write the
 function and put it into `RULES`.
@@ -34,9 +34,9 @@ RULES: tuple[Rule, ...] = (  # the most urgent first
 
 
 def list_next_steps(folder: Path) -> list[NextStep]:
-    """What to do next with a run, the most urgent first.
+    """List what to do next with a run, the most urgent step first.
 
-    Raises ValueError for a folder that is not a run, or a file among the scores that is not one.
+    Raises ValueError for a folder that is not a run, or for a broken score file.
     """
     situation = read_situation(folder)
     steps = [step for rule in RULES if (step := rule(situation)) is not None]

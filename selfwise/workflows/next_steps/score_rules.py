@@ -1,4 +1,4 @@
-"""What to do next, by the scores of a run."""
+"""Rules on what to do next, by the scores of a run."""
 
 import re
 from shlex import quote
@@ -13,12 +13,12 @@ from selfwise.workflows.next_steps.situation import (
 )
 from selfwise.workflows.verdict import format_probe_command
 
-MAX_TIMES = 10  # as many test examples as there are: a user may have so many
+MAX_TIMES = 10  # times the present test examples: as many as a user may still have
 LABEL_DRAWS = 5
 
 
 def measure(run: Situation) -> NextStep | None:
-    """Weights without a score."""
+    """Measure weights without a score."""
     if run.verdicts[0].level != "not measured":
         return None
     text = (
@@ -29,7 +29,7 @@ def measure(run: Situation) -> NextStep | None:
 
 
 def add_test_examples(run: Situation) -> NextStep | None:
-    """A positive difference to a baseline that more test examples would show."""
+    """Add test examples where they would confirm a positive difference to a baseline."""
     score = run.main_score
     rows = (
         []
@@ -46,7 +46,7 @@ def add_test_examples(run: Situation) -> NextStep | None:
         return None
     text = (
         f"The test set is too small to tell: {score['n_test']:,} examples leave "
-        f"{100 * row['difference']:+.1f} points within the noise, and about {_round_up(needed):,} "
+        f"{100 * row['difference']:+.1f} points within the noise. About {_round_up(needed):,} "
         "would show a difference of that size:"
     )
     command = format_probe_command(run.folder, score)
@@ -54,7 +54,7 @@ def add_test_examples(run: Situation) -> NextStep | None:
 
 
 def draw_labels_again(run: Situation) -> NextStep | None:
-    """A few labels, drawn once."""
+    """Draw a few labels again that were drawn once."""
     score = run.main_score
     if score is None or score["kind"] == RETRIEVAL:
         return None
@@ -68,7 +68,7 @@ def draw_labels_again(run: Situation) -> NextStep | None:
 
 
 def probe_another_layer(run: Situation) -> NextStep | None:
-    """A score that disappoints, of the last layer alone."""
+    """Probe an earlier layer if the score of the last one disappoints."""
     score = run.main_score
     layers = {group["layer"] for group in run.scores}
     poolings = {group["pooling"] for group in run.scores}
@@ -76,35 +76,38 @@ def probe_another_layer(run: Situation) -> NextStep | None:
         return None
     if score["kind"] in ("finetune", "weighted"):
         return None
-    text = "The last layer turns to the pretext task; an earlier one may be the better encoder."
+    text = "The last layer adapts to the pretext task; an earlier layer may be the better encoder."
     options = "--pooling layers" if run.record.modality == "text" else "--layer -2"
     return NextStep(text, format_probe_command(run.folder, score, options))
 
 
 def export_encoder(run: Situation) -> NextStep | None:
-    """A score above both baselines."""
+    """Export an encoder with a score above both baselines."""
     if run.verdicts[0].level != "better":
         return None
     form = "safetensors" if run.record.modality == "image" else "hf"
     folder = quote(str(run.folder))
-    text = f"Use it: `selfwise embed {folder}` writes vectors of your files, and this the encoder:"
+    text = (
+        f"Use it: `selfwise embed {folder}` writes vectors of your files, and this command writes "
+        "the encoder:"
+    )
     out = quote(f"{run.folder}-export")
     return NextStep(text, f"selfwise export {folder} --to {form} --out {out}")
 
 
 def add_supervised_baseline(run: Situation) -> NextStep | None:
-    """A good score of images that was not compared with training on the labels alone."""
+    """Compare a good score of images with training on the labels alone."""
     score = run.main_score
     if score is None or run.record.modality != "image" or run.verdicts[0].level != "better":
         return None
     if score["kind"] == RETRIEVAL or any(SUPERVISED in g.competitors for g in run.scores):
         return None
-    text = "Compare with the honest rival, the same encoder trained on the labels alone:"
+    text = "Compare with the supervised baseline, the same encoder trained on the labels alone:"
     return NextStep(text, format_probe_command(run.folder, score, "--supervised-baseline"))
 
 
 def repeat_with_seed(run: Situation) -> NextStep | None:
-    """One training run, and a score that is worth repeating."""
+    """Repeat a single training run with a good score."""
     if run.verdicts[0].level not in ("better", "mixed") or run.record.imported:
         return None
     text = (
@@ -115,6 +118,6 @@ def repeat_with_seed(run: Situation) -> NextStep | None:
 
 
 def _round_up(number: float) -> int:
-    """A number to two digits, rounded up."""
+    """Round a number up to two digits."""
     digits = 10 ** max(0, len(str(int(number))) - 2)
     return int(-(-number // digits)) * digits

@@ -1,4 +1,4 @@
-"""What a run folder says of a run, for the rules on what to do next."""
+"""The state of a run, read from its folder, for the rules on what to do next."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +14,14 @@ from selfwise.workflows.verdict import RAW_NAMES, Verdict, choose_main_score, re
 
 
 class NextStep(NamedTuple):
-    """Something to do, and why."""
+    """A thing to do, and the reason."""
 
     text: str
     command: str = ""
 
 
 class Situation(NamedTuple):
-    """What a run folder says of a run, for the rules."""
+    """The state of a run, read from its folder, for the rules."""
 
     folder: Path
     record: RunRecord
@@ -32,7 +32,7 @@ class Situation(NamedTuple):
 
     @property
     def main_score(self) -> ScoreGroup | None:
-        """The score that decides the verdict."""
+        """Return the score that decides the verdict."""
         return choose_main_score(self.scores) if self.scores else None
 
     @property
@@ -46,14 +46,14 @@ class Situation(NamedTuple):
 
     @property
     def passes(self) -> float:
-        """How often the run sees each example; 0 where that is not known."""
+        """How often the run sees each example; 0 if unknown."""
         record = self.record
         examples = int(record.info.examples)
         return record.steps * record.training.batch_size / examples if examples else 0.0
 
 
 def read_situation(folder: Path) -> Situation:
-    """What the rules look at."""
+    """Read what the rules need from a run folder."""
     record = read_record(folder)
     newest, _ = checkpoint.find_latest(folder / "checkpoints")
     step = newest.step if newest else 0
@@ -64,7 +64,7 @@ def read_situation(folder: Path) -> Situation:
 
 
 def format_pretrain_command(run: Situation, suffix: str, **options: object) -> str:
-    """The command that trains the run anew with other options; "" where Python gave the data."""
+    """Format the command that trains the run again with other options; "" for data from Python."""
     if FROM_PYTHON in (run.record.data, run.record.method, run.record.encoder_name):
         return ""
     config = quote(str(run.folder / "run.yaml"))

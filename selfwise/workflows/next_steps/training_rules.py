@@ -1,4 +1,4 @@
-"""What to do next, by how a run has trained: its length, its log and its pretext task."""
+"""Rules on what to do next, by the training of a run: its length, log and pretext task."""
 
 from shlex import quote
 
@@ -12,14 +12,14 @@ from selfwise.workflows.next_steps.situation import (
 )
 
 FEW_PASSES = 100  # over images and recordings; papers train for hundreds of epochs
-FEW_IMAGES = 5_000  # below it, training from nothing teaches little that raw pixels do not have
-MIN_PUBLISHED_SIZE = 32  # px: weights of photos say little about smaller images
+FEW_IMAGES = 5_000  # below it, training from scratch teaches little beyond raw pixels
+MIN_PUBLISHED_SIZE = 32  # px: weights of photos help little with smaller images
 PUBLISHED = "resnet18"  # an encoder with published weights
 SMALL_BATCH = 256  # of methods that compare the examples of a batch
-EASY = 0.99  # accuracy of a pretext task that teaches nothing any more
+EASY = 0.99  # accuracy of a pretext task that no longer teaches anything
 FAILING = 1.5  # times chance: a pretext accuracy below it has not begun to rise
 MIN_RISE = 1.02  # times its lowest value: a loss above it has risen
-BEST_METHODS = ("simclr", "beit")  # for photos, wherever they were measured
+BEST_METHODS = ("simclr", "beit")  # for photos, in every comparison
 HELD_OUT = "val/"
 HARDER = {  # what makes the task of a method harder
     "simclr": "smaller crops (--min-crop-scale 0.05) or a stronger jitter (--jitter-strength 1)",
@@ -32,7 +32,7 @@ EASIER = {  # what makes it easier
 
 
 def resume_unfinished(run: Situation) -> NextStep | None:
-    """A run that has stopped before its last step."""
+    """Resume a run that stopped before its last step."""
     if run.record.imported or run.step >= run.record.steps:
         return None
     text = f"The run stopped at step {run.step:,} of {run.record.steps:,}. Resume it:"
@@ -40,7 +40,7 @@ def resume_unfinished(run: Situation) -> NextStep | None:
 
 
 def mend_collapse(run: Situation) -> NextStep | None:
-    """Vectors that are nearly one point."""
+    """Retrain if all vectors are nearly one point."""
     newest = run.log.newest
     rank, uniformity = (newest.get(name, (0, None))[1] for name in ("effective_rank", "uniformity"))
     if rank is not None and rank < COLLAPSED_RANK:
@@ -58,7 +58,7 @@ def mend_collapse(run: Situation) -> NextStep | None:
 
 
 def keep_best_weights(run: Situation) -> NextStep | None:
-    """A held-out loss that rises again."""
+    """Keep the best weights if the held-out loss rises again."""
     for name in run.log.names:
         steps, values = run.log.values(name)
         if not name.startswith(HELD_OUT) or name.endswith("accuracy"):
@@ -68,27 +68,27 @@ def keep_best_weights(run: Situation) -> NextStep | None:
             text = (
                 f"The held-out loss ({name}) has risen since step {steps[lowest]:,}, from "
                 f"{values[lowest]:.3g} to {values[-1]:.3g}: the run begins to memorize its data. "
-                "More data help, and so does to keep the checkpoint with the lowest loss:"
+                "More data help, and so does keeping the checkpoint with the lowest loss:"
             )
             return NextStep(text, format_pretrain_command(run, "best", keep_best=f"-{name}"))
     return None
 
 
 def harden_task(run: Situation) -> NextStep | None:
-    """A pretext task that is solved."""
+    """Make a solved pretext task harder."""
     accuracy = _read_pretext_accuracy(run)
     if accuracy is None or accuracy < EASY:
         return None
     how = HARDER.get(run.record.method)
     text = (
-        f"The pretext task is solved ({100 * accuracy:.0f} %), so it teaches nothing any more. "
+        f"The pretext task is solved ({100 * accuracy:.0f} %), so it no longer teaches anything. "
         "Look at the examples above for a shortcut, such as a border or a watermark"
     )
     return NextStep(f"{text}; try {how}." if how else f"{text}.")
 
 
 def ease_task(run: Situation) -> NextStep | None:
-    """A pretext task that is at chance."""
+    """Make a pretext task at chance level easier."""
     accuracy, chance = _read_pretext_accuracy(run), _compute_chance(run)
     if accuracy is None or chance is None or accuracy >= FAILING * chance:
         return None
@@ -101,7 +101,7 @@ def ease_task(run: Situation) -> NextStep | None:
 
 
 def enlarge_batch(run: Situation) -> NextStep | None:
-    """A small batch, where the examples of a batch are compared with each other."""
+    """Enlarge a small batch if the method compares the examples of a batch."""
     batch = run.record.training.batch_size
     if run.record.method != "simclr" or batch >= min(SMALL_BATCH, run.record.info.examples):
         return None
@@ -112,7 +112,7 @@ def enlarge_batch(run: Situation) -> NextStep | None:
 
 
 def start_from_published(run: Situation) -> NextStep | None:
-    """Few images of a size that published weights know, and an encoder that began with nothing."""
+    """Start from published weights for few images of a fitting size."""
     record = run.record
     began = record.get("init_from") or record.get("encoder.pretrained") or record.imported
     if record.modality != "image" or began or not run.disappoints or record.data == FROM_PYTHON:
@@ -121,7 +121,7 @@ def start_from_published(run: Situation) -> NextStep | None:
     if info.examples >= FEW_IMAGES or info.size < MIN_PUBLISHED_SIZE or info.channels != 3:
         return None
     text = (
-        f"{info.examples:,} images teach little that raw pixels do not have. Begin with published "
+        f"{info.examples:,} images teach little beyond raw pixels. Start from published "
         "weights, and continue their training with your images:"
     )
     command = (
@@ -132,7 +132,7 @@ def start_from_published(run: Situation) -> NextStep | None:
 
 
 def train_longer(run: Situation) -> NextStep | None:
-    """Few passes over images and recordings; or texts, and a score that disappoints."""
+    """Train longer after few passes over images and recordings, or if a text score disappoints."""
     record = run.record
     if record.imported or not 0 < run.passes < FEW_PASSES or run.step < record.steps:
         return None
@@ -154,13 +154,13 @@ def train_longer(run: Situation) -> NextStep | None:
 
 
 def try_another_method(run: Situation) -> NextStep | None:
-    """A score that disappoints, of a method that others beat."""
+    """Try a better method if the score of an image method disappoints."""
     record = run.record
     if record.modality != "image" or not run.disappoints or record.method in BEST_METHODS:
         return None
     if record.data == FROM_PYTHON or record.imported:
         return None
-    text = "SimCLR gave the best features of images wherever the methods were compared. Try it:"
+    text = "SimCLR gave the best image features in every comparison of the methods. Try it:"
     out = quote(f"{run.folder}-simclr")
     length = f"--steps {record.steps}"
     return NextStep(
@@ -169,14 +169,14 @@ def try_another_method(run: Situation) -> NextStep | None:
 
 
 def _read_pretext_accuracy(run: Situation) -> float | None:
-    """The last accuracy of the pretext task of an image method; None where there is none."""
+    """Return the last pretext accuracy of an image method; None if there is none."""
     newest = run.log.newest
     names = ("contrastive_top1", f"{run.record.method}_accuracy")
     return next((newest[name][1] for name in names if name in newest), None)
 
 
 def _compute_chance(run: Situation) -> float | None:
-    """The pretext accuracy of guessing; None where that is not known."""
+    """Return the pretext accuracy of guessing; None if unknown."""
     record = run.record
     if record.method == "rotation":
         return 0.25

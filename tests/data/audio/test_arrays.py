@@ -15,7 +15,7 @@ def test_arrays():
     assert (found.labels.tolist(), found.classes) == ([1, 0], ["a", "b"])
     assert found.samples.tolist() == [800, 1000]
     assert list(found.ids) == ["0", "1"]
-    assert found.broken == ["2: too short: 399 samples, 400 are one frame", "3: silent"]
+    assert found.broken == ["2: too short: 399 samples, but one frame needs 400", "3: silent"]
     assert np.array_equal(found.read(1, 10, 20), sounds[1][10:20])
     assert len(open_recordings([torch.from_numpy(sounds[0]), sounds[1]])) == 2
     assert len(open_recordings(np.stack([sounds[0]] * 3))) == 3
@@ -29,7 +29,7 @@ def test_arrays():
         ([np.zeros(900, np.int16)], "recording 0: expected floats .* got int16"),
         ([np.ones((2, 900))], r"recording 0: expected floats .* of shape \(2, 900\)"),
         ([np.full(900, np.nan)], "recording 0 of the list has samples that are NaN"),
-        ([np.zeros(900)], "no recording can be used: 0: silent"),
+        ([np.zeros(900)], "no recording is usable: 0: silent"),
         (([np.ones(900)], [1, 2]), "1 recordings, but 2 labels"),
         (7, "the int is neither a path"),
     ],
@@ -37,7 +37,7 @@ def test_arrays():
 def test_wrong_arrays(data, sentence):
     with pytest.raises(ValueError, match=sentence):
         open_recordings(data)
-    with pytest.raises(ValueError, match="exclude is for files"):
+    with pytest.raises(ValueError, match="exclude needs files"):
         open_recordings(data, exclude="*")
 
 
@@ -59,5 +59,5 @@ def test_split_is_keyed_and_complete():
     assert len({found.fingerprint, train.fingerprint, held.fingerprint}) == 3
     assert len(found.split(0.001, seed=0)[1]) == 1
     for share in (0.0, 1.0, 0.99):
-        with pytest.raises(ValueError, match="leaves none on one side"):
+        with pytest.raises(ValueError, match="leaves one side empty"):
             found.split(share, seed=0)

@@ -141,13 +141,13 @@ def test_without_av_the_extra_is_named(tmp_path):
 REASONS = {
     "silent.wav": "silent",
     "cancelled.wav": "silent",
-    "short.wav": "too short: 399 samples at 16 kHz, 400 are one frame",
+    "short.wav": "too short: 399 samples at 16 kHz, but one frame needs 400",
     "nan.wav": "has samples that are NaN or infinite",
     "inf.wav": "has samples that are NaN or infinite",
     "text.wav": "cannot be decoded: Format not recognised",
     "empty.mp3": "empty",
     "torn.flac": "cannot be decoded: flac decoder lost sync",
-    "slow.wav": "has 900 samples a second, at least 1000 are right",
+    "slow.wav": "has 900 samples a second, but at least 1000 are needed",
 }
 
 
@@ -190,7 +190,7 @@ def test_broken_files_are_an_error_and_unfit_ones_are_not(tmp_path):
         open_recordings(root)
     text = str(found.value)
     assert "empty.mp3 (empty); inf.wav (has samples that are NaN or infinite); nan.wav" in text
-    assert text.endswith("; ...; remove them, or leave them out with --skip-broken")
+    assert text.endswith("; ...; remove the files, or leave them out with --skip-broken")
     for name in ("nan.wav", "inf.wav", "text.wav", "empty.mp3", "torn.flac", "slow.wav"):
         (root / name).unlink()
     recordings = open_recordings(root)
@@ -223,11 +223,11 @@ def test_errors_of_the_disk_are_no_broken_files(tmp_path, monkeypatch):
         (lambda root: (root / "a.txt").write_text("x"), "there is no recording in this folder"),
         (
             lambda root: (root / "a.wav").write_text("x"),
-            r"none of the 1 recordings can be used: a\.wav \(cannot be decoded",
+            r"none of the 1 recordings is usable: a\.wav \(cannot be decoded",
         ),
         (
             lambda root: soundfile.write(root / "a.wav", np.zeros(9000), RATE),
-            r"none of the 1 recordings can be used: a\.wav \(silent\)",
+            r"none of the 1 recordings is usable: a\.wav \(silent\)",
         ),
     ],
 )
@@ -245,7 +245,7 @@ def test_wrong_paths_and_options(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(ValueError, match=r"expected a folder, a \.csv or a recording"):
         open_recordings(tmp_path / "a.txt")
-    with pytest.raises(ValueError, match="no cache option 'maybe'"):
+    with pytest.raises(ValueError, match="unknown cache option 'maybe'"):
         open_recordings(root, cache="maybe")
     with pytest.raises(ValueError, match="workers must be 0 or more"):
         open_recordings(root, workers=-1)
@@ -263,7 +263,7 @@ def test_exclude(tmp_path, capsys):
         "0_lucas_0.wav",
         "1_theo_0.wav",
     ]
-    with pytest.raises(ValueError, match=r"no recording fits the pattern 'theo' of --exclude"):
+    with pytest.raises(ValueError, match=r"no recording matches the pattern 'theo' of --exclude"):
         open_recordings(root, exclude="*_lucas_*,theo")
     with pytest.raises(ValueError, match="leaves no recording"):
         open_recordings(root, exclude="*")

@@ -227,7 +227,7 @@ def test_a_part_is_in_every_share_or_in_none(tmp_path, first):
     plan = EpochPlan(*(np.zeros(2, np.int64) for _ in EpochPlan._fields))
     lacking = plan._replace(pair=None)
     parts = (plan, lacking) if first else (lacking, plan)
-    with pytest.raises(AssertionError, match="pair is not in every share"):
+    with pytest.raises(AssertionError, match="pair is not in every part"):
         epoch_plans.write_plan(parts, tmp_path / "plan")
     assert list(tmp_path.iterdir()) == []
 

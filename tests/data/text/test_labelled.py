@@ -92,12 +92,12 @@ def test_python_objects_and_parts_of_them():
         ("a.csv", "text,label\nx,\n", {}, "line 2: the label in 'label' is empty"),
         ("a.csv", "text,labl\nx,y\n", {"label": "label"}, "no field 'label'.*mean 'labl'"),
         ("a.csv", "text,b\nx,y\n", {"field": "txt"}, "no field 'txt'.*mean 'text'"),
-        ("a.csv", "a,b\nx,y\n", {}, "which field holds the text"),
+        ("a.csv", "a,b\nx,y\n", {}, "the field with the text is unclear"),
         ("a.csv", "text,b\nx,y\n", {"labelled": True}, "these texts have no labels"),
-        ("a.csv", "text,label\n", {}, "there is no text in it"),
+        ("a.csv", "text,label\n", {}, "it contains no text"),
         ("a.jsonl", '{"text": null}\n', {}, "line 1: 'text' is not text but of type NoneType"),
         ("a.docx", "x", {}, "expected a folder, or a file that ends in .txt"),
-        ("a.txt", "", {}, "there is no text in it"),
+        ("a.txt", "", {}, "it contains no text"),
     ],
 )
 def test_mistakes_are_one_sentence(root, name, content, options, message):

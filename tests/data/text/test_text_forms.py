@@ -111,9 +111,9 @@ def test_texts_to_probe_come_in_the_same_tables(tmp_path):
         ("x.json", b'[{"text": "a"}] x', "text behind the end"),
         ("x.json", b'[{"text": "a"}, {"meta": 1}]', "row 2: there is no field 'text'"),
         ("x.json", b'[{"text": "a"}, {"text": {"b": 1}}]', "row 2: 'text' is not text"),
-        ("x.json", b'[{"id": 1, "data": {"text": "a"}}]', "row 1: which field holds the text"),
+        ("x.json", b'[{"id": 1, "data": {"text": "a"}}]', "row 1: the field with the text"),
         ("x.json", b"[1]", "row 1: expected an object, got int"),
-        ("x.json", b'[{"text": "\\ud83d b"}]', "row 1: 'text' has .ud83d alone"),
+        ("x.json", b'[{"text": "\\ud83d b"}]', "row 1: 'text' has a lone .ud83d"),
         ("wiki_00", (WIKI + "x").encode(), "line 14: there is text outside"),
         ("wiki_00", WIKI[:-8].encode(), "has no </doc>"),
     ],
@@ -151,8 +151,11 @@ def test_what_a_folder_leaves_out_is_counted(tmp_path):
     (root / "settings.json").write_text('{"size": 1}')
     found = open_documents(root)
     assert list(found) == ["a"]
-    told = "7 files are not read as text (2 .html, 2 .json, 1 without a suffix, 1 .warc.gz, 1 .pdf)"
+    told = (
+        "7 files are skipped, since they are not text (2 .html, 2 .json, 1 without a suffix, 1 "
+        ".warc.gz, 1 .pdf)"
+    )
     assert sorted(found.left_out[len(str(root)) + 2 :].split()) == sorted(told.split())
     (root / "a.txt").unlink()
-    with pytest.raises(ValueError, match=r"no corpus in this folder.*7 files are not read"):
+    with pytest.raises(ValueError, match=r"no corpus in this folder.*7 files are skipped"):
         open_documents(root)

@@ -155,7 +155,7 @@ def test_an_encoder_that_cannot_be_traced_is_named(runs, tmp_path, monkeypatch, 
     out = tmp_path / "new" / "onnx"
     assert cli.main(["export", str(run.folder), "--to", "onnx", "--out", str(out)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "encoder resnet18 cannot be written as ONNX: " in line
+    assert "encoder resnet18 cannot be exported to ONNX: " in line
     assert "data-dependent" in line
     assert "--to safetensors writes any encoder" in line
     assert list(tmp_path.iterdir()) == []

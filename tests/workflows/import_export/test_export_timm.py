@@ -105,7 +105,7 @@ def test_what_timm_cannot_be_told_is_named_with_what_works(kind, message, runs, 
     assert cli.main([str(word) for word in told]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
-    assert "--to safetensors writes it as it is" in line
+    assert "--to safetensors writes it unchanged" in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -114,7 +114,7 @@ def test_an_eps_that_timm_does_not_have(files, tmp_path):
     options = {**encoder["encoder_options"], "eps": 1e-5}
     told = {**encoder, "encoder_options": options, "image_size": 32, **QUICK}
     run = selfwise.pretrain("simclr", data=files[32], out=tmp_path / "run", **told)
-    with pytest.raises(ValueError, match=r"have an eps of 1e-05 and those of timm's beit 1e-06"):
+    with pytest.raises(ValueError, match=r"have an eps of 1e-05 and timm's beit has 1e-06"):
         export_run(run.folder, to="timm", out=tmp_path / "timm")
     assert not (tmp_path / "timm").exists()
 
@@ -128,10 +128,10 @@ def test_a_model_that_timm_computes_in_another_way_is_not_written(
     monkeypatch.setattr(to_timm, "model_options", lambda run: {**real(run), **other})
     told = ["export", runs("resnet").folder, "--to", "timm", "--out", tmp_path / "timm"]
     assert cli.main([str(word) for word in told]) == 2
-    assert "finds other features for resnet18" in capsys.readouterr().err
+    assert "computes other features for resnet18" in capsys.readouterr().err
     other["no_such_option"] = 1
     assert cli.main([str(word) for word in told]) == 2
-    assert "cannot build resnet18 from what was written" in capsys.readouterr().err
+    assert "cannot build resnet18 from the written files" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,8 +146,8 @@ def test_other_mistakes_get_one_sentence(runs, tmp_path, capsys):
         ),
         ([run, "--to", "pickle"], "--to must be hf, timm, onnx or safetensors, not 'pickle'"),
         ([tmp_path, "--to", "timm"], "is not a run folder"),
-        ([run, "--to", "timm", "--out", tmp_path / "there"], "is there already"),
-        ([run, "--to", "timm", "--out", tmp_path / "there" / "mine.txt"], "is there already"),
+        ([run, "--to", "timm", "--out", tmp_path / "there"], "exists already"),
+        ([run, "--to", "timm", "--out", tmp_path / "there" / "mine.txt"], "exists already"),
     ):
         out = [] if "--out" in told else ["--out", tmp_path / "new"]
         assert cli.main(["export", *map(str, [*told, *out])]) == 2

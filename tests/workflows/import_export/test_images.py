@@ -148,7 +148,7 @@ def test_what_a_checkpoint_lacks_is_drawn_anew_and_named(tmp_path):
     run = import_weights("beit", folder, out=tmp_path / "run")
     said = run.record.imported
     assert said["drawn anew"] == ["mask_embedding", "head.weight", "head.bias"]
-    assert any("classifier.weight has no place in selfwise" in note for note in said["notes"])
+    assert any("classifier.weight has no counterpart in selfwise" in note for note in said["notes"])
     assert run.method.head.weight.shape == (512, 32)
     assert run.method.head.weight.std() > 0.005
     export_run(run.folder, out=tmp_path / "again")
@@ -190,7 +190,7 @@ def test_timms_folder_becomes_a_run(tmp_path):
     with torch.no_grad():
         expected = model.forward_head(model.forward_features((x - mean) / std), pre_logits=True)
         torch.testing.assert_close(run.encoder.eval()(x).pooled, expected, **CLOSE)
-    assert "weights are changed" in "".join(run.record.imported["notes"])
+    assert "weights were rescaled" in "".join(run.record.imported["notes"])
 
 
 @pytest.mark.parametrize("told", [None, [1], {"mean": None, "std": [{}]}, {"mean": "abc"}])
@@ -224,7 +224,7 @@ def test_the_command_line(exported, tmp_path, capsys):
     out = str(tmp_path / "hf")
     assert cli.main(["export", str(tmp_path / "run"), "--to", "hf", "--out", out]) == 0
     assert cli.main(["export", str(tmp_path / "run"), "--to", "hf", "--out", out]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_other_image_encoders_are_refused(pictures, tmp_path):
@@ -251,7 +251,7 @@ def broken(folder, change=None, weights=None):
 
 
 BROKEN = [
-    ({"model_type": "vit"}, None, "model_type 'vit' is not one that can be imported as images"),
+    ({"model_type": "vit"}, None, "model_type 'vit' cannot be imported as images"),
     ({"hidden_act": "relu"}, None, "hidden_act is 'relu'"),
     ({"use_relative_position_bias": True}, None, "are both true"),
     ({"use_mean_pooling": False}, None, "which then has two norms"),
@@ -277,8 +277,8 @@ def test_other_mistakes_get_one_sentence(exported, tmp_path):
     for family, told, message in (
         ("beitt", {}, "unknown family 'beitt'; did you mean 'beit'?"),
         ("beit", {"tokenizer": "x"}, "--tokenizer is for text, and beit is for image"),
-        ("hubert", {}, "model_type 'beit' is not one that can be imported as speech"),
-        ("bert", {}, "model_type 'beit' is not one that can be imported"),
+        ("hubert", {}, "model_type 'beit' cannot be imported as speech"),
+        ("bert", {}, "model_type 'beit' cannot be imported"),
     ):
         with pytest.raises(ValueError, match=r"family|--tokenizer|model_type") as error:
             import_weights(family, exported, out=tmp_path / "run", **told)

@@ -209,7 +209,12 @@ def test_no_pickle_is_loaded(tmp_path, capsys):
     for name in ("zip.pth", "old.pt", "bare.pth", "module.pth"):
         for family in ("torchvision", "timm"):
             words = ["import", family, tmp_path / name, "--encoder", "resnet18"]
-            refuse(words, "more than tensors and could run code; it is not loaded", capsys, out)
+            refuse(
+                words,
+                "more than tensors and could run code; selfwise does not load it",
+                capsys,
+                out,
+            )
     folder = tmp_path / "timm"
     folder.mkdir()
     (folder / "config.json").write_text('{"architecture": "resnet18"}')
@@ -277,23 +282,29 @@ def test_other_mistakes_get_one_sentence(files, tmp_path, capsys):
     one = ["--encoder", "resnet18"]
     for words, message in (
         (["timn", folder], "unknown family 'timn'; did you mean 'timm'?"),
-        (["timm", file], "is weights alone: say of which of timm's models (--encoder)"),
+        (
+            ["timm", file],
+            "has weights without a config.json: give timm's name of the model with --encoder",
+        ),
         (["timm", file, "--encoder", "resnet81"], "unknown encoder 'resnet81'; did you mean"),
-        (["timm", folder, "--encoder", "resnet50"], "says that it is resnet18: leave it out"),
+        (["timm", folder, "--encoder", "resnet50"], "holds resnet18: leave out --encoder"),
         (["timm", hf], "names no architecture, so it is not one of timm's (Hugging Face's beit?)"),
         (["timm", tmp_path / "gone.pth", *one], "there is no file"),
         (["timm", tmp_path / "weights.bin", *one], "must end in .safetensors, .pth or .pt"),
         (["timm", tmp_path / "wrapped.pth", *one], "it holds model, epoch"),
         (["timm", tmp_path / "nothing.pth", *one], "it holds nothing"),
-        (["timm", tmp_path / "int.pth", *one], "is to be saved by itself: it holds 0, a"),
+        (["timm", tmp_path / "int.pth", *one], "saved alone: it holds 0, a"),
         (["timm", tmp_path / "flat.pth", *one], "weights do not fit: the first three are"),
-        (["timm", tmp_path / "four.pth", *one], "images of 4 channels, and selfwise's have 1 or 3"),
-        (["torchvision", file], "say of which of torchvision's models"),
+        (
+            ["timm", tmp_path / "four.pth", *one],
+            "images of 4 channels, but images in selfwise have 1 or 3",
+        ),
+        (["torchvision", file], "give torchvision's name of it"),
         (["torchvision", file, "--encoder", "resnet81"], "cannot be imported; did you mean"),
-        (["torchvision", file, "--encoder", "alexnet"], "those that can are resnet18, resnet34"),
+        (["torchvision", file, "--encoder", "alexnet"], "choose one of resnet18, resnet34"),
         (["timm", folder, "--method", "simcrl"], "simclr"),
         (["timm", folder, "--method", "bert"], "--method bert is for text"),
-        (["timm", folder, "--method", "beit"], "give the run to `pretrain beit --init-from`"),
+        (["timm", folder, "--method", "beit"], "then run `pretrain beit --init-from RUN`"),
         (["timm", folder, "--tokenizer", "x"], "--tokenizer is for text"),
         (["beit", folder, "--image-size", "32"], "--image-size is for timm and torchvision"),
     ):

@@ -33,7 +33,7 @@ from tests.helpers.text_cases import randomise
 HOSTILE = (
     "<img src=x onerror=alert(1)> [a](javascript:b) *c* _d_ | www.evil.example & @e `f` \u202eg"
 )
-SAYS = ["How to load it", "What it is given", "How it was trained", "What it is worth", "Licences"]
+SAYS = ["How to load the model", "Inputs", "Training", "Scores", "Licenses"]
 
 
 def rendered(text):
@@ -206,7 +206,7 @@ def test_what_it_says(run, told, tmp_path):
     for fact in (
         "- steps: 2 of 1",
         f"- SHA-256 of the run's weights: {run.weights}",
-        f"- fingerprint of the data: {run.record.info.fingerprint}",
+        f"- data fingerprint: {run.record.info.fingerprint}",
         "examples 12, channels 3, size 32, classes 2",
         "layers \\[1, 1, 1, 1\\], channels \\[8, 8, 16, 16\\]",
         f"torch {torch.__version__.partition('+')[0]}",
@@ -228,7 +228,7 @@ def test_what_it_says(run, told, tmp_path):
         filled(again, lambda m: spread(m, 1)).folder, to="safetensors", out=tmp_path / "later"
     )
     text = (tmp_path / "later" / "README.md").read_text()
-    assert "Nothing was measured" in text, "the score is of weights that are no more"
+    assert "Not measured yet" in text, "the score is of weights that are no more"
 
 
 def test_names_cannot_say_more_than_names(told):
@@ -261,19 +261,21 @@ def test_where_weights_began(run, files, tmp_path):
     assert "arXiv" not in text
     assert "- steps" not in text
     assert "- weights imported from published (timm)" in text
-    assert "began as imported weights, whose licence holds for them too" in text
+    assert "began as imported weights, whose license applies to them too" in text
     told |= {"data": files, "init_from": first.folder}
     second = selfwise.pretrain("simclr", out=tmp_path / "second", **told)
     export_run(second.folder, to="timm", out=tmp_path / "third")
     text = (tmp_path / "third" / "README.md").read_text()
     assert text.startswith("# resnet18, pre-trained with simclr, for timm\n")
     assert "- started from the run first\n- weights imported from published (timm)" in text
-    assert "began as the weights of an earlier run, whose licence" in text
+    assert "began as the weights of an earlier run, whose license" in text
     record = read_record(second.folder)
     write_record(second.folder, with_option(record, "init_from", str(tmp_path / "gone")))
     export_run(second.folder, to="timm", out=tmp_path / "fourth")
     text = (tmp_path / "fourth" / "README.md").read_text()
-    assert "- started from the run gone, which is gone: its data are not known here" in text
+    assert (
+        "- started from the run gone, whose folder no longer exists: its data are unknown" in text
+    )
     told |= {"init_from": other.folder}
     fifth = selfwise.pretrain("simclr", out=tmp_path / "fifth", **told)
     export_run(fifth.folder, to="timm", out=tmp_path / "sixth")
@@ -299,6 +301,9 @@ def test_precision_is_told_where_embed_has_another(run, tmp_path):
         out = str(tmp_path / "out")
         words = ["export", str(run.folder), "--to", "safetensors", "--out", out]
         assert cli.main(words) == 0
-        assert "computes those of this run in bf16" in (tmp_path / "out" / "README.md").read_text()
+        assert (
+            "computes the features of this run in bf16"
+            in (tmp_path / "out" / "README.md").read_text()
+        )
     finally:
         write_record(run.folder, record)
