@@ -74,8 +74,9 @@ class Listing(NamedTuple):
 def list_folder(root: Path, kind: FileKind = IMAGES) -> Listing:
     """Return every file of a kind below a folder, in the order of the relative paths.
 
-    When each lies in a sub-folder, the first level's names are the class labels. Hidden entries
-    and `__MACOSX` are left out; linked folders are followed, unless they contain themselves.
+    If every file is in a sub-folder, the names of the first level are the class labels. Hidden
+    entries and `__MACOSX` are left out; linked folders are followed, unless they contain
+    themselves.
 
     Raises ValueError if there is none.
     """

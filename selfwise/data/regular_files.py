@@ -16,7 +16,7 @@ def special_kind(path: str | os.PathLike[str]) -> str:
     """Name the kind of a path that is not a regular file or folder; "" for both and for no file."""
     try:
         mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # reported, with its reason, by whoever opens it
+    except (OSError, ValueError):  # the code that opens it reports the reason
         return ""
     return SPECIAL_KINDS.get(stat.S_IFMT(mode), "")
 

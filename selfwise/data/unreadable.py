@@ -1,4 +1,4 @@
-"""Files that cannot be read: what is said of them, and which errors are about a file."""
+"""Files that cannot be read: their messages, and the errors that are about a file."""
 
 import errno
 from os import PathLike

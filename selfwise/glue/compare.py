@@ -37,8 +37,8 @@ def compare_metric(
     """Return the task's first metric of `ours` minus that of `theirs`, means over their fits.
 
     With the 95 % percentile interval over resampled examples; they are resampled together, so that
-    hard examples count for neither. A correlation or F1 is no mean over examples, so it is computed
-    anew from each resample.
+    hard examples count for neither. A correlation or F1 is not a mean over examples, so each
+    resample computes it again.
 
     Args:
         task: says the metric.
@@ -99,7 +99,7 @@ def _bootstrap_interval(
 def _resample_confusion(
     resamples: ResampleCounts, truth: np.ndarray, predicted: np.ndarray
 ) -> Float[np.ndarray, "draws c c"]:
-    """For each resample, count how often each class (rows) was taken for each (columns)."""
+    """Count for each resample how often a class (row) was predicted as each class (column)."""
     classes = max(2, int(truth.max()) + 1, int(predicted.max()) + 1)
     cells = np.eye(classes**2)[truth * classes + predicted]
     return (resamples @ cells).reshape(-1, classes, classes)

@@ -72,7 +72,7 @@ def _list_values(setting: FeatureSetting) -> SettingValues:
 
 
 def _list_bag_values(setting: FeatureSetting) -> SettingValues:
-    """Without layer and pooling, which bags of words have not."""
+    """Leave out layer and pooling, because bags of words have none."""
     return {"joined": setting.joined}
 
 

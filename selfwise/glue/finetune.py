@@ -36,7 +36,7 @@ class FinetuneResult(NamedTuple):
     # settings with their `average_metrics` there; None: it diverged
     tried: tuple[tuple[FinetuneSetting, float | None], ...]
     trained_on: int  # examples
-    epoch: int  # after which the weights were taken, from 1
+    epoch: int  # epoch of the chosen weights, from 1
     curve: tuple[dict[str, float], ...]  # after each epoch, on what chooses, else on dev
     predicted: tuple[np.ndarray, ...]  # classes, or scores from 0 to 5
     scores: tuple[dict[str, float] | None, ...]  # every metric; None for test
@@ -61,7 +61,7 @@ def finetune_on_task(
     train. Otherwise the setting, of several, and the epoch, with `early`, have the best score on
     the part that is held out, the mean of the task's metrics; of equals the first. Without `early`
     the model is then trained again, on all of train; with it the chosen one answers, which has not
-    seen the part. A setting whose loss is no number any more is out. Where too few examples would
+    seen the part. A setting whose loss is no longer a number is out. Where too few examples would
     choose (`can_choose`), the recipe's first setting learns from all of train for all epochs.
 
     Args:

@@ -1,7 +1,7 @@
 """The fine-tuning settings of each paper on GLUE, as plain data.
 
-A recipe with several rates or batches is a search; with `early` an epoch is chosen, too. What
-chooses is said where it is used: the papers let dev choose, we a part of train.
+A recipe with several rates or batches is a search; with `early` an epoch is chosen, too. In the
+papers dev chooses, here a part of train.
 """
 
 from itertools import product
@@ -42,7 +42,7 @@ class FinetuneRecipe(NamedTuple):
     dropout: float | None = 0.1  # in the encoder; None: as it was made
     head_dropout: float = 0.1
     length: int = 128  # longer texts are cut
-    early: bool = False  # the best epoch is taken and not the last
+    early: bool = False  # use the best epoch and not the last
     pooling: str = ""  # cls, last or mean; by default last for a causal encoder, otherwise cls
     precision: str = "float32"  # or bf16
     held_out: float = 0.1  # share of train that chooses; 0: dev does, as in the papers

@@ -89,7 +89,7 @@ def probe_frozen(
         train: with labels, or scores.
         test: splits to predict; their labels decide nothing.
         embed: makes features of train and of others, as `CachedFeatures` or `embed_words`.
-        settings: the settings. Of equals the first is taken, with its strongest penalty.
+        settings: the settings. Of equal settings the first wins, with its strongest penalty.
         seed: draws the held-out part.
 
     Raises ValueError if train has no labels, or features are not finite.

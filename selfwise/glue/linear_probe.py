@@ -22,8 +22,8 @@ from selfwise.glue.tasks import SCORES, GlueTask
 
 Matrix = Any  # dense float32 (n, d), or a sparse bag of words
 
-# numbers in the features: below, threads wait for each other longer than they multiply. Beside
-# other work a search on MRPC's 3,668 x 1,024 took 0.6 s with one thread and 8 s with two, one on
+# numbers in the features: below, threads wait for each other longer than they multiply. With
+# other jobs a search on MRPC's 3,668 x 1,024 took 0.6 s with one thread and 8 s with two, one on
 # SST-2's 53,879 x 256 took 1.2 s and 6 s
 SINGLE_THREAD_SIZE = 2**26
 # largest entry of the gradient at which L-BFGS stops, in the search and in the final fit: at 1e-4

@@ -98,7 +98,7 @@ def average_metrics(task: GlueTask, truth: np.ndarray, predicted: np.ndarray) ->
 
 
 def check_predicted_classes(task: GlueTask, predicted: np.ndarray) -> Int64[np.ndarray, "n"]:
-    """Return predictions as int64. Raises ValueError for one that is no number of a class of the
+    """Return predictions as int64. Raises ValueError for a prediction that is not a class of the
     task."""
     if predicted.dtype.kind not in "iu":
         raise ValueError(f"{task.name}: predictions must be class numbers, got {predicted.dtype}")

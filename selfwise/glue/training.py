@@ -29,7 +29,7 @@ from selfwise.training.optimizers import build_optimizer
 
 SORTED_BATCHES = 32  # batches that are sorted by length together
 
-# steps done of one training, all its steps, and what is going on
+# finished steps of one training, all its steps, and the current work
 Progress = Callable[[int, int, str], None]
 
 
@@ -135,7 +135,7 @@ class FinetuneJob(NamedTuple):
     ) -> Iterator[int]:
         """Train, and yield the number of every epoch that is done, from 1.
 
-        Raises FloatingPointError after an epoch in which the loss was no number.
+        Raises FloatingPointError after an epoch in which the loss was not a number.
         """
         recipe = self.recipe
         warmup = round(recipe.warmup * steps) if recipe.warmup < 1 else round(recipe.warmup)
@@ -160,7 +160,7 @@ class FinetuneJob(NamedTuple):
                 if self.progress is not None:
                     self.progress(step + 1, steps, str(setting))
             if not bool(total.isfinite()):
-                raise FloatingPointError("the loss is no number any more")
+                raise FloatingPointError("the loss is no longer a number")
             yield epoch + 1
 
     def _train_batch(

@@ -1,8 +1,8 @@
 """Encoders as ONNX models, for use without torch.
 
-Exported with `torch.onnx.export(dynamo=True)`, which needs the extra `export`, and then run with
-onnxruntime beside torch: a file whose numbers differ is not left behind, nor is any of an encoder
-that cannot be traced.
+Exported with `torch.onnx.export(dynamo=True)`, which needs the extra `export`, and then compared in
+onnxruntime with torch. A file whose numbers differ is removed, and so are files of an encoder that
+cannot be traced.
 """
 
 import logging

@@ -121,7 +121,7 @@ def build_additive_mask(
 ) -> Float[Tensor, "b 1 q n"]:
     """0 where a key is visible, and otherwise so low that its weight is exactly 0.
 
-    In the dtype of the products, because SDPA would convert it anew in every layer. Not minus
+    In the dtype of the products, because SDPA would convert it again in every layer. Not minus
     infinity: a row that is all padding would be NaN.
     """
     dtype = find_product_dtype(like)

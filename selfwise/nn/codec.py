@@ -44,7 +44,7 @@ class Decoder(nn.Module):
         width: channels at the resolution of the grid; half as many at each finer level.
         depth: residual blocks at the resolution of the grid.
 
-    Raises ValueError if `patch` is no power of two, or a width is too small.
+    Raises ValueError if `patch` is not a power of two, or a width is too small.
     """
 
     def __init__(self, dim: int, channels: int, *, patch: int, width: int, depth: int = 2):
@@ -66,7 +66,7 @@ class Decoder(nn.Module):
 def level_widths(patch: int, width: int) -> list[int]:
     """Return the channels of each level, from the grid to the pixels: log2(patch) + 1 of them.
 
-    Raises ValueError if `patch` is no power of two, or `width` is below 1.
+    Raises ValueError if `patch` is not a power of two, or `width` is below 1.
     """
     if patch < 1 or patch & (patch - 1):
         raise ValueError(f"patch must be a power of two (1, 2, 4, 8, 16), got {patch}")

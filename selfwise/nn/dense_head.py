@@ -13,7 +13,7 @@ class DenseHead(nn.Module):
     """Maps of one or several layers to scores at each place of a finer grid.
 
     Each map goes through a 1x1 convolution with batch norm and ReLU, and is brought to the grid:
-    enlarged bilinearly, or averaged where it is finer. Of several maps the sum goes on, which is
+    enlarged bilinearly, or averaged where it is finer. Several maps are added, which is
     what a convolution of the hypercolumn would make of them (Larsson et al. 2016,
     arXiv:1603.06668). Then a 3x3 convolution with ReLU, and the scores.
 

@@ -72,11 +72,10 @@ def pretexts_cifar10(
     """Rotation, jigsaw, colorization, triplet, SimCLR and supervised, ten minutes each.
 
     `selfwise run pretexts_cifar10 --data CIFAR-10-images` takes about 75 minutes on 2 quiet cores.
-    All
-    methods use one encoder, compared with its untrained version and raw pixels. Expected of a
-    linear
-    probe with all labels: SimCLR 65 %, triplet 63 %, rotation 57 %, colorization 52 %, jigsaw 48 %;
-    untrained 36 %, seeing lightness 32 %, raw pixels 41 %, supervised 81 % (docs/results.md).
+    All methods use one encoder, compared with its untrained version and raw pixels. Expected of a
+    linear probe with all labels: SimCLR 65 %, triplet 63 %, rotation 57 %, colorization 52 %,
+    jigsaw 48 %; untrained 36 %, seeing lightness 32 %, raw pixels 41 %, supervised 81 %
+    (docs/results.md).
 
     Args:
         data: folder with train/CLASS/ and test/CLASS/.
@@ -87,7 +86,7 @@ def pretexts_cifar10(
         seed: seed of every random draw.
         encoder: another image model, such as resnet18 on a GPU.
         held_out: train on 45,000 of the training images and measure on the other 5,000, as when the
-        settings were chosen.
+            settings were chosen.
         cpu_threads: CPU threads; 0 for all.
     """
     names = methods.split(",")

@@ -19,7 +19,7 @@ from selfwise.tokenizers.library import tokenizers
 from selfwise.tokenizers.sentencepiece_charsmap import Charsmap
 
 SPACE = "\u2581"  # what SentencePiece writes for a space
-MAX_WORDS, MAX_CHARACTERS = 2**19, 2**25  # of the words that are kept, about 100 MB
+MAX_WORDS, MAX_CHARACTERS = 2**19, 2**25  # of the words in memory, about 100 MB
 SplitText = Callable[[str], list[str]]
 FlatIds = tuple[np.ndarray, np.ndarray]  # ids of all texts int64 (t,), and how many each has (n,)
 EncodeTexts = Callable[[Sequence[str]], FlatIds]
@@ -32,7 +32,7 @@ _PROBES = ("a\nb", "a\n\n b", "a\t b", "a\r\nb", "a  b", " a b")
 
 
 class WordEncoder:
-    """Encodes texts; the words and their ids are kept, up to a limit."""
+    """An encoder of texts that remembers words and their ids, up to a limit."""
 
     _ids: np.ndarray  # of all words known
     _starts: np.ndarray  # where those of each word begin

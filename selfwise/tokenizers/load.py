@@ -76,7 +76,7 @@ def from_json(path: Path) -> "tokenizers.Tokenizer":
 def from_wordpieces(path: Path) -> "tokenizers.Tokenizer":
     """BERT's vocab.txt: a piece a line, its number the line's.
 
-    How text is normalized is in a `tokenizer_config.json` beside it; where there is none, a
+    A `tokenizer_config.json` in its folder has the normalization of text; without this file, a
     vocabulary without a capital letter is of lower-cased text.
 
     Raises ValueError for a piece that occurs twice, a vocabulary without [UNK], and settings that

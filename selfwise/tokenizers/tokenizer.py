@@ -21,7 +21,7 @@ from selfwise.tokenizers.special_tokens import BERT, build_vocabulary
 TOKENIZER_KINDS = ("wordpiece", "bpe", "unigram", "chars")
 DEFAULT_VOCAB = 8192
 MIN_VOCAB = {"wordpiece": 64, "bpe": 261, "unigram": 64, "chars": 6}
-# what a tokenizer.json holds beside what decides the ids
+# parts of a tokenizer.json that do not decide the ids
 _IGNORED_PARTS = ("version", "truncation", "padding", "post_processor", "decoder")
 
 
@@ -146,7 +146,7 @@ def train_tokenizer(
         vocab_size: tokens, special ones included; by default 8,192, or all characters for chars.
         lower: lower-case the text, and take accents off where the kind does so.
         seed: changes nothing, because nothing is drawn.
-        max_bytes: bytes of text to learn from; of more than that an even sample is taken.
+        max_bytes: bytes of text to learn from; longer texts are sampled evenly.
         progress: called with one sentence if it is a sample.
 
     Raises ValueError for an unknown kind, a vocabulary that is too small, and texts without text.
@@ -193,7 +193,8 @@ def open_tokenizer(
 ) -> Tokenizer:
     """`wordpiece:8192` or `chars`: trained on `texts()`; anything else is a path.
 
-    Raises ValueError for a size that is no number, an unknown kind and a path that does not exist.
+    Raises ValueError for a size that is not a number, an unknown kind and a path that does not
+    exist.
     """
     kind, colon, size = str(name).partition(":")
     if kind in TOKENIZER_KINDS:

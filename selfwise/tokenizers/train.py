@@ -22,7 +22,7 @@ MAX_TRAINING_BYTES = {
     "bpe": 2**26,
     "unigram": 2**24,
 }  # bytes of text to learn from
-BLOCK_CHARACTERS = 2**16  # characters that are kept or left out together
+BLOCK_CHARACTERS = 2**16  # characters that are used or left out together
 MAX_ALPHABET = (
     1000  # characters of a WordPiece or Unigram vocabulary at most, as in tokenizers' own
 )
@@ -175,8 +175,8 @@ def add_special_tokens(
 class TextSample:
     """Even, deterministic, and bounded: of a stream of any length, every 2^k-th block of text.
 
-    Blocks are kept until they are more than `most` bytes; then every second one is dropped, and
-    from there on only every second one is taken.
+    Blocks stay until they are more than `most` bytes; then every second block is dropped, and
+    from there on only every second block is used.
     """
 
     def __init__(self, max_bytes: int):

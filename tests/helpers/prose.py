@@ -62,6 +62,7 @@ ALLOWED: Mapping[str, str] = {
     r"core/foreign_names\.py:\d+: has another name now": "the table of old names for did-you-mean",
     r"\blabelled: |\btriplet_labelled\b": "an argument and a method, whose names stay",
     r"\b(?:is|are|was|were) asked for\b": "the agent is the caller, and no verb is shorter",
+    r"probes/knn\.py.*number of neighbours\.\.\.": "the purpose of a random draw",
     r"--held-out yes\|no": "a switch of a recipe, not the old name of --val-fraction",
 }
 

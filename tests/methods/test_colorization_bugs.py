@@ -35,7 +35,7 @@ BUGS = [
     Bug("the target is one pixel aside", subsample_pixels,
         lambda healthy: lambda x: healthy(x.roll(1, 3)), TARGET, within=colorization),
     Bug("a colour has five neighbours whatever is asked", soft_encode,
-        lambda healthy: lambda ab, neighbours=5: healthy(ab, 5), TARGET, within=colorization),
+        lambda healthy: lambda ab, neighbors=5: healthy(ab, 5), TARGET, within=colorization),
     Bug("shares are those of other bins", soft_encode,
         changed_output(lambda pair: (pair[0], pair[1].flip(-1))), TARGET, within=colorization),
     Bug("rare and frequent colours count alike", rarity_weights,

@@ -84,7 +84,7 @@ def test_units_are_learned_on_the_device_of_the_run(tmp_path, monkeypatch):
             "3 heads do not divide its width of 32",
         ),
         ({"steps": -1}, "--steps must be at least"),
-        ({"device": "cuda:99"}, "--device cuda:99 is not there"),
+        ({"device": "cuda:99"}, "--device cuda:99 is not available"),
     ],
 )
 def test_options_are_refused_before_units_are_learned(tmp_path, untouched, told, sentence):

@@ -79,8 +79,8 @@ class AudioSource:
         self.place = np.arange(len(self.owner)) - np.repeat(np.cumsum(parts) - parts, parts)
         self.parts = parts[self.owner]
         self.lengths = np.minimum(recordings.samples, self.longest)[self.owner]
-        # the noise can put a recording where one up to 1.1 times as short would be, so that much
-        # room is kept: then the edges hold in every epoch
+        # the noise can put a recording in the place of one up to 1.1 times as short, so the edges
+        # leave as much room: then they hold in every epoch
         bound = np.minimum(np.sort(self.lengths) * (1 + LENGTH_NOISE), self.lengths.max())
         self.edges = _batch_edges(bound, seconds * RATE)
         self.plan = lru_cache(maxsize=2)(self._draw_plan)

@@ -43,7 +43,7 @@ class AvFile:
         self.origin: int | None = None
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
-        """Yield all that there is, in blocks; theirs is the size that the file has."""
+        """Yield all samples in blocks, whose size is that of the file."""
         for _, sound in self._decode_from(0):
             yield sound
 

@@ -15,7 +15,7 @@ from selfwise.data.unreadable import FILE_ERRNOS, UnreadableFile, check_not_spec
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 MAX_ASPECT = 3  # longer side over shorter side; what goes beyond is cut off at both ends
 
-# What Pillow raises for bytes that are no image, by format; its own documentation has no list.
+# The errors of Pillow for bytes that are not an image, by format; its documentation has no list.
 DAMAGE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
@@ -51,7 +51,7 @@ def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.nda
     16 bits are the exception: Pillow gives their upper 8 bits. A PNG is turned only if its EXIF
     block comes before its pixels, as Pillow and the standard's advice put it.
 
-    Raises UnreadableFile, a ValueError, if the file is no image or is damaged.
+    Raises UnreadableFile, a ValueError, if the file is not an image or is damaged.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:

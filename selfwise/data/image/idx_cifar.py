@@ -93,7 +93,7 @@ def read_cifar(name: str, root: Path, split: str) -> LabelledSplit:
 
 
 def _find_idx(name: str, root: Path, start: str, dimensions: int) -> Path:
-    """Return the idx file of a data set; plain before .gz where both lie in one folder."""
+    """Return the idx file of a data set; plain before .gz if a folder has both."""
     file_names = [f"{start}{dot}idx{dimensions}-ubyte" for dot in "-."]
     path_by_folder: dict[Path, Path] = {}
     for file in (file + end for end in ("", ".gz") for file in file_names):

@@ -19,7 +19,7 @@ from selfwise.data.labels import encode_labels
 from selfwise.data.unreadable import ReadError
 
 PROBE_COUNT = 64  # evenly spaced items that are looked at before anything is decided
-SMALL_SIDE = 96  # px; up to here pictures are kept in memory,
+SMALL_SIDE = 96  # px; pictures up to this side stay in memory,
 MAX_MEMORY_BYTES = 2**30  # if they fit in so many bytes
 
 
@@ -75,10 +75,10 @@ def _decode_named(
 def from_items(
     items: Indexable, reading: ReadOptions, *, labelled: bool
 ) -> ArrayImages | ItemImages:
-    """Small pictures are read once and kept in memory, large ones whenever they are needed.
+    """Small pictures are read once and stay in memory, large ones are read when they are needed.
 
-    Labels of large ones are taken from the data set's `targets` or `labels`; where it has none,
-    every item is read for its label if `labelled`, else they are left out.
+    Labels of large pictures come from the data set's `targets` or `labels`. A data set without
+    them is read item by item for its labels if `labelled`, and otherwise has no labels.
 
     Raises ValueError for items of other types.
     """

@@ -7,13 +7,13 @@ from selfwise.data.compact_paths import take_rows
 from selfwise.data.image.dataset import ArrayImages, Images
 
 ROWS_AT_ONCE = 256  # images read together
-MAX_BYTES = 2**30  # bytes that are kept
+MAX_BYTES = 2**30  # largest size of the pictures in memory
 
 
 def load_into_memory(images: Images, *, max_bytes: int = MAX_BYTES) -> Images:
     """Return the same examples, read once; as they are if they would take more than `most` bytes.
 
-    A picture that stands in for a broken one (`skip_broken`) comes with its own id and label.
+    A picture that replaces a broken one (`skip_broken`) comes with its own id and label.
     """
     if isinstance(images, ArrayImages) or not len(images):
         return images

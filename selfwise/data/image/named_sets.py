@@ -84,7 +84,7 @@ def open_digits(split: str | None, *, channels: int | None = None) -> Images:
 def _read_digits() -> tuple[np.ndarray, np.ndarray]:
     """Return the images (1797, 8, 8) and the labels of `sklearn.datasets.load_digits`.
 
-    They are read from the file that lies in scikit-learn: importing it takes a second.
+    They are read from a file inside scikit-learn, because importing it takes a second.
     """
     package = find_spec("sklearn")
     assert package is not None, "scikit-learn is a dependency"

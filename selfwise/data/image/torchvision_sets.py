@@ -72,7 +72,7 @@ def open_torchvision(
         ) from error
     if dataset.in_memory:
         labels = np.asarray(items.labels)
-        missing = (labels < 0).any()  # STL10 marks its unlabelled images by -1
+        missing = (labels < 0).any()  # STL10 marks its unlabeled images by -1
         where = f"{name}:{root}"
         return from_array(
             items.data, None if missing else labels, where=where, channels=reading.channels

@@ -131,8 +131,8 @@ def open_documents(data: object, *, field: str = "", documents: str = "auto") ->
         documents: what a document is in a text file: `file`, the whole file, which `auto` means;
             `blank`, text between blank lines; or `line`.
 
-    Raises ValueError for what is missing, empty or of another form. What is inside the files is
-    found out when they are read: then ValueError names file and byte, or file and line.
+    Raises ValueError for files that are missing, empty or of another form. Errors inside the files
+    appear when they are read: then ValueError names file and byte, or file and line.
     """
     if documents not in DOCUMENT_MODES:
         raise ValueError(

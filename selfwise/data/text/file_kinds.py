@@ -122,7 +122,7 @@ def _detect_without_suffix(path: Path) -> str:
 
 
 def _has_text(path: Path, field: str) -> bool:
-    """Return whether a .json file has a field of text: others are settings that lie beside a
+    """Return whether a .json file has a field of text; other .json files are settings of a
     corpus."""
     if path.name in _DATASETS_FILES:
         return False

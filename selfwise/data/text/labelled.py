@@ -128,7 +128,7 @@ def _from_folder(root: Path) -> Texts:
     """Read each file of plain text as a text; its label is the first folder on its way, if all
     have one.
 
-    How many other files there are is said on stderr.
+    The number of other files is printed on stderr.
     """
     paths = sorted(
         path

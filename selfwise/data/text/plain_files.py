@@ -38,8 +38,8 @@ def inner_suffix(path: Path) -> str:
 def read_characters(path: Path, report_bytes: Callable[[int], None]) -> Iterator[str]:
     """Yield the text of a file in blocks; newlines are `\\n`, and a byte-order mark is left out.
 
-    `seen` is told how many bytes of the file were read. Raises ValueError that names file and byte
-    for what is no text, and for a damaged compressed file.
+    `seen` gets the number of bytes that were read. Raises ValueError that names file and byte for
+    a file that is not text, and for a damaged compressed file.
     """
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     encoding, rest, at = "", b"", 0

@@ -31,7 +31,7 @@ def split_sentences(text: str, language: str = LANGUAGE) -> list[str]:
         if not whole and len(places) < 2:
             width *= 2  # a sentence longer than the window
             continue
-        # the last one may go on behind the window
+        # the last one may continue behind the window
         begins += [at + begin for begin in (places if whole else places[:-1])]
         at, width = len(text) if whole else at + places[-1], WINDOW
     begins.append(len(text))
@@ -42,8 +42,8 @@ def _find_begins(text: str, language: str) -> list[int]:
     """Return where the sentences begin, each with the white space before it; the first is at 0."""
     places, at = [], 0
     for part in sentencex.segment(language, text):
-        # Between two of its blocks of ten kilobytes sentencex leaves out blank lines, so the
-        # places of its sentences are taken, and not its characters.
+        # Between two of its blocks of ten kilobytes sentencex leaves out blank lines, so this
+        # uses the places of its sentences, and not its characters.
         place = text.find(part, at)
         if place < 0 or part.isspace():
             continue

@@ -26,7 +26,7 @@ from selfwise.data.text.encode import (
 CHARACTERS_PER_SHARD = 2**25  # characters of text after which what was written is made safe
 STALE_SECONDS = (
     7 * 24 * 3600
-)  # seconds after which a half-built cache that nobody went on with is removed
+)  # seconds after which a half-built cache that nobody resumed is removed
 FILES = ("tokens", "documents", "sizes", "sentences")
 FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 EMPTY_JOURNAL = dict.fromkeys(FILES, 0) | {"part": 0, "piece": 0, "total": 0, "from": 0}
@@ -44,7 +44,7 @@ def build_token_cache(
 
     Tokens and spans are appended to files. After each shard they are flushed to the disk, and a
     journal that says how long they are is renamed into place; what a killed build wrote after that
-    is cut off when the next one goes on.
+    is cut off when the next build continues.
 
     Raises ValueError for a full disk, and what reading the documents raises.
     """
@@ -150,7 +150,7 @@ def _save_journal(half: Path, files: Mapping[str, IO[bytes]], journal: dict[str,
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove half-built caches that nobody went on with for a week."""
+    """Remove half-built caches that nobody resumed for a week."""
     for path in folder.glob(".*.half"):
         journal = path / "journal.json"
         touched = journal if journal.is_file() else path

@@ -104,7 +104,7 @@ class RepresentationMonitor:
         return tuple(method.encoder(view).pooled.float().cpu() for view in views)
 
     def _makes_pair(self, method: Method, example: ImageBatch) -> bool:
-        """Asked with one example: views that are no pair may cost much, as a dVAE's noise does."""
+        """Try one example, because views that are not a pair may cost much, as with a dVAE."""
         rng = Rng(generator(self.seed, "health"))
         return not method.labelled and bool(_find_pair(method.view(example, rng)))
 

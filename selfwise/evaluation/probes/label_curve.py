@@ -20,7 +20,7 @@ from selfwise.evaluation.scores.probe_score import (
     summarise_accuracies,
 )
 
-MAX_CONFUSION_CLASSES = 1000  # classes up to which is counted what is taken for what
+MAX_CONFUSION_CLASSES = 1000  # classes up to which confusions are counted
 
 
 def parse_budgets(text: str) -> list[int | None]:
@@ -230,7 +230,7 @@ def _predict_draws(
 def count_confusions(
     predicted: Sequence[Int64[np.ndarray, "*r m"]], truth: Int64[np.ndarray, "m"], *, n: int
 ) -> list[list[int]]:
-    """Return how often each of n classes (rows) was taken for each (columns), over all
+    """Return how often each of n classes (rows) was predicted as each class (columns), over all
     predictions."""
     counts = np.zeros(n * n, dtype=np.int64)
     for predictions in predicted:

@@ -66,7 +66,7 @@ def fit_linear(
     Features are standardized on the part that is fitted; bags of words (sparse) are not. A fifth of
     the training labels, drawn by class, is held out to choose the penalty (each fifth in turn up to
     2,000 labels; fewer folds where no class has five examples), from strong to weak until the
-    accuracy has fallen twice; of equals the strongest is taken, also where every class has one
+    accuracy has fallen twice; of equal penalties the strongest wins, also where every class has one
     example and nothing can be held out. Then all labels are fitted; those of `test` are not seen.
 
     With `groups` (for example speakers) `split_group_folds` holds out whole groups, so that the
@@ -180,7 +180,7 @@ def split_group_folds(
 
 
 def check_two_classes(labels: Int64[np.ndarray, "n"], *, what: str = "a linear probe") -> None:
-    """Raise ValueError if all labels are equal: whatever is said then is right."""
+    """Raise ValueError if all labels are equal, since every prediction is right then."""
     if len(np.unique(labels)) < 2:
         raise ValueError(f"{what} needs two classes, but all {len(labels)} labels are equal")
 

@@ -24,7 +24,7 @@ class RetrievalMeasures(NamedTuple):
 
     values: dict[str, Float[np.ndarray, "q"]]  # of each query, 0 to 1, by the name of the measure
     queries: Int64[np.ndarray, "q"]  # which examples they are, ascending
-    left_out: int  # examples that were no query: their class has no other
+    left_out: int  # examples that were not a query: their class has no other example
 
     def mean(self, measure: str) -> float:
         """Over the queries. Raises KeyError if it was not measured."""

@@ -67,7 +67,7 @@ def compute_entropy(counts: Integer[np.ndarray, "k"]) -> float:
 def flatten_units(
     units: Iterable[Integer[np.ndarray, "_"]], labels: Int64[np.ndarray, "r"]
 ) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
-    """Return units of r recordings end to end, and beside each the label of its recording.
+    """Return units of r recordings end to end, and for each the label of its recording.
 
     Raises ValueError if there are not as many recordings as labels.
     """

@@ -19,7 +19,7 @@ from selfwise.interop.types import JsonObject, Weights
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
-PREPROCESSING = "preprocessing.json"  # beside what has no form of its own for it
+PREPROCESSING = "preprocessing.json"  # for forms of export without a file for it
 PICKLED = (".pth", ".pt")  # read by torch's loader that runs nothing
 
 
@@ -128,7 +128,7 @@ def read_weights(path: Path) -> Weights:
         pass  # a file that may not be read is not a broken one
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on the protocol of what is no pickle
+            warnings.simplefilter("ignore")  # on the protocol of files that are not a pickle
             weights = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # of damaged bytes: UnpicklingError, IndexError, struct.error, ...
         raise ValueError(

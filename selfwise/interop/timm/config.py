@@ -22,7 +22,7 @@ _MORE_IGNORED_ARGS = (
     "pretrained_cfg",
     "pretrained_cfg_overlay",
 )
-# what an encoder of ours is told besides: a file that somebody else wrote does not decide on it
+# further options of our encoders, which a file that somebody else wrote must not set
 _OUR_OPTIONS = ("self", "name", "in_channels", "size", "seed", "stem", "normalize", "color_space")
 _MAX_SIDE = 4096  # side of an image in px, of which the widest known models have a quarter
 _MAX_VALUE = 65_535  # no mean or deviation is above that of 16-bit values

@@ -50,7 +50,7 @@ def escape_dollars(text: str) -> str:
 
 
 def render_svg(figure: Figure, *, alt: str, caption: str = "") -> Picture:
-    """Return the figure as markup that can stand in the page. The same figure gives the same
+    """Return the figure as markup for the page. The same figure gives the same
     bytes."""
     file, alt = io.StringIO(), escape_invisible(alt)
     for legend in figure.findobj(Legend):

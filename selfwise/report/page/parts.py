@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 # what no HTML or XML may hold: control characters but tab and line end, halves of characters, and
-# the bytes of names of files that are no UTF-8, which Python keeps as such halves (PEP 383)
+# the bytes of names of files that are not UTF-8, which Python keeps as such halves (PEP 383)
 INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 Mark = Literal["", "right", "wrong"]  # of an answer

@@ -130,7 +130,7 @@ def _group_start(heights: Sequence[float], min_gap: float, top: float) -> float:
 
 
 def shorten_name(name: str) -> str:
-    """Return a name that fits beside a figure: a long one loses its middle, as ends tell runs
+    """Return a name that fits next to a figure: a long one loses its middle, as ends tell runs
     apart."""
     if len(name) <= MAX_NAME:
         return name

@@ -32,7 +32,7 @@ class Figures:
         return "".join(f"svg .{name}{{{css}}}\n" for css, name in self._names.items())
 
     def add_figure(self, markup: bytes) -> str:
-        """Return a figure as it may stand in the page, as wide as it was drawn and no wider."""
+        """Return a figure for the page, as wide as it was drawn and not wider."""
         root = ElementTree.fromstring(markup)
         elements = list(root.iter())
         assert not FORBIDDEN & {element.tag for element in elements}, "a figure only draws"

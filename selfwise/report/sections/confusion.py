@@ -14,7 +14,7 @@ from selfwise.report.page.plots import create_plot, shorten_name
 MAX_DRAWN = 30  # classes; more make cells that cannot be seen
 MAX_NUMBERED = 12  # classes up to which a cell has its number, in percent
 MAX_PAIRS = 12  # of the most confused
-MAX_MISTAKES = 3  # classes that one is taken for, where there are many
+MAX_MISTAKES = 3  # predicted classes of one class, where there are many
 BLUE, WHITE = "#2b6fb0", "#ffffff"
 MIN_OPACITY = (
     0.12  # how opaque a cell of hardly anything is, so that it is seen on white and on black
@@ -28,7 +28,7 @@ def build_parts(
     """Return the matrix, where there are at most 30 classes, and the same in numbers.
 
     Args:
-        counts: how often each class (rows) was taken for each (columns).
+        counts: how often each class (rows) was predicted as each class (columns).
         classes: their names.
         repeated: how often every example was counted: once for each seed.
     """

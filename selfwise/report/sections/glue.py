@@ -166,7 +166,7 @@ def _format_difference(difference: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _tabulate_averages(table: GlueTable) -> Table:
-    """Those that there are, of all competitors."""
+    """Tabulate the known averages of all competitors."""
     averages, names = table["averages"], table["competitors"]
     means = [name for name, value in averages[PRETRAINED].items() if value is not None]
     rows = [

@@ -160,6 +160,6 @@ def _build_unranked_section(
     model = next((groups[0] for groups in scores.values() if groups), None)
     about = "No two runs share a score, so they cannot be ranked."
     missing = [f for name, f in folders.items() if model is None or model not in scores[name]]
-    sentence = "Probe them on the same labelled examples:"
+    sentence = "Probe them on the same labeled examples:"
     commands = [Command(format_probe_command(folder, model)) for folder in missing]
     return Section(TITLE, about, [Paragraphs([sentence]), *commands])

@@ -19,7 +19,7 @@ KIND_PHRASES = {  # kinds of probe, as a sentence begins
     "linear": "a linear probe gets",
     "weighted": "a linear probe of all layers gets",
     "sgd": "a linear probe, trained as in SimCLR's paper, gets",
-    "knn": "its nearest neighbours get",
+    "knn": "its nearest neighbors get",
     "finetune": "fine-tuned, it gets",
 }
 RECALL = "recall@1"

@@ -22,8 +22,8 @@ _BY_MODALITY: dict[str, Callable[..., list[Section]]] = {
 def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int) -> list[Section]:
     """Show the views that the run's method makes of a few examples, and its current answers.
 
-    The same run, examples and seed give the same sections; on the CPU, bit for bit. What cannot be
-    shown, as answers where the data have no labels, is said in a sentence.
+    The same run, examples and seed give the same sections; on the CPU, bit for bit. A sentence
+    names what cannot be shown, such as answers where the data have no labels.
 
     Args:
         run: whose method it is.

@@ -47,7 +47,7 @@ def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
     if next_token:
         return [_build_next_token_section(run, next_token, seed)]
     masked = [one for one in inspections if isinstance(one, MaskedTextExamples)]
-    assert masked, "a method on text fills in, or goes on"
+    assert masked, "a method on text fills in, or continues"
     return [_build_masked_section(run, masked)]
 
 

@@ -39,7 +39,7 @@ def crop_boxes(
 
     The distribution is that of torchvision's `RandomResizedCrop.get_params`: the share of the area
     is uniform in `scale`, the aspect (width / height) log-uniform in `ratio`; the first of ten
-    attempts that fits is taken, else the largest central box whose aspect is in `ratio`.
+    attempts that fits is used, else the largest central box whose aspect is in `ratio`.
     """
     n, device = len(extent), extent.device
     numbers = rng.uniform(n, ATTEMPTS, 2).to(device, non_blocking=True)

@@ -2,7 +2,7 @@
 
 As in the authors' code (`masking_generator.py`), with which the paper's algorithm agrees but for
 what it leaves open: blocks are placed until 75 of 196 patches are hidden; each has at most ten
-tries, and is taken if it hides something new and not too much. If all ten fail the mask stays as
+tries, and is used if it hides something new and not too much. If all ten fail the mask stays as
 it is, which is why one in three hides a few less than 75.
 """
 
@@ -70,7 +70,7 @@ def draw_block_masks(
         fits, block = _first_fit(part, budget, block_numbers[going], smallest)
         part = torch.maximum(part, block)
         covered[going] = part
-        # these lie on the CPU, so no device is waited for
+        # these tensors are on the CPU, so no device is waited for
         going = going[fits & (part.sum(dim=(1, 2)) < target)]
         if not len(going):
             break

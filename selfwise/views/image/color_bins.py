@@ -38,15 +38,15 @@ def bin_centers(device: torch.device | str = "cpu") -> Float[Tensor, "q 2"]:
 
 
 def soft_encode(
-    ab: Float[Tensor, "*shape 2"], neighbours: int = 5
+    ab: Float[Tensor, "*shape 2"], neighbors: int = 5
 ) -> tuple[Int64[Tensor, "*shape k"], Float[Tensor, "*shape k"]]:
     """Return the nearest bins of each color, nearest first, and their shares, which add up to 1.
 
     Shares fall with the distance as a Gaussian of sigma 5. The paper takes 5 neighbors (section
     2.1), the authors' code 10; the sixth to tenth have 2 % together. Exact for colors that are
-    within 110 on both axes, as all of sRGB are. Raises ValueError if `neighbours` is not 1 to 313.
+    within 110 on both axes, as all of sRGB are. Raises ValueError if `neighbors` is not 1 to 313.
     """
-    near, *axes = _candidate_bins(neighbours, ab.device)
+    near, *axes = _candidate_bins(neighbors, ab.device)
     cell = ((ab + EDGE) / CELL).long().clamp(0, SIDE - 1)
     cell_number = (cell[..., 0] * SIDE + cell[..., 1]).flatten()
     # one axis after the other, written over: twice as fast as a tensor of all differences
@@ -54,8 +54,8 @@ def soft_encode(
         axis.to(ab.dtype).index_select(0, cell_number).sub_(value.reshape(-1, 1)).square_()
         for axis, value in zip(axes, ab.unbind(-1), strict=True)
     )
-    closest = a.add_(b).topk(neighbours, dim=1, largest=False)
-    shape = (*ab.shape[:-1], neighbours)
+    closest = a.add_(b).topk(neighbors, dim=1, largest=False)
+    shape = (*ab.shape[:-1], neighbors)
     share = F.softmax(closest.values.div_(-2 * SIGMA**2), dim=1)
     nearest = near.index_select(0, cell_number).gather(1, closest.indices)
     return nearest.view(shape), share.view(shape)
@@ -103,7 +103,7 @@ def rarity_weights(prior: Float[Tensor, "q"], uniform: float = 0.5) -> Float[Ten
         raise ValueError(f"uniform, a share of the prior, must be 0 to 1, got {uniform:g}")
     p = prior.double() / prior.double().sum()
     if uniform == 0 and bool((p == 0).any()):
-        raise ValueError("uniform must be above 0, since some colours never occur in the prior")
+        raise ValueError("uniform must be above 0, since some colors never occur in the prior")
     weight = 1 / ((1 - uniform) * p + uniform / BINS)
     return (weight / (p * weight).sum()).to(prior.dtype)
 
@@ -128,10 +128,10 @@ def check_prior(prior: Float[Tensor, "..."]) -> None:
         raise ValueError("a prior must be frequencies: numbers of 0 or more that are not all 0")
 
 
-def check_neighbours(neighbours: int) -> None:
+def check_neighbors(neighbors: int) -> None:
     """Raise ValueError unless there are so many bins."""
-    if not 1 <= neighbours <= BINS:
-        raise ValueError(f"neighbours must be 1 to {BINS} bins (the paper: 5), got {neighbours}")
+    if not 1 <= neighbors <= BINS:
+        raise ValueError(f"neighbors must be 1 to {BINS} bins (the paper: 5), got {neighbors}")
 
 
 @lru_cache(maxsize=1)
@@ -142,19 +142,19 @@ def _bin_centers() -> Float[Tensor, "q 2"]:
 
 @lru_cache(maxsize=8)
 def _candidate_bins(
-    neighbours: int, device: torch.device
+    neighbors: int, device: torch.device
 ) -> tuple[Int64[Tensor, "cells m"], Float[Tensor, "cells m"], Float[Tensor, "cells m"]]:
     """For each cell of the plane all bins that can be among the k nearest of a point, their a, b.
 
     13 for five neighbors.
     """
-    check_neighbours(neighbours)
+    check_neighbors(neighbors)
     low = torch.arange(SIDE, dtype=torch.float64) * CELL - EDGE
     centre = torch.cartesian_prod(low, low) + CELL / 2
     distance = (centre[:, None] - _bin_centers().double()).square().sum(dim=2).sqrt()
     ordered, near = distance.sort(dim=1)
     # half a diagonal away from the center the k-th may be farther, and another bin nearer, by that
-    reach = ordered[:, neighbours - 1 : neighbours] + CELL * 2**0.5
+    reach = ordered[:, neighbors - 1 : neighbors] + CELL * 2**0.5
     width = int((ordered <= reach).sum(dim=1).max())
     near = near[:, :width].contiguous()
     a, b = _bin_centers()[near].unbind(-1)

@@ -43,7 +43,7 @@ def jitter_colors(x: Images, factors: Float[Tensor, "b 4"], order: Int64[Tensor,
 
     `factors` holds the parameter of operations 0 (brightness), 1 (contrast), 2 (saturation) and
     3 (hue); `order[i, k]` is the operation that sample i undergoes k-th, or `LEAVE`. `order` must
-    lie on the CPU: how many samples share an operation decides what is launched.
+    be on the CPU: how many samples share an operation decides what is launched.
     """
     return jitter_colors_(x.clone(), factors, order)
 

@@ -15,8 +15,8 @@ from selfwise.views.image.color_jitter import LEAVE, jitter_colors_, jitter_fact
 class Crop(NamedTuple):
     """Random crop, flip, and brightness, contrast and saturation in random order (BEiT, app. G).
 
-    BEiT's code changes the colors of the whole image and crops then (`datasets.py`). Here it is
-    the crop whose contrast is changed, which differs in the gray that contrast is taken from.
+    BEiT's code changes the colors of the whole image and crops then (`datasets.py`). Here the
+    contrast of the crop changes, which differs in the gray that the contrast is relative to.
     """
 
     size: int  # side of the view in pixels

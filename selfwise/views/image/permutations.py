@@ -29,13 +29,13 @@ ALREADY_CHOSEN = (
 def permutation_set(
     tiles: int, count: int, *, seed: int = 0, rule: str = "mean"
 ) -> Int64[np.ndarray, "{count} {tiles}"]:
-    """`count` orders of `tiles` tiles; row r, column j is the tile that lies in place j.
+    """`count` orders of `tiles` tiles; row r, column j is the tile in place j.
 
     The first is random. Then always the one that is farthest from those chosen, by Hamming
     distance: on average (`mean`: the paper's algorithm, VISSL's `max_avg`), or from the nearest
-    (`min`: VISSL's `max_min`). Distances to all candidates are kept up to date, so that 1,000 of
-    9 tiles take a fifth of a second; the published scripts compute them anew for each. Larger sets
-    are kept in the cache folder. The result is shared and must not be written to.
+    (`min`: VISSL's `max_min`). Distances to all candidates are updated, so that 1,000 of
+    9 tiles take a fifth of a second; the published scripts compute them again for each. The
+    cache folder stores larger sets. The result is shared and must not be written to.
 
     Raises ValueError unless there are so many orders.
     """

@@ -12,7 +12,7 @@ from selfwise.core.rng import shuffle_indices
 class PKSampler:
     """Rows of a step: K different images of each of P = batch / K different identities, in order.
 
-    Identities come in rounds. In each they are shuffled anew and all come once, but for those that
+    Identities come in rounds. In each they are shuffled again and all come once, but for those that
     would not fill a batch, which are others each time: so an identity is seen as often as another,
     however many images it has. Of its images those come next that it has not shown for longest:
     each round has its place in a shuffled order of them, and a new order follows where one ends.

@@ -55,7 +55,7 @@ def cut_tiles(
     plane = size * size * torch.arange(n * channels, device=x.device).view(n, 1, channels)
     row = (plane + first[..., 0] * size + first[..., 1])[..., None]
     row = row + size * torch.arange(tile, device=x.device)
-    # every run of `tile` pixels that there is, of which nothing is copied but what is chosen
+    # every run of `tile` pixels, of which only the chosen ones are copied
     runs = x.flatten().unfold(0, tile, 1)
     return runs.index_select(0, row.flatten()).view(*row.shape, tile)
 

@@ -36,7 +36,7 @@ class Window(NamedTuple):
 
     Jigsaw (Noroozi & Favaro 2016): the shorter side is brought to 256 pixels, and a square of 225
     is cut out at random. Here its side is drawn as well: images that are all resized by one factor
-    are blurred in one pattern, and in JPEG files the blocks lie in one pattern, from which a
+    are blurred in one pattern, and in JPEG files the blocks form one pattern, from which a
     network reads where a tile is. Nothing is padded: a dark edge would say it too.
     """
 
@@ -79,7 +79,7 @@ def _cut_squares(
     plane = height * width * torch.arange(n * channels, device=x.device).view(n, channels, 1)
     row = corner[:, :1] + torch.arange(size, device=x.device)
     row = plane + (row * width + corner[:, 1:])[:, None]
-    # every run of `size` pixels that there is, of which nothing is copied but what is chosen
+    # every run of `size` pixels, of which only the chosen ones are copied
     view = x.flatten().unfold(0, size, 1).index_select(0, row.flatten())
     view = view.view(n, channels, size, size)
     mirrored = flip.nonzero()[:, 0].to(x.device, non_blocking=True)

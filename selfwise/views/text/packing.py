@@ -26,8 +26,8 @@ def plan_windows(
     A document, with the special tokens that begin and end it, is cut into windows of length + 1
     tokens that overlap by one. The first window ends at a random place of its own in every epoch,
     so that tokens are seen with every amount of context before them. What is shorter than a window
-    shares rows by best fit; no target lies in another document than its input. In a vocabulary
-    without such tokens the first token of a document is no target.
+    shares rows by best fit; every target is in the document of its input. In a vocabulary
+    without such tokens the first token of a document is not a target.
 
     Raises EmptyPlan if no document has a target.
     """

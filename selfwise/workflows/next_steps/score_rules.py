@@ -22,7 +22,7 @@ def measure(run: Situation) -> NextStep | None:
     if run.verdicts[0].level != "not measured":
         return None
     text = (
-        f"Measure it: with labelled examples, a probe compares the encoder with {run.raw_name} and "
+        f"Measure it: with labeled examples, a probe compares the encoder with {run.raw_name} and "
         "with an untrained encoder."
     )
     return NextStep(text, run.verdicts[0].command or format_probe_command(run.folder))

@@ -140,7 +140,7 @@ def test_soft_encoding_by_hand():
     assert {tuple(p) for p in color_bins.bin_centers()[index[0]].tolist()} == {
         (20, 0), (20, -10), (30, 0), (30, -10)
     }  # fmt: skip
-    with pytest.raises(ValueError, match="neighbours must be 1 to 313"):
+    with pytest.raises(ValueError, match="neighbors must be 1 to 313"):
         color_bins.soft_encode(torch.zeros(1, 2), 0)
 
 
