@@ -114,7 +114,7 @@ def same_pixels(images: list[Image.Image], device: str) -> str:
     """A sentence. Raises AssertionError where targets of the same whole images differ."""
     found = []
     for made in (batched, one_at_a_time):
-        light, near, share, weight, chosen = made(images, device, least=1.0, flip_prob=0.0)(0)
+        light, near, share, weight, chosen = made(images, device, least=1.0, flip=0.0)(0)
         near, share = (x.reshape(-1, NEIGHBOURS).cpu() for x in (near, share))
         spread = torch.zeros(len(near), BINS, dtype=torch.float64).scatter_(1, near, share.double())
         light, weight = light.double().cpu(), weight.flatten().double().cpu()

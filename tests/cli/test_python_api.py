@@ -97,7 +97,7 @@ def test_one_run_needs_no_list(function, kind):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("int", "<class 'int'> is not a method: a method inherits from selfwise.Method"),
+        ("int", "<class 'int'> is not a method: a method is a class that inherits selfwise.Method"),
         (
             "'simclr', encoder=3",
             "encoder must be a name, MODULE:NAME, a torch module or a function",

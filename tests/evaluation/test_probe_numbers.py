@@ -141,7 +141,7 @@ def test_nothing_is_fitted_again_where_nothing_is_drawn():
     names = ("pretrained", "untrained", "raw input")
     among = {name: counted(calls, 2.0)() for name in names}
     among["trained"] = counted(calls, 2.0)(uses_seed=True)
-    told = {"labels_per_class": LABELS, "truth": np.arange(30) % 3, "seeds": range(4)}
+    told = {"labels": LABELS, "truth": np.arange(30) % 3, "seeds": range(4)}
     score = compute_label_curve(among, **told, budgets=[5, 20, None])
     # 20 of each class are all that there are
     counts = [

@@ -145,6 +145,7 @@ def run(tmp_path_factory):
         "encoder_options": {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]},
     }
     told = {**encoder, "steps": 1, "batch_size": 32, "cpu_threads": 1, "quiet": True}
+    told["precision"] = "float32"  # in which `embed` computes
     return selfwise.pretrain("simclr", data="digits:train", out=out, **told, seed=1)
 
 

@@ -126,7 +126,7 @@ def test_another_schedule_is_another_run_from_there_on(tmp_path, capsys):
     assert "--schedule cosine depends on the number of steps" in said
     (change,) = read_record(run.folder).continuations
     assert (change["step"], change["exact"]) == (8, False)
-    assert "another run" in change["about"]
+    assert "differs from a run of 12 steps from the start" in change["about"]
     assert selfwise.load(run.folder).step == 12
 
 

@@ -91,7 +91,7 @@ def test_other_data_are_refused_and_nothing_is_touched(moved, tmp_path):
     extra = np.zeros((8, 8, 3), dtype=np.uint8)
     Image.fromarray(extra).save(tmp_path / "there" / "extra.png")
     before = contents(run.folder)
-    with pytest.raises(ValueError, match=r"there are not those that .*41 .*now, 40 then"):
+    with pytest.raises(ValueError, match=r"there differ from the data that .*41 .*now, 40 then"):
         selfwise.resume(run.folder, data=tmp_path / "there", quiet=True)
     assert contents(run.folder) == before
 

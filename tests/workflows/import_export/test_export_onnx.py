@@ -58,7 +58,7 @@ def test_features_of_files(kind, files, runs, tmp_path, capfd):
     out = tmp_path / "onnx"
     capfd.readouterr()
     assert cli.main(["export", str(run.folder), "--to", "onnx", "--out", str(out)]) == 0
-    assert capfd.readouterr() == (f"{out} holds {run.folder} as onnx\n", "")
+    assert capfd.readouterr() == (f"Wrote {run.folder} as onnx to {out}\n", "")
     assert sorted(p.name for p in (tmp_path / "onnx").iterdir()) == (
         ["README.md", "model.onnx", "preprocessing.json"]
     )
