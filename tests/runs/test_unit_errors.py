@@ -159,7 +159,7 @@ def test_numbers_that_cannot_be(refused, voices):
     )
     refused(*speech(voices, max_clip_seconds=0.01), words=("--max-clip-seconds", "frame"))
     refused(*speech(voices, val_fraction=1.0), words=("--val-fraction",))
-    refused(*speech(voices, val_fraction=0.99), words=("0.99", "held out"))
+    refused(*speech(voices, val_fraction=0.99), words=("0.99", "held-out"))
     refused(*speech(voices, "--batch-size", 4), words=("--batch-size", "--batch-seconds"))
     refused(*speech(voices, "--knn-every", 2), words=("--knn-every",))
     refused(*speech(voices, "--exclude", "*nobody*"), words=("nobody",))

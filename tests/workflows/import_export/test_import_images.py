@@ -288,7 +288,7 @@ def test_other_mistakes_get_one_sentence(files, tmp_path, capsys):
         ),
         (["timm", file, "--encoder", "resnet81"], "unknown encoder 'resnet81'; did you mean"),
         (["timm", folder, "--encoder", "resnet50"], "holds resnet18: leave out --encoder"),
-        (["timm", hf], "names no architecture, so it is not one of timm's (Hugging Face's beit?)"),
+        (["timm", hf], "names no architecture, so it is not a timm config (Hugging Face's beit?)"),
         (["timm", tmp_path / "gone.pth", *one], "there is no file"),
         (["timm", tmp_path / "weights.bin", *one], "must end in .safetensors, .pth or .pt"),
         (["timm", tmp_path / "wrapped.pth", *one], "it holds model, epoch"),
