@@ -7,7 +7,7 @@ import numpy as np
 
 from selfwise.core.device import choose_evaluation
 from selfwise.evaluation.features.compute import ComputeOptions
-from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED, WORDS
 from selfwise.glue.frozen import (
     CachedFeatures,
     Embed,
@@ -19,7 +19,7 @@ from selfwise.glue.frozen import (
 from selfwise.glue.metrics import compute_metrics
 from selfwise.glue.options import LAST, GlueConfig
 from selfwise.glue.read import GlueSplit
-from selfwise.glue.scores import COMPETITORS, UNFITTED, WORDS
+from selfwise.glue.scores import COMPETITORS, UNFITTED
 from selfwise.glue.task_record import SettingValues
 from selfwise.glue.task_results import CompetitorFit
 from selfwise.glue.task_splits import TaskSplits, limit_train

@@ -6,7 +6,7 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, TypedDict
 
 from selfwise.core.html_table import convert_rich_table
-from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED, WORDS
 from selfwise.evaluation.scores.probe_score import format_percent
 from selfwise.glue.finetune_recipes import MIN_CHOOSERS
 from selfwise.glue.metrics import AVERAGES, OFFICIAL, compute_average, list_missing_metrics
@@ -16,7 +16,6 @@ from selfwise.glue.task_record import ComparisonRecord, SettingValues, TaskRecor
 if TYPE_CHECKING:
     from rich.table import Table
 
-WORDS = "bag of words"
 COMPETITORS = (PRETRAINED, UNTRAINED, WORDS)
 FROZEN, FINETUNE = "frozen", "finetune"  # modes
 # single fine-tunings fail, so that papers report the median (arXiv:1907.11692, section 5.1)

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from selfwise.core.device import resolve_device
 from selfwise.core.files import write_file
-from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED, WORDS
 from selfwise.glue.competitors import FitCompetitor, build_fit, build_words_probe
 from selfwise.glue.finetune import DivergenceError, FinetuneResult, finetune_on_task
 from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting, find_finetune_recipe
 from selfwise.glue.options import TRANSFER_TASKS, GlueConfig
 from selfwise.glue.read import GlueSplit
-from selfwise.glue.scores import WORDS
 from selfwise.glue.task_record import SettingValues
 from selfwise.glue.task_results import CompetitorFit, TaskResults
 from selfwise.glue.task_splits import TaskSplits, limit_train

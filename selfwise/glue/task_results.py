@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.core.files import write_file
-from selfwise.evaluation.scores.names import PRETRAINED
+from selfwise.evaluation.scores.names import PRETRAINED, WORDS
 from selfwise.glue.compare import compare_metric, compute_seed_intervals, judge_seeds
-from selfwise.glue.scores import WORDS
 from selfwise.glue.submission import TaskAnswers
 from selfwise.glue.task_record import (
     ComparisonRecord,

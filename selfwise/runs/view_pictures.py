@@ -30,7 +30,7 @@ from selfwise.methods.inspection import (
 from selfwise.nn.audio_stems import MelStem
 from selfwise.runs.prepare import PreparedRun
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.training.loggers import Picture
+from selfwise.training.loggers import ViewPicture
 
 NAME = "views"
 MAX_EXAMPLES = 64  # of the first batch, for methods that compare examples with each other
@@ -39,7 +39,7 @@ SIDE = 96  # pixels of an image in the grid
 MELS, MAX_FRAMES = 80, 600  # bands, and columns of 10 ms of a spectrogram
 
 
-def draw_first_views(run: PreparedRun) -> list[Picture]:
+def draw_first_views(run: PreparedRun) -> list[ViewPicture]:
     """Return the views of the first examples of the first batch.
 
     The method is in eval mode meanwhile, and no random draw of the run changes.
@@ -62,7 +62,7 @@ def draw_first_views(run: PreparedRun) -> list[Picture]:
     return _draw_images(images.x, inspection if isinstance(inspection, ImageGrid) else None, view)
 
 
-def _draw_images(originals: Tensor, grid: ImageGrid | None, view: object) -> list[Picture]:
+def _draw_images(originals: Tensor, grid: ImageGrid | None, view: object) -> list[ViewPicture]:
     """Draw a row of originals and a row for each part of the view, one example per column."""
     grid = grid or collect_images(view)
     if not grid.columns:
@@ -74,7 +74,7 @@ def _draw_images(originals: Tensor, grid: ImageGrid | None, view: object) -> lis
     lines += [_resize(column.images[: len(rows)].float()) for column in grid.columns]
     names = ", ".join(["the original", *(column.name for column in grid.columns)])
     caption = f"{grid.about} From top to bottom: {names}."
-    return [Picture(NAME, caption, draw_image_grid(lines))]
+    return [ViewPicture(NAME, caption, draw_image_grid(lines))]
 
 
 def _resize(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 s s"]:
@@ -83,7 +83,9 @@ def _resize(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 s s"]:
     return resized[:, :3] if resized.shape[1] >= 3 else resized[:, :1].expand(-1, 3, -1, -1)
 
 
-def _show_texts(tokenizer: Tokenizer, batch: TextBatch, inspection: Inspection | None) -> Picture:
+def _show_texts(
+    tokenizer: Tokenizer, batch: TextBatch, inspection: Inspection | None
+) -> ViewPicture:
     """Show the first texts as the encoder reads them, and the tokens that it predicts."""
     masked = inspection if isinstance(inspection, MaskedTextExamples) else None
     seen = batch if masked is None else masked.batch
@@ -97,10 +99,10 @@ def _show_texts(tokenizer: Tokenizer, batch: TextBatch, inspection: Inspection |
             targets = masked.predictions.target[row][chosen].tolist()
             lines.append(f"to predict: {' '.join(map(tokenizer.piece, targets))}")
     about = "The first texts." if inspection is None else str(getattr(inspection, "about", ""))
-    return Picture(NAME, about, text="\n".join(lines))
+    return ViewPicture(NAME, about, text="\n".join(lines))
 
 
-def _draw_recordings(batch: AudioBatch, inspection: Inspection | None) -> Picture:
+def _draw_recordings(batch: AudioBatch, inspection: Inspection | None) -> ViewPicture:
     """Draw spectrograms of the first recordings, one below another; masked frames are tinted."""
     masked = inspection if isinstance(inspection, MaskedAudioExamples) else None
     stem = MelStem(MELS, norm="fixed")
@@ -116,7 +118,7 @@ def _draw_recordings(batch: AudioBatch, inspection: Inspection | None) -> Pictur
     gap = np.full((4, strips[0].shape[1], 3), 255, np.uint8)
     image = np.concatenate([part for strip in strips for part in (strip, gap)])
     about = "The first recordings." if masked is None else masked.about
-    return Picture(NAME, f"{about} Masked frames are tinted red.", image)
+    return ViewPicture(NAME, f"{about} Masked frames are tinted red.", image)
 
 
 def _draw_spectrogram(

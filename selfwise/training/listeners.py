@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from selfwise.training.loggers import Picture
+from selfwise.training.loggers import ViewPicture
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +40,7 @@ class Listeners:
 
     options: Mapping[str, object] = field(default_factory=dict)
     """Every option of the run, which loggers show as hyperparameters."""
-    draw_pictures: Callable[[], Sequence[Picture]] = tuple
+    draw_pictures: Callable[[], Sequence[ViewPicture]] = tuple
     """Draws the first batch as the method sees it; called once per run, if there is a logger."""
     callbacks: Sequence[Callback] = ()
     """Called in this order at each log line, only by the first process."""

@@ -10,7 +10,7 @@ from typing import Any
 from selfwise.training import checkpoint
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.listeners import NO_LISTENERS, Listeners
-from selfwise.training.loggers import LoggedRun, Loggers, open_loggers
+from selfwise.training.loggers import Loggers, RunFacts, open_loggers
 from selfwise.training.metrics_log import (
     Meter,
     MetricsLog,
@@ -157,7 +157,7 @@ def _open_logs(
     if not recorder.options.logger:
         return
     options, listeners = recorder.options, recorder.listeners
-    run = LoggedRun(
+    run = RunFacts(
         out, options.logger_project, recorder.step, logged, listeners.options, quiet=quiet
     )
     recorder.loggers = stack.enter_context(open_loggers(run, options.logger))

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from selfwise.evaluation.scores.bootstrap import ABOVE
-from selfwise.evaluation.scores.names import UNTRAINED
-from selfwise.glue.scores import WORDS
+from selfwise.evaluation.scores.names import UNTRAINED, WORDS
 
 
 def judge_glue_table(

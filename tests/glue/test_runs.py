@@ -11,13 +11,13 @@ import torch
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.evaluation.scores.bootstrap import paired_bootstrap
-from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED, WORDS
 from selfwise.glue import compare, competitors
 from selfwise.glue import search as search
 from selfwise.glue.benchmark import run_glue
 from selfwise.glue.finetune import finetune_on_task
 from selfwise.glue.metrics import AVERAGES, METRICS
-from selfwise.glue.scores import COMPETITORS, WORDS, GlueScores
+from selfwise.glue.scores import COMPETITORS, GlueScores
 from selfwise.glue.submission import FILES, check_submission
 from selfwise.glue.task_results import CompetitorFit, TaskResults
 from selfwise.glue.tasks import find_task

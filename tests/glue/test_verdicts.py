@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from selfwise.data.text.labelled import Texts
-from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED, WORDS
 from selfwise.glue import finetune_recipes
 from selfwise.glue.compare import MIN_EXAMPLES, compare_metric, compute_seed_intervals, judge_seeds
 from selfwise.glue.finetune import _count_choosers
 from selfwise.glue.finetune_recipes import RECIPES
 from selfwise.glue.frozen import DEFAULT_PENALTY, FeatureSetting, probe_frozen
 from selfwise.glue.read import GlueSplit
-from selfwise.glue.scores import COMPETITORS, WORDS, GlueScores
+from selfwise.glue.scores import COMPETITORS, GlueScores
 from selfwise.glue.task_results import compare_fits
 from selfwise.glue.task_splits import TaskSplits, _note_constant_labels
 from selfwise.glue.tasks import find_task

@@ -5,3 +5,4 @@ SUPERVISED = "supervised"  # competitor: the same encoder, trained on the labels
 RETRIEVAL = "retrieval"  # kind of probe that learns from no labels
 DEVIATION = "mean+deviation"  # a pooling that is the default of probes
 CHOSEN = "chosen"  # in place of k of the nearest neighbors: on the training examples
+WORDS = "bag of words"  # the raw baseline of GLUE

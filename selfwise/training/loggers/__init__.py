@@ -1,6 +1,6 @@
 """Loggers: every file is one service that receives a run's values, found by its file name.
 
-A file has a function `open_logger`, which opens the service for a LoggedRun and returns a Logger.
+A file has a function `open_logger`, which opens the service for a RunFacts and returns a Logger.
 The extra that installs the service's package has the name of the file.
 
 Only the first process of a run opens loggers.
@@ -30,7 +30,7 @@ NONE = "none"  # the word for no logger
 IDS = "loggers.json"  # in a run folder: each service's id of the run
 
 
-class Picture(NamedTuple):
+class ViewPicture(NamedTuple):
     """A picture or a text of the first batch, as the method sees it."""
 
     name: str
@@ -40,7 +40,7 @@ class Picture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LoggedRun:
+class RunFacts:
     """The facts about a run that a logger needs."""
 
     folder: Path
@@ -83,7 +83,7 @@ class Logger(Protocol):
         """Send the values after `step` steps."""
         ...
 
-    def log_pictures(self, pictures: Sequence[Picture]) -> None:
+    def log_pictures(self, pictures: Sequence[ViewPicture]) -> None:
         """Send the pictures of the first batch; called once per run."""
         ...
 
@@ -125,7 +125,7 @@ def check_installed(names: str | Iterable[str]) -> None:
 class Loggers:
     """The open loggers of a run."""
 
-    def __init__(self, run: LoggedRun, names: str | Iterable[str]):
+    def __init__(self, run: RunFacts, names: str | Iterable[str]):
         """Open each service. Raises ValueError naming a logger that does not open."""
         self.run, self.open = run, dict[str, Logger]()
         try:
@@ -144,7 +144,7 @@ class Loggers:
             if step > self.run.logged or not logger.continues:
                 _name_failure(name, partial(logger.log_values, step, values), step)
 
-    def log_pictures(self, pictures: Sequence[Picture]) -> None:
+    def log_pictures(self, pictures: Sequence[ViewPicture]) -> None:
         """Send the pictures of the first batch."""
         for name, logger in self.open.items():
             _name_failure(name, partial(logger.log_pictures, pictures))
@@ -156,7 +156,7 @@ class Loggers:
 
 
 @contextmanager
-def open_loggers(run: LoggedRun, names: str | Iterable[str]) -> Iterator[Loggers]:
+def open_loggers(run: RunFacts, names: str | Iterable[str]) -> Iterator[Loggers]:
     """Open the loggers of a run; close them at its end, reporting whether the run failed."""
     loggers = Loggers(run, names)
     try:

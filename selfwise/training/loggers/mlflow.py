@@ -7,7 +7,7 @@ from time import time
 from typing import Any
 
 from selfwise.core.extras import import_extra
-from selfwise.training.loggers import LoggedRun, Logger, Picture
+from selfwise.training.loggers import Logger, RunFacts, ViewPicture
 
 MAX_PARAMETERS = 100  # in one request
 MAX_LENGTH = 500  # characters of a parameter that every server accepts
@@ -16,7 +16,7 @@ MAX_LENGTH = 500  # characters of a parameter that every server accepts
 class MLflow:
     """Sends values with their steps to one run of the tracking server."""
 
-    def __init__(self, run: LoggedRun):
+    def __init__(self, run: RunFacts):
         mlflow = import_extra("mlflow")
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports each new table
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -31,7 +31,7 @@ class MLflow:
         self.id = known or self._create(run, artifacts)
         self.client.update_run(self.id, status="RUNNING")
 
-    def _create(self, run: LoggedRun, artifacts: str | None) -> str:
+    def _create(self, run: RunFacts, artifacts: str | None) -> str:
         from mlflow.entities import Param
 
         experiment = self.client.get_experiment_by_name(run.project)
@@ -53,7 +53,7 @@ class MLflow:
         now = round(1000 * time())
         self.client.log_batch(self.id, metrics=[Metric(n, v, now, step) for n, v in values.items()])
 
-    def log_pictures(self, pictures: Sequence[Picture]) -> None:
+    def log_pictures(self, pictures: Sequence[ViewPicture]) -> None:
         for picture in pictures:
             if picture.image is not None:
                 self.client.log_image(self.id, picture.image, f"{picture.name}.png")
@@ -64,6 +64,6 @@ class MLflow:
         self.client.set_terminated(self.id, status="FAILED" if failed else "FINISHED")
 
 
-def open_logger(run: LoggedRun) -> Logger:
+def open_logger(run: RunFacts) -> Logger:
     """Open the run at the tracking server, or in the run folder."""
     return MLflow(run)

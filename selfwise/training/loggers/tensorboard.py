@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfwise.core.extras import import_extra
-from selfwise.training.loggers import LoggedRun, Logger, Picture
+from selfwise.training.loggers import Logger, RunFacts, ViewPicture
 
 
 class TensorBoard:
@@ -12,7 +12,7 @@ class TensorBoard:
 
     continues = False  # `purge_step` hides values written after the checkpoint
 
-    def __init__(self, run: LoggedRun):
+    def __init__(self, run: RunFacts):
         import_extra("tensorboard")  # torch would not name the extra
         from torch.utils.tensorboard import SummaryWriter
 
@@ -42,7 +42,7 @@ class TensorBoard:
             self.writer.file_writer.add_summary(summary)
         self.options = {}
 
-    def log_pictures(self, pictures: Sequence[Picture]) -> None:
+    def log_pictures(self, pictures: Sequence[ViewPicture]) -> None:
         for picture in pictures:
             if picture.image is not None:
                 self.writer.add_image(picture.name, picture.image, 0, dataformats="HWC")
@@ -54,6 +54,6 @@ class TensorBoard:
         self.writer.close()
 
 
-def open_logger(run: LoggedRun) -> Logger:
+def open_logger(run: RunFacts) -> Logger:
     """Open the event files of a run."""
     return TensorBoard(run)

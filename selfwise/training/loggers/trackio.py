@@ -10,13 +10,13 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from selfwise.core.extras import import_extra
-from selfwise.training.loggers import LoggedRun, Logger, Picture
+from selfwise.training.loggers import Logger, RunFacts, ViewPicture
 
 
 class Trackio:
     """Sends values with their steps."""
 
-    def __init__(self, run: LoggedRun):
+    def __init__(self, run: RunFacts):
         trackio = import_extra("trackio")
         self.library: Any = trackio
         self.quiet = run.quiet
@@ -37,7 +37,7 @@ class Trackio:
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
         self.session.log(dict(values), step=step)
 
-    def log_pictures(self, pictures: Sequence[Picture]) -> None:
+    def log_pictures(self, pictures: Sequence[ViewPicture]) -> None:
         shown: dict[str, object] = {}
         for picture in pictures:
             if picture.image is not None:
@@ -63,6 +63,6 @@ def _without_stdout(quiet: bool) -> Iterator[None]:
         yield
 
 
-def open_logger(run: LoggedRun) -> Logger:
+def open_logger(run: RunFacts) -> Logger:
     """Open the run in trackio's database."""
     return Trackio(run)

@@ -13,7 +13,7 @@ from urllib.parse import urlparse
 from uuid import uuid4
 
 from selfwise.core.extras import import_extra
-from selfwise.training.loggers import LoggedRun, Logger, Picture
+from selfwise.training.loggers import Logger, RunFacts, ViewPicture
 
 SERVER = "https://api.wandb.ai"
 
@@ -21,7 +21,7 @@ SERVER = "https://api.wandb.ai"
 class WeightsAndBiases:
     """Sends values with their steps; the service drops steps that it already has."""
 
-    def __init__(self, run: LoggedRun):
+    def __init__(self, run: RunFacts):
         wandb = import_extra("wandb")
         name = run.read_id("wandb")
         self.library: Any = wandb
@@ -42,7 +42,7 @@ class WeightsAndBiases:
     def log_values(self, step: int, values: Mapping[str, float]) -> None:
         self.session.log(dict(values), step=step)
 
-    def log_pictures(self, pictures: Sequence[Picture]) -> None:
+    def log_pictures(self, pictures: Sequence[ViewPicture]) -> None:
         shown: dict[str, object] = {}
         for picture in pictures:
             if picture.image is not None:
@@ -71,6 +71,6 @@ def is_logged_in() -> bool:
     return False
 
 
-def open_logger(run: LoggedRun) -> Logger:
+def open_logger(run: RunFacts) -> Logger:
     """Open the run at the service, or offline."""
     return WeightsAndBiases(run)

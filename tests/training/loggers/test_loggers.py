@@ -12,12 +12,12 @@ from selfwise.methods.supervised import Supervised
 from selfwise.training import loggers
 from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.listeners import Listeners
-from selfwise.training.loggers import LoggedRun, Picture, join_names
+from selfwise.training.loggers import RunFacts, ViewPicture, join_names
 from selfwise.training.loop import fit
 from tests.helpers import cases
 
 GRID = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-PICTURES = [Picture("views", "two rows", GRID), Picture("words", "texts", text="a\nb")]
+PICTURES = [ViewPicture("views", "two rows", GRID), ViewPicture("words", "texts", text="a\nb")]
 LISTENERS = Listeners({"method": "supervised", "lr": 0.1, "cache": None}, lambda: PICTURES)
 
 
@@ -223,7 +223,7 @@ def test_trackio_continues_its_local_run(tmp_path, monkeypatch, capfd):
 
 
 def test_the_ids_of_services_are_kept_in_the_run_folder(tmp_path):
-    run = LoggedRun(tmp_path, "birds")
+    run = RunFacts(tmp_path, "birds")
     assert run.read_id("mlflow") is None
     run.save_id("mlflow", "a1")
     run.save_id("wandb", "b2")
