@@ -388,7 +388,7 @@ def test_the_command_and_its_mistakes(run, data, tmp_path, capsys):
         ([*call, "--layers", "2"], ("layer 2", "0 to 1")),
         ([*call, "--poolings", "men"], ("men", "mean")),
         ([*call, "--layers", ","], ("--layers",)),
-        ([*call[:3], tmp_path / "nothing", *call[4:]], ("nothing", "no folder")),
+        ([*call[:3], tmp_path / "nothing", *call[4:]], ("nothing", "is not a folder")),
         ([*call[:3], foreign, *call[4:]], ("foreign", "is this the folder of GLUE")),
         ([*call[:3], other, *call[4:], "--tasks", "rte,cola"], ("CoLA",)),
         ([*call[:5], tmp_path / "file", *small], ("file", "folder")),

@@ -297,7 +297,7 @@ def test_numbers_that_make_no_task_are_refused(options, says):
 def test_an_encoder_of_images_is_refused():
     for encoder in (cases.tiny_encoder(), cases.tiny_text_encoder("bert")):
         with pytest.raises(
-            ValueError, match=r"hubert needs a speech encoder, and [A-Z]\w+ is none"
+            ValueError, match=r"hubert needs a speech encoder, and [A-Z]\w+ is not one"
         ):
             cases.build("hubert", encoder=encoder)
 

@@ -293,7 +293,7 @@ def test_a_run_whose_data_are_gone_says_so(folder, tmp_path):
     assert f"selfwise report {away} --data PATH" in text
     python = (away / "run.yaml").read_text().replace(str(tmp_path / "x"), "<from Python>")
     (away / "run.yaml").write_text(python)
-    assert "given its data in Python" in words(write_page([away]).read_text(encoding="utf-8"))
+    assert "The data came from Python" in words(write_page([away]).read_text(encoding="utf-8"))
 
 
 @pytest.mark.run

@@ -159,7 +159,8 @@ def test_the_same_texts_give_the_same_tokenizer_in_every_process(made):
     code = (
         "from tests.tokenizers.test_tokenizer import *\n"
         "sizes = {'chars': None}\n"
-        "made = [train_tokenizer(k, CORPUS, vocab=sizes.get(k, 420)) for k in TOKENIZER_KINDS]\n"
+        "made = [train_tokenizer(k, CORPUS, vocab_size=sizes.get(k, 420)) "
+        "for k in TOKENIZER_KINDS]\n"
         "print(*[tokenizer.fingerprint for tokenizer in made])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -72,7 +72,7 @@ def _describe_scores(series: Sequence[Series], places: Sequence[Place]) -> str:
     """Describe the figure in words, by its first series."""
     first = series[0]
     texts = [f"{' '.join(p)} {100 * first.centre[p]:.1f} %" for p in places if p in first.centre]
-    return f"Scores on dev of GLUE; of {first.name}: {'; '.join(texts)}."
+    return f"GLUE dev scores of {first.name}: {'; '.join(texts)}."
 
 
 def _caption(series: Sequence[Series]) -> str:
