@@ -59,8 +59,7 @@ class OptionTable:
         """Return the values of the options; a switch without a value is `yes`.
 
         The last of several values counts, so that a script can append options. Raises ValueError
-        for an
-        unknown option, with the nearest one, and for a missing value.
+        for an unknown option, with the nearest one, and for a missing value.
         """
         values: dict[str, object] = {}
         for name, text in words:

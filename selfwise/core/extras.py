@@ -1,8 +1,7 @@
 """Optional packages: the extra of `pip install` that installs each, and the features that need it.
 
 A plain install covers images and reports. Every other package is imported at its first use; if it
-is
-missing, the error is one sentence that names the extra.
+is missing, the error is one sentence that names the extra.
 """
 
 from dataclasses import dataclass
@@ -63,8 +62,7 @@ def import_extra(module: str, used_for: str = "") -> ModuleType:
     """Import a module of an extra.
 
     Raises ValueError if it is not installed, with the command that installs it, or if it is
-    installed
-    but its import fails.
+    installed but its import fails.
     """
     extra = find_extra(module)
     if not _is_installed(module):

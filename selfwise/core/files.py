@@ -31,9 +31,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write a file or a folder to, then rename it to `path`.
 
     The contents are flushed to the disk before the rename, so that even after a crash `path` is
-    either
-    whole or unchanged. An error removes the temporary file. A file replaces what is at `path`; a
-    folder replaces an empty folder, and raises OSError for any other.
+    either whole or unchanged. An error removes the temporary file. A file replaces what is at
+    `path`; a folder replaces an empty folder, and raises OSError for any other.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent, escape(path.name), age=STALE_SECONDS)

@@ -29,11 +29,9 @@ def keep_freed_memory() -> Iterator[None]:
     """Keep freed memory of CPU tensors in the process while inside the context.
 
     By default the GNU C library returns large blocks to the system as soon as they are freed, and
-    the
-    next step requests them again, page by page, each filled with zeros: a sixth of a SimCLR step
-    (docs/log.md). Afterwards all free memory is returned. Loader processes started inside keep
-    theirs,
-    too. With another C library, or if the environment configures this one's memory, nothing
+    the next step requests them again, page by page, each filled with zeros: a sixth of a SimCLR
+    step (docs/log.md). Afterwards all free memory is returned. Loader processes started inside keep
+    theirs, too. With another C library, or if the environment configures this one's memory, nothing
     changes.
     """
     with _entering:

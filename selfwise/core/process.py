@@ -21,8 +21,7 @@ def check_temporary_folder(workers: int) -> None:
     """Check that `workers` loader processes can transfer their batches.
 
     If they cannot open a socket, batches are lost and the run would wait forever. Raises ValueError
-    if
-    the path of the temporary folder is too long for a socket.
+    if the path of the temporary folder is too long for a socket.
     """
     folder = tempfile.gettempdir()
     if workers and torch.multiprocessing.get_sharing_strategy() == "file_descriptor":

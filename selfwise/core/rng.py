@@ -64,8 +64,7 @@ def seed_global(device: torch.device, seed: int, *keys: Key) -> None:
     """Set torch's global state, from which dropout draws, to a function of the keys.
 
     `torch.manual_seed` seeds every kind of device, which takes 0.8 ms even on a machine without
-    any;
-    where the CPU computes, its generator is sufficient.
+    any; where the CPU computes, its generator is sufficient.
     """
     number = hash_keys(seed, *keys)
     if device.type == "cpu":
@@ -103,8 +102,7 @@ class Rng:
     they are few, and equal on every device.
 
     `keyed` draws are functions of the run's `seed` and of keys that each row brings along: they
-    depend
-    on the example and not on its place in a batch.
+    depend on the example and not on its place in a batch.
     """
 
     def __init__(
@@ -139,10 +137,9 @@ class Rng:
         keys.
 
         Mixes whole numbers instead of drawing, so it works on the keys' own device, waits for none,
-        and
-        is equal on all devices. Equal keys give equal numbers: draw all numbers for a row at once.
-        A
-        longer `shape` begins with the numbers of a shorter one if only its first size differs.
+        and is equal on all devices. Equal keys give equal numbers: draw all numbers for a row at
+        once. A longer `shape` begins with the numbers of a shorter one if only its first size
+        differs.
         """
         assert self.seed is not None, "keyed draws need the run's seed: Rng(..., seed=seed)"
         state = torch.full_like(keys[:, 0], hash_keys(self.seed, "keyed"))

@@ -16,8 +16,7 @@ class ImageBatch(NamedTuple):
     """Images as stored. Values 0..255 as uint8 or 0..1 as float; one or three channels.
 
     Images of different sizes are in the top left corner of a common canvas; `extent` gives the size
-    of
-    each. `None`: every image fills the canvas.
+    of each. `None`: every image fills the canvas.
     """
 
     x: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]

@@ -126,8 +126,7 @@ def check_multiprocess_command(verb: str, multiprocess_verbs: Sequence[str]) -> 
     """Raise ValueError if a launcher started several processes for a command that needs one.
 
     In a command of several processes, the other processes wait for the first. From here on they
-    notice
-    if it ends before they meet. torchrun handles that itself; `srun` leaves them waiting.
+    notice if it ends before they meet. torchrun handles that itself; `srun` leaves them waiting.
     """
     if (env := detect_env()) is None or env.size == 1:
         return

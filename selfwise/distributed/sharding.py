@@ -94,12 +94,9 @@ def all_reduce_gradients(method: nn.Module) -> None:
     """Sum the gradients of all processes, once per step.
 
     This does not use DistributedDataParallel: it changes its buckets after its first step, so that
-    a
-    resumed run of three processes would add in another order than an uninterrupted run; and it must
-    know
-    which parameters have no gradient. Here the buckets never change. Each bucket is pending while
-    the
-    next one is packed.
+    a resumed run of three processes would add in another order than an uninterrupted run; and it
+    must know which parameters have no gradient. Here the buckets never change. Each bucket is
+    pending while the next one is packed.
     """
     grads = [p.grad for p in method.parameters() if p.grad is not None]
     pending = []

@@ -83,10 +83,8 @@ class _Normalise(torch.autograd.Function):
 
     Uses torch's batch norm with given statistics, and adds the missing part of its gradient: a row
     changes the mean and the variance of all rows. With y the normalized row, g its gradient after
-    the
-    weight and E the mean over all rows, it is (g - E[g] - y E[g y]) / sqrt(var + eps). As a graph
-    of
-    single operations it takes nearly four times as long.
+    the weight and E the mean over all rows, it is (g - E[g] - y E[g y]) / sqrt(var + eps). As a
+    graph of single operations it takes nearly four times as long.
     """
 
     @staticmethod

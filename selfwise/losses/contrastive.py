@@ -38,9 +38,8 @@ def nt_xent_shard(
     """Return NT-Xent of some examples among all examples.
 
     `own` holds unit vectors of n examples, all first views before all second views; `every` holds
-    the
-    unit vectors of all examples, of which `own` are those from number `first` on. The mean of the
-    results of equal shards is `nt_xent` of all examples.
+    the unit vectors of all examples, of which `own` are those from number `first` on. The mean of
+    the results of equal shards is `nt_xent` of all examples.
 
     Raises ValueError if the temperature is not above zero.
     """

@@ -19,9 +19,8 @@ def cosine_logits(
     3).
 
     Computes one product of unit vectors, where the published code builds a tensor (c + 1, m, d) of
-    all
-    pairs. Always computed in float32 or wider: in bf16, two scores near 10 that differ by 0.03 are
-    equal.
+    all pairs. Always computed in float32 or wider: in bf16, two scores near 10 that differ by 0.03
+    are equal.
 
     Raises ValueError if the temperature is not above zero.
     """
@@ -79,8 +78,7 @@ def soft_cross_entropy(
     """Return each row's cross-entropy with a target that is divided among k different classes.
 
     This is minus the sum of share times log of the softmax, in float32 or wider. The shares of a
-    row add
-    up to 1, and are not trained.
+    row add up to 1, and are not trained.
     """
     loss: Tensor = _SoftCrossEntropy.apply(logits, index, share)
     return loss

@@ -55,8 +55,7 @@ def find_positives(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
     """Return the other rows of each row's identity, ascending, padded with the row itself.
 
     k is one less than the number of rows of the largest identity. Identities may have any sizes;
-    the
-    function reads them, so they should be on the CPU.
+    the function reads them, so they should be on the CPU.
     """
     order, n = identity.argsort(stable=True), len(identity)
     _, size = identity[order].unique_consecutive(return_counts=True)
@@ -76,8 +75,7 @@ def find_positives_grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Ten
     """Return `find_positives` if every identity has `size` rows, without waiting for a device.
 
     k = size - 1. If an identity has another number of rows, some rows are paired with other
-    identities,
-    and these pairs are never chosen.
+    identities, and these pairs are never chosen.
 
     Raises ValueError if n is not a multiple of `size`.
     """
@@ -177,8 +175,7 @@ def compute_hinge_costs(
     """Return max(d(a, p) - d(a, n) + margin, 0) of each triplet (FaceNet, eq. 3), 0 if not chosen.
 
     Reads the distances from the matrix, so that memory does not grow with the triplets; the
-    gradient
-    goes only to the entries of the chosen triplets.
+    gradient goes only to the entries of the chosen triplets.
     """
     row = triplets.anchor * len(distance)
     where = torch.cat([row + triplets.positive, row + triplets.negative])
@@ -201,8 +198,8 @@ def triplet_step(
     The mean is over all `count_mined_pairs` pairs, including those without a triplet: the number is
     fixed before mining, and the step gets smaller as triplets are solved, as in FaceNet's sum.
     Metrics: the fraction of pairs that cost something, the fraction of pairs whose positive is
-    nearer
-    than every negative, and the mean distances of positives and of negatives, both 0 in a collapse.
+    nearer than every negative, and the mean distances of positives and of negatives, both 0 in a
+    collapse.
     """
     distance, triplets = mine_triplets(
         z, identity, partner, mining=mining, margin=margin, draw=draw

@@ -163,8 +163,7 @@ class Colorization(Method):
         chosen = view.chosen[:, None, None].expand(view.weight.shape).flatten()
         nats = torch.where(chosen, soft_cross_entropy(logits, bins, share), 0.0)
         count = self._count(view)
-        # The authors' layer multiplies the gradient and reports the loss without weights; that loss
-        # is
+        # The authors' layer multiplies the gradient and reports the loss without weights, which is
         # the metric here. Their gradient is the gradient of this loss.
         loss = (nats * view.weight.flatten()).sum()
         hits = count_correct(logits, bins[:, 0], chosen)

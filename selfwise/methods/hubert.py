@@ -37,8 +37,7 @@ class HuBERT(Method):
 
     The targets are clusters of MFCC first, then of a layer of the encoder that was trained on the
     first targets. A frame's scores are the cosines between its projection and a learned code of
-    each
-    cluster, divided by a temperature (section II-C, equation 3).
+    each cluster, divided by a temperature (section II-C, equation 3).
 
     Args:
         encoder: a speech encoder.
@@ -150,8 +149,8 @@ class HuBERT(Method):
         """Return the loss on masked frames and on unmasked frames.
 
         The paper (equation 2) weights sums over frames. Here the masked and the unmasked frames
-        each
-        have their own mean, so that the weight keeps its meaning for any fraction of masked frames.
+        each have their own mean, so that the weight keeps its meaning for any fraction of masked
+        frames.
         """
         assert view.batch.units is not None
         scores = self._scores(self.encoder.trunk(tokens, valid).tokens)

@@ -117,8 +117,7 @@ def color_units(units: Int64[Tensor, "*n"]) -> Float[Tensor, "*n 3"]:
     """Return a color for each number, which never changes and differs from its neighbors' colors.
 
     Hues advance by the golden ratio, which keeps consecutive numbers apart; lightness cycles
-    through
-    three values, so that numbers with similar hues differ.
+    through three values, so that numbers with similar hues differ.
     """
     units = units.to(float64_device(units.device))
     turn = (units.double() * 0.6180339887498949) % 1

@@ -46,10 +46,9 @@ class Jigsaw(Method):
     """Encode each tile separately; a head reads the tiles in a permuted order.
 
     All tiles of the batch go through the encoder once. Because the encoder sees each tile alone,
-    the
-    head can read its features in several orders at almost no cost (`repeats`). The head is VISSL's:
-    a
-    layer for each tile, their outputs concatenated, a linear layer with an output per permutation.
+    the head can read its features in several orders at almost no cost (`repeats`). The head is
+    VISSL's: a layer for each tile, their outputs concatenated, a linear layer with an output per
+    permutation.
 
     Args:
         encoder: an image encoder that also takes images of the tiles' size.

@@ -78,8 +78,7 @@ class Method(nn.Module):
         """Return the count of each loss term, which is available before the forward pass.
 
         The loop first adds these counts over micro-batches, so that each backward pass already
-        divides
-        by the count of the whole batch.
+        divides by the count of the whole batch.
         """
         raise NotImplementedError  # the contract: every method defines it
 

@@ -46,7 +46,7 @@ class ImageSampler(Protocol):
     def info(self) -> ImageInfo: ...
 
     def sample(self, most: int, *, purpose: str) -> Iterator[Float[Tensor, "b c s s"]]:
-        """Yield batches of at most `most` images at the size of the views.
+        """Yield at most `most` images at the size of the views, in batches.
 
         The choice of images is a function of the images and of `purpose`.
         """

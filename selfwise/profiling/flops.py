@@ -83,8 +83,8 @@ def build_flop_counter(device: str = "cpu") -> FlopCounterMode:
 
     Adds attention on the CPU and over sequences of any length, which torch leaves out; corrects the
     gradient of a grouped convolution, which torch counts as if all channels were connected. Does
-    not
-    count operations that a kernel repeats for the backward pass: they are not part of the model.
+    not count operations that a kernel repeats for the backward pass: they are not part of the
+    model.
     """
     aten = torch.ops.aten
     formulas: dict[Any, Any] = {aten.convolution_backward: _count_convolution_backward}

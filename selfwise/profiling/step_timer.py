@@ -68,8 +68,7 @@ def time_steps(
     """Train a method that is discarded for this many seconds, and at least five steps.
 
     Three warm-up steps run before, and steps that use up batches read ahead. Nothing is written.
-    With
-    several processes, the first measures its part of a step alone.
+    With several processes, the first measures its part of a step alone.
     """
     with limit_threads(options.cpu_threads), keep_freed_memory(), explain_loader_death():
         return _time_steps(

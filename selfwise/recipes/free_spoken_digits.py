@@ -195,8 +195,7 @@ def _make_tables(
     """Return tables of accuracy in %, with the paired 95 % gain over MFCC, and by speaker.
 
     With 5 labels per digit the choice of a layer is mostly chance. So the table also shows the
-    layer
-    whose clusters are the next units, which these labels did not choose.
+    layer whose clusters are the next units, which these labels did not choose.
     """
     names = [digits.speaker_names[speaker] for speaker in test_speakers]
     table = Table("features", "others", "layers", "above MFCC", "5 labels", f"5, {fixed_layer}")

@@ -63,10 +63,8 @@ def novels(
 
     `selfwise run novels --data english_novels_100/corpus` gave that with seed 0 on 2 cores. With
     `--train SST-2/train.tsv --test SST-2/dev.tsv` a probe follows, compared with bags of words and
-    the
-    untrained encoder. `--method roberta`, `albert` and `gpt` train these methods at equal length
-    and
-    batch size. docs/results.md has the results, in nats and in % of the sentences.
+    the untrained encoder. `--method roberta`, `albert` and `gpt` train these methods at equal
+    length and batch size. docs/results.md has the results, in nats and in % of the sentences.
 
     Args:
         data: folder of txt files, one document each.

@@ -24,8 +24,8 @@ def rotation_cifar10(
     network reaches 91.2 % with a convolutional classifier on its second block. Section 3.1: 128
     images, each four times, SGD with Nesterov momentum, rate 0.1, decay 5e-4. The rate falls along
     a cosine and not in the paper's three steps of 0.2. The features of the last layer encode
-    rotations
-    best and the middle layers encode objects best, so the probe reads the third of four stages.
+    rotations best and the middle layers encode objects best, so the probe reads the third of four
+    stages.
 
     Args:
         data: folder with train/CLASS/ and test/CLASS/.

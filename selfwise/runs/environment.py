@@ -32,8 +32,7 @@ def list_differences(before: Mapping[str, object], now: Mapping[str, object]) ->
     """Return a phrase for each entry that changed.
 
     Leaves out packages of an extra that only one of the two installations has: a run that needs
-    them
-    does not start without them.
+    them does not start without them.
     """
     return [
         f"{name} is {now.get(name)}, was {before[name]}"

@@ -66,8 +66,7 @@ def learn_codebook(
 
     Several k-means++ starts on a sample; every batch then moves the best of them once, in a keyed
     order; then exact Lloyd passes, with float64 sums over all batches. The result depends only on
-    the
-    features and the settings (on the CPU, bitwise); a killed fit resumes and ends with equal
+    the features and the settings (on the CPU, bitwise); a killed fit resumes and ends with equal
     centers.
 
     Args:

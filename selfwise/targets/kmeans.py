@@ -49,8 +49,7 @@ def assign_clusters(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> I
     """Return the number of the nearest center of each point; the first of equally near centers.
 
     Compares half the squared distance without |x|^2, which is equal for all centers: one matrix
-    product
-    per chunk.
+    product per chunk.
     """
     half, across = centres.square().sum(dim=1) / 2, centres.mT.neg()
     size = max(1, (CHUNK_SCORES_CUDA if x.is_cuda else CHUNK_SCORES) // len(centres))
@@ -146,8 +145,7 @@ def update_centres(
     """Return the next centers. An empty cluster moves to the point farthest from its center.
 
     This matches scikit-learn. If all points are at their centers already, an empty cluster keeps
-    its old
-    center.
+    its old center.
     """
     sums, counts = sums.clone(), counts.clone()
     empty = (counts == 0).nonzero()[:, 0]

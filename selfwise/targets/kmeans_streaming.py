@@ -42,8 +42,7 @@ class KMeansSettings(NamedTuple):
     seed: int
     passes: int = 20  # exact passes at most, 0 for none
     # a pass ends the fit if the squared shifts of all centers add up to at most this fraction of
-    # the
-    # mean variance of the features, as in scikit-learn
+    # the mean variance of the features, as in scikit-learn
     tolerance: float = 1e-4
     sample: int = 30_000  # features on which to try starts; at least ten for each cluster
     tries: int = 5  # k-means++ starts; the one with the lowest inertia on the sample wins

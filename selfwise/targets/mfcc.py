@@ -31,8 +31,7 @@ def compute_mfcc(
     `x` is at 16 kHz with values about -1..1, as in torchaudio; Kaldi itself takes 16-bit integers,
     which adds a constant to coefficient 0 and changes nothing else above the floor. A row has
     (extent - 400) // 160 + 1 frames; differences repeat its own first and last frame, so that they
-    do
-    not depend on the padding, and the output beyond its frames is zero.
+    do not depend on the padding, and the output beyond its frames is zero.
     """
     count = max(0, (x.shape[1] - WINDOW) // FRAME_SHIFT + 1)
     if not count:

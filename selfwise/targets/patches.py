@@ -47,8 +47,7 @@ class PatchTargets:
         """Return all patches of some images in 0..1, from which the codebook is learned.
 
         Each patch is (channels, rows, columns), flattened; images one after another, patches in
-        raster
-        order. Raises ValueError if the images are not a whole number of patches.
+        raster order. Raises ValueError if the images are not a whole number of patches.
         """
         patches = cut_patches(x, patch).flatten(0, 1)
         return _normalize(patches)[0] if normalize else patches
@@ -69,8 +68,7 @@ class PatchTargets:
         """Return pictures of the units, in 0..1.
 
         A normalized unit has no brightness or contrast: each patch gets those of the corresponding
-        patch
-        of `like`.
+        patch of `like`.
         """
         self._check(like)
         patches = self.codebook.centres.to(ids.device)[ids]

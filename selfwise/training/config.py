@@ -58,8 +58,7 @@ class TrainingConfig(Config):
     """bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware supports it."""
     compile: bool = False
     """Compile the encoder with torch.compile, each block of a transformer separately. The first
-    step
-    then takes a minute."""
+    step then takes a minute."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps (Apple, not tested), or auto."""
     devices: Annotated[int, Ge(1)] = 1
@@ -150,8 +149,7 @@ def resolve_training(
     """Fill in options that the user left open, from the method's paper and from the machine.
 
     `num_workers` is the number that suits the data. `batch_size` is the mean number of examples in
-    a
-    step if the data decide, as seconds of audio do; micro-batches may then differ in size.
+    a step if the data decide, as seconds of audio do; micro-batches may then differ in size.
     Without a number of steps, `steps` stays 0 until an epoch or a minute is measured.
 
     Raises ValueError for incompatible values, naming the option.

@@ -2,8 +2,7 @@
 
 A step is a pure function of the weights, the optimizer's state, the seed and the step number: data,
 views and dropout are keyed by the step. So a run that is stopped and resumed is bitwise identical
-to
-an uninterrupted run.
+to an uninterrupted run.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,8 +47,7 @@ class Batches(Protocol):
     """The loop's data: `batches[step]` is a pure function of the step.
 
     The optional `unit` and `scale` define how progress is counted: in which unit ("tokens"), and
-    how
-    many units an example has.
+    how many units an example has.
     """
 
     def __getitem__(self, step: int) -> Batch: ...
@@ -84,11 +82,10 @@ def fit(
     """Train for `options.steps` steps, from the last whole checkpoint in `out` if one exists.
 
     Without `out`, nothing is written. In a run of several processes, all of them call this
-    function,
-    and only the first process writes, prints and probes; `probes` of the other processes must be
-    empty. `extra_state` becomes part of the state of each checkpoint, as plain JSON. `listeners`
-    holds
-    what loggers in `options` need, and the user's functions to call at each log line.
+    function, and only the first process writes, prints and probes; `probes` of the other processes
+    must be empty. `extra_state` becomes part of the state of each checkpoint, as plain JSON.
+    `listeners` holds what loggers in `options` need, and the user's functions to call at each log
+    line.
 
     Raises FloatingPointError when the loss becomes NaN or infinite, OSError when the disk is full,
     and

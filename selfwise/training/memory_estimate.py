@@ -33,10 +33,8 @@ def check_memory(
     memory.
 
     Memory that a forward pass saves for the backward pass grows linearly with the examples. One
-    pass
-    gives a bound; only if this bound is close to the free memory, a second pass measures the
-    constant
-    part. Raises ValueError that names a batch size that fits.
+    pass gives a bound; only if this bound is close to the free memory, a second pass measures the
+    constant part. Raises ValueError that names a batch size that fits.
     """
     with limit_threads(options.cpu_threads), local_only():
         state = build_state(method(), options)

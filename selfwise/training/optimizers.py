@@ -72,9 +72,8 @@ class LAMB(Optimizer):
     """Layer-wise adaptive Adam (You et al. 2019, arXiv:1904.00962), ALBERT's optimizer.
 
     As in the code of ALBERT's authors (`lamb_optimizer.py`), and unlike algorithm 2 of the paper,
-    the
-    moments have no bias correction, and the trust ratio is |w| / |move| without a function around
-    it. The loop clips the gradient.
+    the moments have no bias correction, and the trust ratio is |w| / |move| without a function
+    around it. The loop clips the gradient.
     """
 
     def __init__(

@@ -14,12 +14,10 @@ from selfwise.core.types import Step, Term, cast_floats
 class Precision(NamedTuple):
     """The precision of a run: float32, or half precision with weights in float32.
 
-    `half`: the type in which autocast computes; None computes everything in float32.
-    `rounds_view`: round the whole view to `half` first, which halves the input of the first layer.
-    A
-    waveform in bf16 has the noise of eight bits in every band, which an encoder of 80 bands
-    mistakes
-    for speech, so a method's `rounded_view` specifies whether its view may be rounded.
+    `half`: the type in which autocast computes; None computes everything in float32. `rounds_view`:
+    round the whole view to `half` first, which halves the input of the first layer. A waveform in
+    bf16 has the noise of eight bits in every band, which an encoder of 80 bands mistakes for
+    speech, so a method's `rounded_view` specifies whether its view may be rounded.
     `scaler`: keeps the gradients of fp16 in range.
     """
 

@@ -46,8 +46,7 @@ class RunRecorder:
         """Write a line of the logs and send it to all listeners.
 
         Raises FloatingPointError if a value is NaN or infinite, ValueError if a logger or a
-        callback
-        fails.
+        callback fails.
         """
         self._check(step, values)
         self.meter.reset()
@@ -122,7 +121,7 @@ def open_recorder(
     listeners: Listeners,
     quiet: bool,
 ) -> Iterator[RunRecorder]:
-    """Return the run in `out`, restored from its last whole checkpoint if one exists.
+    """Open the run in `out`, restored from its last whole checkpoint if one exists.
 
     With several processes, all read the checkpoint, and the first process writes.
     """

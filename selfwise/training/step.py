@@ -124,7 +124,7 @@ def train_step(
 def make_views(
     state: TrainState, local_batch: LocalBatch, step: int, *, seed: int, options: ResolvedTraining
 ) -> list[Any]:
-    """Yield the view of each micro-batch of a step, on the device."""
+    """Return the view of each micro-batch of a step, on the device."""
     own = to_device(local_batch.batch, state.device)
     n = batch_size(own)  # not options.batch_size: where seconds decide, that is only the mean
     return [

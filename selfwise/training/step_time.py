@@ -48,10 +48,9 @@ def measure_pace(
     """Measure the time of a step and of each probe on a copy that is discarded.
 
     Measures steps for `patience` seconds, at least one. The first five steps are warm-up if there
-    are
-    fifteen or more, the first step if there are two or more. A probe that would take longer than
-    `longest_look` seconds, judged by the examples that it reads, is estimated and not called. With
-    several processes, the first process measures its part of a step alone.
+    are fifteen or more, the first step if there are two or more. A probe that would take longer
+    than `longest_look` seconds, judged by the examples that it reads, is estimated and not called.
+    With several processes, the first process measures its part of a step alone.
     """
     with (
         limit_threads(options.cpu_threads),

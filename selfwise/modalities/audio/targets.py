@@ -132,8 +132,7 @@ def compute_unseen_targets(
     """Return the units of recordings outside the training data, on the CPU; -1 without a frame.
 
     `options` are those of the run. Raises ValueError if the units cannot be computed: for an
-    imported
-    run, or if the run whose layer was clustered is gone or was trained further.
+    imported run, or if the run whose layer was clustered is gone or was trained further.
     """
     if units is None:
         raise ValueError("this run was imported without its units")
