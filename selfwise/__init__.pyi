@@ -2807,6 +2807,7 @@ def probe(
     window: str = ...,
     text_column: str = ...,
     label_column: str = ...,
+    group_column: str = ...,
     supervised_baseline: bool = ...,
     skip_broken: bool = ...,
     device: str = ...,

@@ -8,14 +8,27 @@ from typing import NamedTuple
 
 import numpy as np
 
+from selfwise.core.errors import did_you_mean
 from selfwise.data.compact_paths import PathsBuilder
 from selfwise.data.labels import encode_labels
 from selfwise.data.listing import IMAGES, FileKind, Listing, size_and_time, to_int64
-from selfwise.data.table_cells import check_column_names, describe_multiline_cell, read_cells
+from selfwise.data.table_cells import (
+    check_column_names,
+    describe_multiline_cell,
+    is_table,
+    read_cells,
+)
 
 LABEL_NAMES = ("label", "class", "target")
 GROUP_NAMES = ("group", "speaker")
 MAX_CELL_LENGTH = 4096  # characters of a path, a label or a group
+
+
+class ColumnNames(NamedTuple):
+    """The headers of the columns to read; "" finds a column by its usual names."""
+
+    label: str = ""
+    group: str = ""
 
 
 class _Columns(NamedTuple):
@@ -26,15 +39,20 @@ class _Columns(NamedTuple):
     group: int | None
 
 
-def list_table(file: Path, kind: FileKind = IMAGES) -> Listing:
+def list_table(
+    file: Path,
+    kind: FileKind = IMAGES,
+    named: ColumnNames = ColumnNames(),  # noqa: B008 (frozen)
+) -> Listing:
     """Return the files that a table names, in its order; paths are relative to the table.
 
     Columns are found by their header (path, file, filename or what the kind is called; label,
-    class or target; group or speaker), or are the first two: path and label. Raises ValueError
-    for an empty table, for rows that lack a field or have one too many, for a cell that took in
-    the rows behind it, and for a path with two labels.
+    class or target; group or speaker), or are the first two: path and label; `named` has other
+    headers of labels and groups. Raises ValueError for an empty table, for a named column that is
+    missing, for rows that lack a field or have one too many, for a cell that took in the rows
+    behind it, and for a path with two labels.
     """
-    width, columns, rows = _read_header(file, kind)
+    width, columns, rows = _read_header(file, kind, named)
     builder, sizes, times, numbers = PathsBuilder(), array("q"), array("q"), array("q")
     labels, groups = _CodedColumn(columns.label), _CodedColumn(columns.group)
     for number, row in rows:
@@ -60,8 +78,17 @@ def list_table(file: Path, kind: FileKind = IMAGES) -> Listing:
     return Listing(*files, *labels.finish(file), *groups.finish(file))
 
 
+def check_columns(named: ColumnNames, data: object) -> None:
+    """Raise ValueError if columns are named for data that are not a table."""
+    if named == ColumnNames() or (isinstance(data, str | Path) and is_table(Path(data))):
+        return
+    option = "label column" if named.label else "group column"
+    where = data if isinstance(data, str | Path) else f"the {type(data).__name__}"
+    raise ValueError(f"{where} is not a csv or tsv, so it has no {option}")
+
+
 def _read_header(
-    file: Path, kind: FileKind
+    file: Path, kind: FileKind, named: ColumnNames
 ) -> tuple[int, _Columns, Iterator[tuple[int, list[str]]]]:
     """Return how many cells a row has, which of them are read, and the rows without the header."""
     rows = read_cells(file, lambda read: None)
@@ -69,7 +96,7 @@ def _read_header(
     if not first:
         raise ValueError(f"{file}: there are no rows")
     _check_separator(f"{file}, line {number}", file, first, kind)
-    columns, is_header = _choose_columns(file, first, kind)
+    columns, is_header = _choose_columns(file, first, kind, named)
     if is_header:
         check_column_names(f"{file}, line {number}", [name.lower() for name in first])
         return len(first), columns, rows
@@ -96,15 +123,29 @@ def _prepend_row(
     yield from rows
 
 
-def _choose_columns(file: Path, header: list[str], kind: FileKind) -> tuple[_Columns, bool]:
+def _choose_columns(
+    file: Path, header: list[str], kind: FileKind, named: ColumnNames
+) -> tuple[_Columns, bool]:
     """Columns of path, label and group, if there are any; and whether the first row is a header."""
     names = [name.strip().lower() for name in header]
-    path, label, group = (
-        next((i for i, name in enumerate(names) if name in usual), None)
-        for usual in (kind.path_names, LABEL_NAMES, GROUP_NAMES)
+    label_names, group_names = (
+        (name.lower(),) if name else usual
+        for name, usual in ((named.label, LABEL_NAMES), (named.group, GROUP_NAMES))
     )
+    path, label, group = (
+        next((i for i, name in enumerate(names) if name in wanted), None)
+        for wanted in (kind.path_names, label_names, group_names)
+    )
+    for what, name, found in (("label", named.label, label), ("group", named.group, group)):
+        if name and found is None:
+            raise ValueError(f"{file}: no {what} column {name!r}{did_you_mean(name, header)}")
     if path is not None:
         return _Columns(path, label, group), True
+    if named != ColumnNames():
+        usual = ", ".join(kind.path_names)
+        raise ValueError(
+            f"{file}: a table whose columns are named needs a header with one of {usual}"
+        )
     is_header = not kind.matches(header[0]) and not os.path.isfile(
         os.path.join(file.parent, header[0])
     )

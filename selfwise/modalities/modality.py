@@ -15,6 +15,7 @@ from selfwise.core.types import Batch
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
+from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 
@@ -205,18 +206,6 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, rows: Int64[np.ndarray, "m"]) -> "Examples": ...
-
-
-@dataclass(frozen=True)
-class ReadingOptions:
-    """How to read the examples of a probe."""
-
-    labelled: bool = False
-    skip_broken: bool = False
-    text_column: str = ""
-    """For text: the column that holds the text."""
-    label_column: str = ""
-    """For text: the column that holds the label."""
 
 
 @dataclass(frozen=True)

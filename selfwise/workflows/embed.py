@@ -18,7 +18,8 @@ from selfwise.distributed.process_group import (
     process_device,
 )
 from selfwise.evaluation.features.finite import check_vectors
-from selfwise.modalities.modality import FeatureOptions, ReadingOptions
+from selfwise.modalities.modality import FeatureOptions
+from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
 from selfwise.runs.processes import check_together, join_shared_work, lead_shared_work

@@ -32,7 +32,8 @@ from selfwise.evaluation.scores.names import (
 )
 from selfwise.evaluation.scores.probe_score import ProbeScore
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
-from selfwise.modalities.modality import Embed, FeatureOptions, ReadingOptions
+from selfwise.modalities.modality import Embed, FeatureOptions
+from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.runs import logs_and_scores
 from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
@@ -75,6 +76,7 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
     window: str = "",
     text_column: str = "",
     label_column: str = "",
+    group_column: str = "",
     supervised_baseline: bool = False,
     skip_broken: bool = False,
     device: str = "auto",
@@ -84,7 +86,7 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
 
     Args:
         run: a run or its folder.
-        train: labeled examples (a folder for each class, a csv, a name); unlabeled for retrieval.
+        train: labeled examples (a folder for each class, a csv, a name); retrieval needs no labels.
         test: labeled examples to score on; by default a fifth of `train`, drawn by the seed.
         kind: linear (L-BFGS, regularization chosen on training labels; with a csv column `group`,
             for groups without training examples), weighted (for speech: linear on a learned sum of
@@ -99,7 +101,8 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
             retrieval).
         window: for long texts: mean (over windows, by their tokens; the default), or first (cut).
         text_column: for text: the column with the text.
-        label_column: for text: the column with the label.
+        label_column: for tables: the column with the label.
+        group_column: for tables of recordings: the column with the group, such as the speaker.
         supervised_baseline: add the encoder trained from scratch on these labels, which also choose
             its learning rate.
         skip_broken: leave out files that cannot be read.
@@ -111,7 +114,7 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         run,
         kind,
         FeatureOptions(layer, pooling or _choose_pooling(run, kind), window, device),
-        ReadingOptions(skip_broken=skip_broken, text_column=text_column, label_column=label_column),
+        ReadingOptions(False, skip_broken, text_column, label_column, group_column),
         data={"train": name_data(train), "test": None if test is None else name_data(test)},
         budgets=label_curve.parse_budgets(labels_per_class),
         seeds=seeds,

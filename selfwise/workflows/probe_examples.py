@@ -8,7 +8,8 @@ import numpy as np
 from selfwise.core.rng import shuffle_indices
 from selfwise.evaluation.probes.label_checks import check_classes_trained, relabel_examples
 from selfwise.evaluation.probes.linear import check_two_classes
-from selfwise.modalities.modality import Examples, ReadingOptions
+from selfwise.modalities.modality import Examples
+from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.runs.open import Run
 
 

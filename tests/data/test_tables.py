@@ -37,10 +37,10 @@ def table(request, tmp_path):
             noise = np.random.default_rng(i).normal(0, 0.1, 1600)
             soundfile.write(tmp_path / f"{i}.wav", noise, 16000)
 
-    def opened(rows, header="path,label", name="t.csv", encoding="utf-8"):
+    def opened(rows, header="path,label", name="t.csv", encoding="utf-8", **options):
         text = "\n".join([header, *rows]).replace(".END", f".{END[request.param]}") + "\n"
         (tmp_path / name).write_bytes(text.encode(encoding))
-        return OPEN[request.param](tmp_path / name)
+        return OPEN[request.param](tmp_path / name, **options)
 
     return opened
 
@@ -80,6 +80,39 @@ def test_no_row_is_lost(table, changed, message):
 def test_a_column_that_is_there_twice(table, header):
     with pytest.raises(ValueError, match=r"t\.csv, line 1: there are two columns"):
         table([f"{i}.END,a,b" for i in range(8)], header)
+
+
+def test_a_named_label_column_wins_over_the_usual_one(table):
+    rows = [f"{row},{'big' if i % 3 else 'small'}" for i, row in enumerate(eight())]
+    header = "path,label,size"
+    assert table(rows, header).classes == ["egret", "heron"]
+    found = table(rows, header, label_column="Size")
+    assert found.classes == ["big", "small"]
+    assert found.labels.tolist() == [0 if i % 3 else 1 for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("header", "named", "message"),
+    [
+        ("path,label", "lable", r"t\.csv: no label column 'lable'; did you mean 'label'"),
+        ("name,label", "label", r"t\.csv: .* needs a header with one of path"),
+    ],
+)
+def test_a_named_column_that_is_not_there(table, header, named, message):
+    with pytest.raises(ValueError, match=message):
+        table(eight(), header, label_column=named)
+
+
+def test_groups_of_a_named_column(tmp_path):
+    for i in range(3):
+        noise = np.random.default_rng(i).normal(0, 0.1, 1600)
+        soundfile.write(tmp_path / f"{i}.wav", noise, 16000)
+    text = "path,label,room,group\n0.wav,a,hall,x\n1.wav,b,attic,x\n2.wav,a,hall,x\n"
+    (tmp_path / "t.csv").write_text(text)
+    found = open_recordings(tmp_path / "t.csv", group_column="room")
+    assert (found.group_names, found.groups.tolist()) == (["attic", "hall"], [1, 0, 1])
+    with pytest.raises(ValueError, match="is not a csv or tsv, so it has no group column"):
+        open_recordings(tmp_path, group_column="room")
 
 
 def test_a_speaker_twice(table):

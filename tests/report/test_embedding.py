@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from selfwise.modalities.modality import ReadingOptions
+from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.report.page.parts import Map, Strip
 from selfwise.report.sections import embedding
 from selfwise.report.sections.embedding import build_sections, find_nearest, project_tsne

@@ -11,7 +11,7 @@ from selfwise import methods
 from selfwise.core.types import ImageBatch
 from selfwise.methods import Method, inspection
 from selfwise.modalities.image.targets import UnknownTargets
-from selfwise.modalities.modality import ReadingOptions
+from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.report.page import page
 from selfwise.report.page.parts import Picture, Section, Sheet, Strip
 from selfwise.report.sections import tasks

@@ -12,7 +12,7 @@ from selfwise.core.types import TextBatch
 from selfwise.methods import inspection
 from selfwise.methods.needs import FrameTargetOptions
 from selfwise.modalities.audio import targets
-from selfwise.modalities.modality import ReadingOptions
+from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.report.page import page
 from selfwise.report.page.parts import Lines, Picture, Section, Token
 from selfwise.report.sections import tasks, tasks_lines, tasks_rows, tasks_speech, tasks_text

@@ -14,7 +14,7 @@ from selfwise.core import memory
 from selfwise.data.audio.open import RecordingChunks, open_recordings
 from selfwise.modalities.audio import targets as audio_targets
 from selfwise.modalities.image import targets as image_targets
-from selfwise.modalities.modality import ReadingOptions
+from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.runs.create import pretrain
 from selfwise.runs.open import load
 from selfwise.runs.resume import pretrain_or_resume

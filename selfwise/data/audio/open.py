@@ -19,7 +19,7 @@ from selfwise.data.audio.dataset import FileStore, Recordings, SampleStore
 from selfwise.data.audio.decode import AUDIO, AV_SUFFIXES
 from selfwise.data.compact_paths import Paths
 from selfwise.data.listing import Listing, list_folder
-from selfwise.data.listing_table import list_table
+from selfwise.data.listing_table import ColumnNames, check_columns, list_table
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import is_table
 from selfwise.data.unreadable import BrokenFile
@@ -38,6 +38,8 @@ def open_recordings(
     *,
     exclude: str = "",
     labelled: bool = False,
+    label_column: str = "",
+    group_column: str = "",
     skip_broken: bool = False,
     cache: str = "auto",
     workers: int | None = None,
@@ -51,6 +53,9 @@ def open_recordings(
             arrays of floats at 16 kHz, or a pair (arrays, labels).
         exclude: patterns of relative paths to leave out, as *_theo_*, separated by commas.
         labelled: raise an error if there are no labels.
+        label_column: header of the column of a table with the labels; by default a usual one.
+        group_column: header of the column with the groups, such as speakers; by default a usual
+            one.
         skip_broken: leave out files that cannot be read, and list them in `broken`; silent ones
             and those shorter than a frame (400 samples) always are.
         cache: decode once into a file: `auto` up to 10 hours in all, `yes`, or `no`.
@@ -63,8 +68,10 @@ def open_recordings(
         raise ValueError(f"unknown cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
+    columns = ColumnNames(label_column, group_column)
+    check_columns(columns, data)
     if isinstance(data, str | Path):
-        listing = _exclude_paths(_list_recordings(Path(data).expanduser()), exclude)
+        listing = _exclude_paths(_list_recordings(Path(data).expanduser(), columns), exclude)
         recordings = _open_listing(listing, skip_broken, cache, workers, progress)
     else:
         if exclude:
@@ -75,7 +82,7 @@ def open_recordings(
     return recordings
 
 
-def _list_recordings(path: Path) -> Listing:
+def _list_recordings(path: Path, columns: ColumnNames) -> Listing:
     if not path.exists():
         parent = path.absolute().parent
         names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
@@ -85,7 +92,7 @@ def _list_recordings(path: Path) -> Listing:
         return list_folder(path, AUDIO)
     check_regular(path)
     if is_table(path):
-        return list_table(path, AUDIO)
+        return list_table(path, AUDIO, columns)
     if not AUDIO.matches(path.name):
         kinds = ", ".join(suffix[1:] for suffix in AUDIO.suffixes)
         raise ValueError(f"{path}: expected a folder, a .csv or a recording ({kinds}), or a .tsv")

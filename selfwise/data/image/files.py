@@ -16,6 +16,7 @@ from selfwise.data.compact_paths import Paths
 from selfwise.data.image.dataset import Images
 from selfwise.data.image.decode import decode_file, read_size
 from selfwise.data.listing import Listing
+from selfwise.data.listing_table import ColumnNames
 from selfwise.data.unreadable import BrokenFile, ReadError, UnreadableFile
 
 
@@ -28,6 +29,7 @@ class ReadOptions(NamedTuple):
     skip_broken: bool = False
     workers: int | None = None
     progress: Progress | None = None
+    columns: ColumnNames = ColumnNames()
 
     @property
     def file_channels(self) -> int:

@@ -22,7 +22,7 @@ from selfwise.data.image.map_style import from_items
 from selfwise.data.image.named_sets import SET_NAMES, open_named, parse_name
 from selfwise.data.indexable import Indexable
 from selfwise.data.listing import Listing, list_folder
-from selfwise.data.listing_table import list_table
+from selfwise.data.listing_table import ColumnNames, check_columns, list_table
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import is_table
 from selfwise.data.unreadable import BrokenFile
@@ -42,6 +42,7 @@ def open_images(
     skip_broken: bool = False,
     workers: int | None = None,
     labelled: bool = False,
+    label_column: str = "",
     progress: Progress | None = None,
 ) -> Images:
     """Return images from anything that holds some.
@@ -55,6 +56,7 @@ def open_images(
         skip_broken: leave out files that cannot be read, and list them in `broken`.
         workers: processes that check and cache files; by default one per processor.
         labelled: raise an error if there are no labels.
+        label_column: header of the column of a table with the labels; by default a usual one.
         progress: called with (done, total) while many images are cached.
 
     Raises ValueError for what is missing, empty, unreadable, or not in one of these forms.
@@ -67,7 +69,9 @@ def open_images(
         raise ValueError(f"unknown cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
-    reading = ReadOptions(channels, decode, cache, skip_broken, workers, progress)
+    columns = ColumnNames(label=label_column)
+    check_columns(columns, data)
+    reading = ReadOptions(channels, decode, cache, skip_broken, workers, progress, columns)
     images = _open_any(data, reading, labelled)
     if labelled:
         require_labels(images)
@@ -97,7 +101,7 @@ def _open_path(path: Path, reading: ReadOptions) -> Images:
         return open_files(list_folder(path), reading)
     check_regular(path)
     if is_table(path):
-        return open_files(list_table(path), reading)
+        return open_files(list_table(path, named=reading.columns), reading)
     kind = path.suffix.lower()
     if kind == ".npy":
         return from_npy(path, channels=reading.channels)

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float32
 from torch import nn
 
-from selfwise.core.config_class import Config, drop_none, format_flag, make_overrides_class
+from selfwise.core.config_class import Config, drop_none, make_overrides_class
 from selfwise.core.data_info import AudioInfo
 from selfwise.core.device import choose_evaluation
 from selfwise.core.option_types import ENCODER_PREFIX
@@ -44,9 +44,9 @@ from selfwise.modalities.modality import (
     FeatureOptions,
     Opening,
     OpenRun,
-    ReadingOptions,
     TrainedRun,
 )
+from selfwise.modalities.reading_options import ReadingOptions
 
 UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
 PROGRESS_FROM = 5_000  # reading more recordings than this reports its progress
@@ -159,14 +159,15 @@ class AudioModality:
         return encoders.count_layers(choice.name, **drop_none(choice.options))
 
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Recordings:
-        for name in (n for n in ("text_column", "label_column") if getattr(options, n)):
-            raise ValueError(f"{format_flag(name)} is for text, and this run is on audio")
+        options.check_columns("audio", ("label_column", "group_column"))
         trained = run.record.reading
         assert isinstance(trained, AudioReading), "a run on speech"
         listed = read_listed(run.folder / LEFT_OUT)
         recordings = open_recordings(
             data,
             labelled=options.labelled,
+            label_column=options.label_column,
+            group_column=options.group_column,
             cache=trained.cache,
             skip_broken=options.skip_broken or bool(listed),
             progress=report_tenths(_format_reading, min_total=PROGRESS_FROM),

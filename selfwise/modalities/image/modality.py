@@ -11,7 +11,7 @@ from annotated_types import Ge
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from selfwise.core.config_class import Config, format_flag, make_options_class, make_overrides_class
+from selfwise.core.config_class import Config, make_options_class, make_overrides_class
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.core.option_types import ENCODER_PREFIX
@@ -36,9 +36,9 @@ from selfwise.modalities.modality import (
     FeatureOptions,
     Opening,
     OpenRun,
-    ReadingOptions,
     TrainedRun,
 )
+from selfwise.modalities.reading_options import ReadingOptions
 
 BUILDERS: dict[str, EncoderFactory] = {  # by family; all other names are timm models
     "beit": beit.build_beit_encoder,
@@ -149,8 +149,7 @@ class ImageModality:
 
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Images:
         """Open examples and read them as the training images were read."""
-        for name in (n for n in ("text_column", "label_column") if getattr(options, n)):
-            raise ValueError(f"{format_flag(name)} is for text, and this run is on images")
+        options.check_columns("image", ("label_column",))
         trained = run.record.reading
         assert isinstance(trained, ImageReading), "a run on images"
         listed = read_listed(run.folder / BROKEN)
@@ -160,6 +159,7 @@ class ImageModality:
             decode=trained.max_decode_size,
             cache=trained.cache,
             labelled=options.labelled,
+            label_column=options.label_column,
             skip_broken=options.skip_broken or bool(listed),
         )
         images = drop_unreadable(images)

@@ -38,9 +38,9 @@ from selfwise.modalities.modality import (
     FeatureOptions,
     Opening,
     OpenRun,
-    ReadingOptions,
     TrainedRun,
 )
+from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.modalities.text.data import FOLDER, OpenText, TextFacts, make_inputs
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 
@@ -164,6 +164,7 @@ class TextModality:
         return None
 
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Texts:
+        options.check_columns("text", ("text_column", "label_column"))
         if options.skip_broken:
             raise ValueError("--skip-broken is for images; an unreadable text file is an error")
         return open_texts(

@@ -11,7 +11,7 @@ from selfwise.data.audio.dataset import Recordings
 from selfwise.data.image.dataset import Images
 from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.labelled import Texts, open_texts
-from selfwise.modalities.modality import ReadingOptions
+from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.report.sections.summary import shorten_data_name
 from selfwise.runs import logs_and_scores
 from selfwise.runs.names import IMPORTED
