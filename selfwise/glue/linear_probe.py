@@ -12,11 +12,11 @@ from threadpoolctl import threadpool_limits
 
 from selfwise.evaluation.probes.linear import (
     PENALTIES,
-    BagScaler,
     check_features,
     check_features_finite,
     check_two_classes,
 )
+from selfwise.evaluation.probes.scalers import BagScaler
 from selfwise.glue.metrics import average_metrics
 from selfwise.glue.tasks import SCORES, GlueTask
 

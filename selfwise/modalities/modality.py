@@ -1,20 +1,25 @@
 """The interface of a modality: an object that opens data, builds encoders and extracts features."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int64, Shaped
+from jaxtyping import Int64
 from torch import nn
 
 from selfwise.core.config_class import Config
 from selfwise.core.data_info import DataInfo
 from selfwise.core.types import Batch
-from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
+from selfwise.modalities.feature_options import (
+    Embed,
+    EmbedPlaces,
+    FeatureOptions,
+    FeaturePlace,
+)
 from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
@@ -208,23 +213,6 @@ class Examples(Protocol):
     def take(self, rows: Int64[np.ndarray, "m"]) -> "Examples": ...
 
 
-@dataclass(frozen=True)
-class FeatureOptions:
-    """Which features to compute, and where."""
-
-    layer: int | None = None
-    """A layer instead of the encoder's output; negative counts from the last."""
-    pooling: str = ""
-    window: str = ""
-    device: str = "auto"
-    env: DistributedEnv = SINGLE_PROCESS
-    precision: str = ""
-    """float32 or bf16; by default training's, as `core.device.choose_evaluation` chooses it."""
-
-
-Embed = Callable[[Any, Any], Shaped[np.ndarray, "n *d"]]  # (encoder, examples) -> features
-
-
 InfoT = TypeVar("InfoT", bound=DataInfo)
 ReadingT = TypeVar("ReadingT", bound=Config)
 FactsT = TypeVar("FactsT", bound=Facts)
@@ -304,15 +292,34 @@ class Modality(Protocol[InfoT, ReadingT, FactsT, ExamplesT]):
         cache."""
         ...
 
+    def list_feature_places(self, run: TrainedRun, pooling: str) -> list[FeaturePlace]:
+        """Return the layers and poolings to choose among, the default first.
+
+        Args:
+            run: the run whose encoder determines the layers.
+            pooling: the only pooling; "" for all that make sense.
+        """
+        ...
+
+    def make_embed_places(
+        self, run: TrainedRun, options: FeatureOptions, places: Sequence[FeaturePlace]
+    ) -> EmbedPlaces:
+        """Return a function that extracts features at several places in one pass, with a cache."""
+        ...
+
+    def list_raw_choices(self, raw: FeatureSplit) -> dict[str, FeatureSplit]:
+        """Return the kinds of raw features to choose among, by name, the default first."""
+        ...
+
     def make_layered_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed | None:
         """Return a function for features of all layers (n, L, d); None if layers cannot be
         probed."""
         ...
 
-    def untrained_features(
-        self, run: TrainedRun, train: ExamplesT, test: ExamplesT, *, embed: Embed, device: str
-    ) -> list[FeatureSplit]:
-        """Return features of untrained encoders."""
+    def untrained_encoders(
+        self, run: TrainedRun, train: ExamplesT, *, device: str
+    ) -> Iterator[nn.Module]:
+        """Yield three untrained encoders, with statistics of the training examples where needed."""
         ...
 
     def raw_features(self, run: TrainedRun, train: ExamplesT, test: ExamplesT) -> FeatureSplit:

@@ -141,6 +141,9 @@ def _describe_score_fault(score: Mapping[str, Any]) -> str:
             row, SEED_FIELDS, needed=False
         ):
             return f"in row {number}, {fault}"
+        for name, one in row.get("against", {}).items():
+            if fault := _find_mismatch(one, COMPARISON_FIELDS):
+                return f"in row {number}, against {name}: {fault}"
     pretrained_places = {row[axis] for row in score["rows"] if row["competitor"] == PRETRAINED}
     lone_rows = [n for n, row in enumerate(score["rows"], 1) if row[axis] not in pretrained_places]
     return f"{PRETRAINED} has no row at the {axis} of row {lone_rows[0]}" if lone_rows else ""
@@ -260,6 +263,8 @@ SEED_FIELDS: dict[str, FieldCheck] = {
     "drawn": (lambda value: type(value) is bool, "true or false"),
     **dict.fromkeys(("accuracies", "values"), SHARES),
     "k": (lambda v: _is_list(v, lambda k: _is_count(k, least=1)) and bool(v), "a list of counts"),
+    "choices": (lambda v: _is_list(v, _is_text) and bool(v), "a list of texts"),
+    "against": (_is_table, "comparisons by competitor"),
 }
 RETRIEVAL_FIELDS: dict[str, FieldCheck] = {"measure": TEXT}
 PROBE_FIELDS: dict[str, FieldCheck] = {

@@ -6,8 +6,20 @@ from typing import Any
 
 from selfwise.core.rng import hash_keys
 from selfwise.evaluation.scores.bootstrap import describe_difference
-from selfwise.evaluation.scores.names import CHOSEN, DEVIATION, PRETRAINED, RETRIEVAL
-from selfwise.evaluation.scores.probe_score import describe_neighbours, format_percent
+from selfwise.evaluation.scores.names import (
+    AUTO,
+    CHOSEN,
+    COMBINED,
+    DEVIATION,
+    PRETRAINED,
+    RETRIEVAL,
+)
+from selfwise.evaluation.scores.probe_score import format_percent
+from selfwise.evaluation.scores.sentences import (
+    describe_choices,
+    describe_neighbours,
+    describe_parts,
+)
 
 KINDS = {  # in display order
     "linear": "linear probe",
@@ -45,7 +57,9 @@ class ScoreGroup:
         """The kind, and the probed features if they are not the encoder's output."""
         kind = self["kind"]
         parts = [KINDS.get(kind, kind)]
-        parts += [f"layer {self['layer']}"] if self["layer"] is not None else []
+        layer = self["layer"]
+        parts += [f"layer {layer}"] if layer not in (None, AUTO) else []
+        parts += ["layer chosen on training labels"] if layer == AUTO else []
         parts += [f"pooling {self['pooling']}"] if self["pooling"] else []
         parts += [f"window {self['window']}"] if self["window"] else []
         if kind == "knn" and (k := self["k"] or LEGACY_K) != CHOSEN:
@@ -112,10 +126,16 @@ class ScoreGroup:
             if "difference" in row
         ]
         sentences = [f"With {describe_budget(budget)}, {PRETRAINED} against {'; '.join(against)}."]
-        neighbour_counts = {name: row.get("k", ()) for name, row in rows.items()}
+        parts = {
+            name: (one["difference"], (one["low"], one["high"]))
+            for name, one in rows.get(COMBINED, {}).get("against", {}).items()
+        }
+        labelled = describe_budget(budget)
         return [
             *(sentences if against else []),
-            *describe_neighbours(describe_budget(budget), neighbour_counts),
+            *describe_parts(labelled, parts),
+            *describe_neighbours(labelled, {name: row.get("k", ()) for name, row in rows.items()}),
+            *describe_choices(labelled, {n: row.get("choices", ()) for n, row in rows.items()}),
         ]
 
     def table(self) -> list[list[str]]:

@@ -18,7 +18,9 @@ from selfwise.distributed.process_group import (
     process_device,
 )
 from selfwise.evaluation.features.finite import check_vectors
-from selfwise.modalities.modality import FeatureOptions
+from selfwise.modalities.feature_options import (
+    FeatureOptions,
+)
 from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load

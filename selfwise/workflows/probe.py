@@ -1,29 +1,23 @@
 """Probe a run: measure how good its features are, compared with baselines."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-import numpy as np
-from scipy.sparse import issparse
-
-from selfwise.core.device import choose_evaluation, resolve_device
+from selfwise.core.device import resolve_device
 from selfwise.core.files import write_file
 from selfwise.core.ranges import PositiveInt
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
-from selfwise.evaluation.features.finite import check_vectors
 from selfwise.evaluation.probes import label_curve
-from selfwise.evaluation.probes.baselines import FeatureSplit
-from selfwise.evaluation.probes.frozen import PROBES
 from selfwise.evaluation.probes.label_checks import write_warnings
 from selfwise.evaluation.probes.label_curve import Competitor
 from selfwise.evaluation.probes.retrieval import measure_retrieval
 from selfwise.evaluation.scores.names import (
-    CHOSEN,
+    AUTO,
     PRETRAINED,
     RAW,
     RETRIEVAL,
@@ -32,7 +26,9 @@ from selfwise.evaluation.scores.names import (
 )
 from selfwise.evaluation.scores.probe_score import ProbeScore
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
-from selfwise.modalities.modality import Embed, FeatureOptions
+from selfwise.modalities.feature_options import (
+    FeatureOptions,
+)
 from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.runs import logs_and_scores
 from selfwise.runs.names import name_data
@@ -42,6 +38,8 @@ from selfwise.workflows.probe_examples import (
     open_labelled_pair,
     open_searched_pair,
 )
+from selfwise.workflows.probe_features import extract_features, make_frozen
+from selfwise.workflows.probe_job import ProbeJob, check_job
 from selfwise.workflows.supervised import (
     finetune_pretrained,
     finetune_untrained,
@@ -71,8 +69,9 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
     labels_per_class: str = "all",
     seeds: PositiveInt = 5,
     k: PositiveInt | None = None,
-    layer: int | None = None,
+    layer: int | Literal["auto"] | None = None,
     pooling: str = "",
+    with_raw: bool = False,
     window: str = "",
     text_column: str = "",
     label_column: str = "",
@@ -95,10 +94,14 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         labels_per_class: numbers of labels for each class, for a curve: 10,100,all.
         seeds: number of label draws; unused with all labels and for retrieval, which draw none.
         k: neighbors that vote in knn; by default each competitor chooses on training labels.
-        layer: a layer to use instead of the encoder's output; negative counts from the last.
+        layer: a layer to use instead of the encoder's output; negative counts from the last. With
+            auto, each draw of labels chooses layer and pooling on parts of the training labels, for
+            the encoder, the untrained encoders and the raw input alike (--kind linear or knn).
         pooling: for text: mean, mean+deviation, cls, last or layers (the means of each), by default
             the encoder's own; for speech: mean, or mean+deviation (the default except for
-            retrieval).
+            retrieval). With --layer auto, only layers of this pooling are candidates.
+        with_raw: also measure the encoder's vectors beside the raw input; training labels choose
+            the weight of each (--kind linear or knn).
         window: for long texts: mean (over windows, by their tokens; the default), or first (cut).
         text_column: for text: the column with the text.
         label_column: for tables: the column with the label.
@@ -110,56 +113,33 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         quiet: print nothing during the work.
     """
     run = run if isinstance(run, Run) else load(run)
+    auto = layer == AUTO
+    pooling = pooling or ("" if auto else _choose_pooling(run, kind))
     job = ProbeJob(
         run,
         kind,
-        FeatureOptions(layer, pooling or _choose_pooling(run, kind), window, device),
+        FeatureOptions(None if isinstance(layer, str) else layer, pooling, window, device),
         ReadingOptions(False, skip_broken, text_column, label_column, group_column),
         data={"train": name_data(train), "test": None if test is None else name_data(test)},
         budgets=label_curve.parse_budgets(labels_per_class),
         seeds=seeds,
         k=k,
         supervised=supervised_baseline,
+        auto=auto,
+        with_raw=with_raw,
     )
     return _run_job(job, train, test, quiet=quiet)
 
 
 def _run_job(
-    job: "ProbeJob", train: object, test: object, *, quiet: bool
+    job: ProbeJob, train: object, test: object, *, quiet: bool
 ) -> ProbeScore | RetrievalScore:
     """Check a job, open its examples, and measure."""
-    _check_job(job)
+    check_job(job)
     if job.kind == RETRIEVAL:
         return _measure_retrieval(job, open_searched_pair(job.run, train, test, job.reading))
     pair = open_labelled_pair(job.run, train, test, job.reading)
     return _probe_with_labels(job, pair, None if quiet else partial(print, flush=True))
-
-
-@dataclass(frozen=True)
-class ProbeJob:
-    """A run, and how to probe it."""
-
-    run: Run
-    kind: str
-    features: FeatureOptions
-    reading: ReadingOptions
-    data: Mapping[str, str | None]  # locations of the examples
-    budgets: list[int | None]
-    seeds: int
-    k: int | None = None
-    supervised: bool = False  # whether to train the encoder from scratch too
-
-    @property
-    def precision(self) -> str:
-        """Precision of the features: that of training, on a device of the same kind."""
-        return choose_evaluation(self.run.record.training, self.features.device)[1]
-
-    def describe(self) -> dict[str, object]:
-        """Describe how the features were computed, for the score file."""
-        names = ("layer", "pooling", "window")
-        options: dict[str, object] = {name: getattr(self.features, name) for name in names}
-        options["precision"] = self.precision
-        return options | ({"k": self.k or CHOSEN} if self.kind == "knn" else {})
 
 
 def _probe_with_labels(
@@ -167,7 +147,7 @@ def _probe_with_labels(
 ) -> ProbeScore:
     """Return the score of a probe that learns from labels, saved in the run folder."""
     score = label_curve.compute_label_curve(
-        _make_competitors(job, pair),
+        _make_competitors(job, pair, progress),
         pair.train_labels,
         pair.test_labels,
         classes=pair.train.classes,
@@ -201,45 +181,13 @@ def _choose_pooling(run: Run, kind: str) -> str:
     return run.modality.probe_pooling if kind in ("linear", "knn", "sgd") else ""
 
 
-def _check_job(job: ProbeJob) -> None:
-    """Raise ValueError for options that do not go together, before computing anything."""
-    run, kind, modality = job.run, job.kind, job.run.method.modality
-    if job.k is not None and kind != "knn":
-        raise ValueError(
-            f"--k is the number of neighbors that vote: use it with --kind knn, not {kind}"
-        )
-    if modality != "image" and (job.supervised or kind == "finetune"):
-        raise ValueError(
-            f"training with labels is only available for images, and {run.folder} is on "
-            f"{modality}: probe it frozen (--kind linear or knn, no --supervised-baseline)"
-        )
-    if kind == "weighted":
-        _check_weighted(job)
-    if kind == RETRIEVAL and (job.supervised or job.budgets != [None]):
-        option = "--supervised-baseline" if job.supervised else "--labels-per-class"
-        raise ValueError(
-            f"{option} does not go with --kind retrieval, which does not learn from labels"
-        )
-
-
-def _check_weighted(job: ProbeJob) -> None:
-    """Raise ValueError if the layers cannot be weighted."""
-    run, features = job.run, job.features
-    if run.modality.make_layered_embed(run, FeatureOptions()) is None:
-        raise ValueError(
-            f"--kind weighted is for speech, and {run.folder} is on {run.method.modality}: probe "
-            "its layers one by one, with --kind linear --layer NUMBER"
-        )
-    if features.layer is not None or features.pooling:
-        option = "--pooling" if features.layer is None else "--layer"
-        raise ValueError(f"{option} does not go with --kind weighted, which uses every layer")
-
-
-def _make_competitors(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]:
+def _make_competitors(
+    job: ProbeJob, pair: ExamplePair, progress: Callable[[str], None] | None
+) -> dict[str, Competitor]:
     """Make the encoder, its two baselines, and on request the encoder trained from scratch."""
     if job.kind == "finetune":
         return _make_finetuned(job, pair)
-    competitors = _make_frozen(job, pair)
+    competitors = make_frozen(job, pair, progress)
     if job.supervised:
         train, test = _open_images(pair)
         competitors[SUPERVISED] = train_from_scratch(
@@ -256,23 +204,9 @@ def _open_images(pair: ExamplePair) -> tuple[Images, Images]:
     return train, test
 
 
-def _make_frozen(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]:
-    """Make probes of frozen features."""
-    features = _extract_features(job, pair)
-    probe = partial(PROBES[job.kind], device=resolve_device(job.features.device))
-    probe = partial(probe, k=job.k) if job.kind == "knn" else probe
-    groups, uses_seed = getattr(pair.train, "groups", None), job.kind == "sgd"
-    return {
-        name: label_curve.probe_features(
-            splits, pair.train_labels, probe, groups=groups, uses_seed=uses_seed
-        )
-        for name, splits in features.items()
-    }
-
-
 def _measure_retrieval(job: ProbeJob, pair: ExamplePair) -> RetrievalScore:
     """Search each test example's class among the other test examples, by frozen features."""
-    features = _extract_features(job, pair)
+    features = extract_features(job, pair)
     search = partial(
         measure_retrieval, labels=pair.test_labels, device=resolve_device(job.features.device)
     )
@@ -280,40 +214,6 @@ def _measure_retrieval(job: ProbeJob, pair: ExamplePair) -> RetrievalScore:
         {n: [search(s.test) for s in splits] for n, splits in features.items()}
     )
     return _save_score(job, score, [], pair)
-
-
-def _extract_features(job: ProbeJob, pair: ExamplePair) -> dict[str, list[FeatureSplit]]:
-    """Compute features of the encoder, of untrained encoders like it, and of the raw input."""
-    run, modality, options = job.run, job.run.modality, job.features
-    train, test = pair
-    raw = modality.raw_features(run, train, test)
-    if job.kind == "sgd" and issparse(raw.train):
-        raise ValueError(
-            "--kind sgd takes dense features, and bags of words are sparse: use --kind linear"
-        )
-    if job.kind == "weighted":
-        embed = modality.make_layered_embed(run, FeatureOptions(device=options.device))
-        assert embed is not None, "checked before"
-    else:
-        embed = modality.make_embed(run, options)
-    if job.kind == RETRIEVAL:
-        embed = _embed_only(test, embed)
-    trained = [FeatureSplit(embed(run.encoder, train), embed(run.encoder, test))]
-    untrained = modality.untrained_features(run, train, test, embed=embed, device=options.device)
-    features = {PRETRAINED: trained, UNTRAINED: untrained, RAW: [raw]}
-    for name, split in ((name, split) for name, splits in features.items() for split in splits):
-        check_vectors(split.train, train.ids, of=_OWNERS[name])
-        check_vectors(split.test, test.ids, of=_OWNERS[name])
-    return features
-
-
-_OWNERS = {name: f"the {name} encoder" for name in (PRETRAINED, UNTRAINED)} | {RAW: f"the {RAW}"}
-
-
-def _embed_only(searched: object, embed: Embed) -> Embed:
-    """Wrap `embed` for the searched examples; the other examples need no features."""
-    nothing = np.empty((0, 0), np.float32)
-    return lambda encoder, examples: embed(encoder, examples) if examples is searched else nothing
 
 
 def _make_finetuned(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]:

@@ -14,7 +14,7 @@ import selfwise
 from selfwise.data.audio.open import open_recordings
 from selfwise.data.image import open_images
 from selfwise.data.text.labelled import open_texts
-from selfwise.evaluation.probes import linear as linear_module
+from selfwise.evaluation.probes import scalers
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.evaluation.probes.knn import choose_k, predict_knn
 from selfwise.evaluation.probes.label_curve import compute_label_curve, probe_features
@@ -187,7 +187,7 @@ def test_more_features_than_examples_give_the_same_predictions(monkeypatch):
     test, _ = clouds(200, 700, apart=4.0, seed=1)
     x, test = (part * np.linspace(0.1, 3, 700, dtype=np.float32) + 2 for part in (x, test))
     rotated = fit_linear(x, y, test)
-    monkeypatch.setattr(linear_module, "RotatingScaler", StandardScaler)
+    monkeypatch.setattr(scalers, "RotatingScaler", StandardScaler)
     plain = fit_linear(x, y, test)
     assert plain.C == rotated.C
     # both stop at a tolerance, so that an example between two classes may fall to either

@@ -16,7 +16,8 @@ from selfwise.evaluation.features.text import (
     pad_rows,
     tokenize_rows,
 )
-from selfwise.evaluation.probes.linear import BAG_SCALE, PENALTIES
+from selfwise.evaluation.probes.linear import PENALTIES
+from selfwise.evaluation.probes.scalers import BAG_SCALE
 from selfwise.glue import finetune_recipes
 from selfwise.glue.frozen import (
     CachedFeatures,

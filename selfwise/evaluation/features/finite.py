@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.sparse import issparse
 
-from selfwise.evaluation.probes.linear import Matrix
+from selfwise.evaluation.probes.matrix import Matrix
 
 
 def check_vectors(

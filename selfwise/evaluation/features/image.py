@@ -54,6 +54,23 @@ def extract_features(
 
     Raises ValueError for no images, an unknown layer or an unknown precision.
     """
+    (features,) = extract_several(
+        encoder, images, layers=[layer], size=size, batch=batch, workers=workers, compute=compute
+    )
+    return features
+
+
+def extract_several(
+    encoder: Encoder[Tensor],
+    images: Images,
+    *,
+    layers: Sequence[int | None],
+    size: int,
+    batch: int = 512,
+    workers: int = 0,
+    compute: ComputeOptions = ON_CPU,
+) -> list[Float32[np.ndarray, "n _"]]:
+    """As `extract_features`, for several layers from one reading of the images."""
     autocast, device, env = compute.autocast(), compute.device, compute.env
     if not len(images):
         raise ValueError("there are no images to compute features of")
@@ -64,14 +81,14 @@ def extract_features(
     with evaluation_mode(encoder, device) as model, autocast:
         local_rows = rows[env.rank :: env.size]
         image_views = iterate_views(images, local_rows, size=size, device=device, workers=workers)
-        encode = partial(_encode_pooled, encoder, layer=layer)
+        encode = partial(_encode_pooled, encoder, layers=layers)
         last = supports_channels_last(model) and compute.precision == "float32"
         batches = (
-            (_encode_in_chunks(encode, view, last=last).float().cpu().numpy(),)
+            tuple(part.cpu().numpy() for part in _encode_in_chunks(encode, view, last=last))
             for view in image_views
         )
-        parts = [part for (part,) in gather_in_order(batches, len(rows), env)]
-    return np.concatenate(parts) if env.rank == 0 else EMPTY
+        parts = list(gather_in_order(batches, len(rows), env))
+    return [np.concatenate(p) for p in zip(*parts)] if env.rank == 0 else [EMPTY for _ in layers]
 
 
 def extract_layers(
@@ -92,7 +109,7 @@ def extract_layers(
     with evaluation_mode(encoder, device) as model, compute.autocast():
         last = supports_channels_last(model) and compute.precision == "float32"
         for view in iterate_views(images, rows, size=size, device=device, workers=workers):
-            features = _encode_in_chunks(partial(_encode_layers, encoder), view, last=last)
+            (features,) = _encode_in_chunks(partial(_encode_layers, encoder), view, last=last)
             parts.append(features.cpu().numpy())
     return np.concatenate(parts)
 
@@ -230,18 +247,20 @@ def _split_rows(n: int, batch: int) -> list[np.ndarray]:
 
 
 def _encode_pooled(
-    encoder: Encoder[Tensor], view: Tensor, *, layer: int | None
-) -> Float[Tensor, "b d"]:
-    return encode_to_layer(encoder, view, layer).pooled
+    encoder: Encoder[Tensor], view: Tensor, *, layers: Sequence[int | None]
+) -> list[Float[Tensor, "b _"]]:
+    hidden = encoder.hidden(view) if any(layer is not None for layer in layers) else []
+    outputs = [encoder(view) if n is None else select_layer(hidden, n) for n in layers]
+    return [features.pooled.float() for features in outputs]
 
 
-def _encode_layers(encoder: Encoder[Tensor], view: Tensor) -> Float[Tensor, "b L d"]:
-    return torch.stack([layer.pooled.float() for layer in encoder.hidden(view)], dim=1)
+def _encode_layers(encoder: Encoder[Tensor], view: Tensor) -> list[Float[Tensor, "b L d"]]:
+    return [torch.stack([layer.pooled.float() for layer in encoder.hidden(view)], dim=1)]
 
 
 def _encode_in_chunks(
-    read: Callable[[Tensor], Tensor], view: Float[Tensor, "b c s s"], *, last: bool
-) -> Tensor:
+    read: Callable[[Tensor], list[Tensor]], view: Float[Tensor, "b c s s"], *, last: bool
+) -> list[Tensor]:
     """`read` of all rows. A CPU gets them in pieces whose maps stay in its cache, if `last` with
     channels last.
 
@@ -252,4 +271,5 @@ def _encode_in_chunks(
         return read(view)
     pieces = view.split(max(MIN_CHUNK_ROWS, CHUNK_NUMBERS // max(1, view[0].numel())))
     order = torch.channels_last if last else torch.contiguous_format
-    return torch.cat([read(x.contiguous(memory_format=order)) for x in pieces])
+    read_pieces = [read(x.contiguous(memory_format=order)) for x in pieces]
+    return [torch.cat(parts) for parts in zip(*read_pieces)]

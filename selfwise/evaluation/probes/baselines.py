@@ -1,6 +1,6 @@
 """The untrained encoder as a baseline: the worth of the architecture alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Encoder
 from selfwise.data.image.dataset import Images
 from selfwise.evaluation.features.image import evaluation_mode, iterate_views
-from selfwise.evaluation.probes.linear import Matrix
+from selfwise.evaluation.probes.matrix import Matrix
 
 Embed = Callable[[Encoder[Tensor], Images], np.ndarray]
 
@@ -39,12 +39,23 @@ def extract_untrained(
     `fresh(seed)` makes the encoder with random weights. `embed` computes features as for the
     trained encoder, for example `partial(extract, size=size, device=device)`.
     """
-    splits = []
+    encoders = build_untrained_encoders(fresh, train, size=size, seeds=seeds, device=device)
+    return [FeatureSplit(embed(encoder, train), embed(encoder, test)) for encoder in encoders]
+
+
+def build_untrained_encoders(
+    fresh: Callable[[int], Encoder[Tensor]],
+    train: Images,
+    *,
+    size: int,
+    seeds: Sequence[int] = (0, 1, 2),
+    device: torch.device | str = "cpu",
+) -> Iterator[Encoder[Tensor]]:
+    """Yield fresh initializations, one for each seed, after `estimate_batch_norm`."""
     for seed in seeds:
         encoder = fresh(seed)
         estimate_batch_norm(encoder, train, size=size, seed=seed, device=device)
-        splits.append(FeatureSplit(embed(encoder, train), embed(encoder, test)))
-    return splits
+        yield encoder
 
 
 def estimate_batch_norm(

@@ -4,9 +4,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from selfwise.evaluation.probes.knn import KNNPrediction, choose_k, predict_knn
+from selfwise.evaluation.probes.knn import KS, KNNPrediction, choose_k, predict_knn, score_ks
 from selfwise.evaluation.probes.layer_mix import fit_layer_mix
-from selfwise.evaluation.probes.linear import Matrix, fit_linear, fit_sgd
+from selfwise.evaluation.probes.linear import fit_linear, fit_sgd, search_linear
+from selfwise.evaluation.probes.matrix import Matrix
 
 
 @runtime_checkable
@@ -81,3 +82,47 @@ PROBES: dict[str, FrozenProbe] = {
     "sgd": _predict_sgd,
     "knn": _predict_knn,
 }
+
+
+@runtime_checkable
+class FrozenSearch(Protocol):
+    """Returns the best accuracy on training labels that it holds out in turn, 0 if it cannot hold
+    out any. `groups` are those of the training examples."""
+
+    def __call__(
+        self,
+        train: Matrix,
+        labels: np.ndarray,
+        seed: int,
+        *,
+        device: str,
+        groups: np.ndarray | None = None,
+    ) -> float: ...
+
+
+def _search_linear(
+    train: Matrix,
+    labels: np.ndarray,
+    seed: int,
+    *,
+    device: str,
+    groups: np.ndarray | None = None,
+) -> float:
+    searched = search_linear(train, labels, seed=seed, groups=groups)
+    return max((accuracy for _, accuracy in searched), default=0.0)
+
+
+def _search_knn(
+    train: Matrix,
+    labels: np.ndarray,
+    seed: int,
+    *,
+    device: str,
+    groups: np.ndarray | None = None,
+    k: int | None = None,
+) -> float:
+    ks = KS if k is None else (k,)
+    return max(score_ks(train, labels, candidates=ks, groups=groups, device=device).values())
+
+
+SEARCHES: dict[str, FrozenSearch] = {"linear": _search_linear, "knn": _search_knn}

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from selfwise.core.device import to_float64
 from selfwise.core.rng import shuffle_indices
-from selfwise.evaluation.probes.linear import Matrix, check_features, check_two_classes
+from selfwise.evaluation.probes.linear import check_features, check_two_classes
+from selfwise.evaluation.probes.matrix import FeatureBlocks, Matrix
 
 MAX_SIMILARITIES = 2**26  # similarities held at once: 256 MB in float32
 KS = (1, 2, 5, 10, 20, 50, 100, 200)  # numbers of neighbors to choose from
@@ -68,9 +69,34 @@ def choose_k(
 ) -> int:
     """Return the number of neighbors that is right most often on the training examples themselves.
 
+    `score_ks` classifies them; of equally good candidates the largest is chosen. Raises ValueError
+    as `predict_knn` does.
+    """
+    accuracies = score_ks(
+        train,
+        labels,
+        candidates=candidates,
+        groups=groups,
+        temperature=temperature,
+        device=device,
+    )
+    return max(accuracies, key=lambda k: (accuracies[k], k))
+
+
+def score_ks(
+    train: Matrix,
+    labels: Int64[np.ndarray, "n"],
+    *,
+    candidates: Sequence[int] = KS,
+    groups: Int64[np.ndarray, "n"] | None = None,
+    temperature: float = TEMPERATURE,
+    device: torch.device | str = "cpu",
+) -> dict[int, float]:
+    """Return the accuracy on the training examples themselves with each number of neighbors.
+
     Each example is classified by the other examples, or by examples of other `groups` (speakers).
     Of more than 5,000 examples, a fixed sample of 5,000 is classified. Candidates above the number
-    of other examples count as that number; of equally good candidates the largest is chosen.
+    of other examples count as that number.
 
     Raises ValueError as `predict_knn` does.
     """
@@ -89,13 +115,26 @@ def choose_k(
             similarity.masked_fill_(same_group, -torch.inf), labels, ks, temperature
         ):
             num_correct[k] += int((votes.cpu().numpy() == labels[part]).sum())
-    return max(ks, key=lambda k: (num_correct[k], k))
+    return {k: num_correct[k] / len(rows) for k in ks}
 
 
 def iterate_cosines(
     train: Matrix, test: Matrix, *, at_once: int, device: torch.device | str
 ) -> Iterator[Float[Tensor, "m n"]]:
-    """Yield cosines of `at_once` test examples at a time with all training examples."""
+    """Yield cosines of `at_once` test examples at a time with all training examples.
+
+    Of blocks, the sum of the cosines of each block times its share: that is the cosine of vectors
+    that join the blocks, each of the length that its weight says.
+    """
+    if isinstance(train, FeatureBlocks):
+        assert isinstance(test, FeatureBlocks), type(test)
+        blocks = [
+            iterate_cosines(one, other, at_once=at_once, device=device)
+            for one, other in zip(train.blocks, test.blocks)
+        ]
+        for parts in zip(*blocks):
+            yield torch.stack([p * share for p, share in zip(parts, train.shares)]).sum(dim=0)
+        return
     if issparse(train):
         from sklearn.preprocessing import normalize
 

@@ -10,13 +10,16 @@ from jaxtyping import Float, Int64
 
 from selfwise.core.rng import shuffle_indices
 from selfwise.evaluation.probes.baselines import FeatureSplit
+from selfwise.evaluation.probes.choose_features import FeatureSource
 from selfwise.evaluation.probes.knn import KNNPrediction
-from selfwise.evaluation.probes.linear import Matrix, fit_linear
+from selfwise.evaluation.probes.linear import fit_linear
+from selfwise.evaluation.probes.matrix import Matrix
 from selfwise.evaluation.scores.names import PRETRAINED
 from selfwise.evaluation.scores.probe_score import (
     ProbeScore,
     check_competitors,
     compare_competitors,
+    compare_with_parts,
     summarise_accuracies,
 )
 
@@ -71,15 +74,16 @@ def draw_labels(
     return np.sort(order[rank_in_class < per_class])
 
 
-class KNNVotes(NamedTuple):
-    """Predictions of nearest neighbors, and how many of them voted for each kind of features."""
+class Predictions(NamedTuple):
+    """Predictions from each kind of features, and what training labels have chosen for each."""
 
-    predicted: Int64[np.ndarray, "r m"]
-    ks: tuple[int, ...]
+    predicted: Int64[np.ndarray, "*r m"]
+    ks: tuple[int, ...] = ()  # how many nearest neighbors voted; none for other probes
+    choices: tuple[str, ...] = ()  # names of the chosen features; none where there is no choice
 
 
 # (rows of the training set, seed) -> predictions (m,), or (r, m) for r repetitions to average
-Competitor = Callable[[np.ndarray, int], np.ndarray | KNNVotes]
+Competitor = Callable[[np.ndarray, int], np.ndarray | Predictions]
 
 
 @runtime_checkable
@@ -104,12 +108,12 @@ class FeatureCompetitor:
     predict: Competitor
     uses_seed: bool = False
 
-    def __call__(self, rows: np.ndarray, seed: int) -> np.ndarray | KNNVotes:
+    def __call__(self, rows: np.ndarray, seed: int) -> np.ndarray | Predictions:
         return self.predict(rows, seed)
 
 
 def probe_features(
-    splits: Sequence[FeatureSplit],
+    sources: Sequence[FeatureSplit | FeatureSource],
     labels: Int64[np.ndarray, "n"],
     probe: FeatureProbe | None = None,
     *,
@@ -119,31 +123,44 @@ def probe_features(
     """Return a probe of each kind of features, averaged: one for an encoder, three for untrained
     ones.
 
-    `probe` None is `fit_linear`, with its search. Its folds hold out whole `groups` of the training
-    examples, such as speakers, if the selected rows have more than one group. `uses_seed` means
-    that the probe trains from its seed, so that it is repeated even with all labels.
+    A source that is not a fixed split chooses its features for each draw of labels. `probe` None is
+    `fit_linear`, with its search. Its folds hold out whole `groups` of the training examples, such
+    as speakers, if the selected rows have more than one group. `uses_seed` means that the probe
+    trains from its seed, so that it is repeated even with all labels.
     """
     probe = probe or _predict_linear
 
-    def predict(rows: np.ndarray, seed: int) -> np.ndarray | KNNVotes:
+    def predict(rows: np.ndarray, seed: int) -> np.ndarray | Predictions:
         fit: Callable[..., np.ndarray | KNNPrediction] = probe
         if groups is not None and len(np.unique(groups[rows])) > 1:
             fit = partial(probe, groups=groups[rows])
+        splits, choices = _choose_splits(sources, rows, seed)
         results = [fit(s.train[rows], labels[rows], s.test, seed) for s in splits]
-        knn_results = [result for result in results if isinstance(result, KNNPrediction)]
+        ks = tuple(result.k for result in results if isinstance(result, KNNPrediction))
         predicted = np.stack(
             [
                 result.predicted if isinstance(result, KNNPrediction) else result
                 for result in results
             ]
         )
-        return (
-            KNNVotes(predicted, tuple(result.k for result in knn_results))
-            if knn_results
-            else predicted
-        )
+        return Predictions(predicted, ks, choices) if ks or choices else predicted
 
     return FeatureCompetitor(predict, uses_seed)
+
+
+def _choose_splits(
+    sources: Sequence[FeatureSplit | FeatureSource], rows: np.ndarray, seed: int
+) -> tuple[list[FeatureSplit], tuple[str, ...]]:
+    """Return the features of each source, and the names of those that the labels have chosen."""
+    splits, choices = list[FeatureSplit](), list[str]()
+    for source in sources:
+        if isinstance(source, FeatureSplit):
+            splits.append(source)
+            continue
+        chosen = source.choose(rows, seed)
+        splits.append(chosen.split)
+        choices.append(chosen.name)
+    return splits, tuple(choices)
 
 
 def _predict_linear(
@@ -184,7 +201,7 @@ def compute_label_curve(
         raise ValueError("a label curve needs at least one seed and one label budget")
     # nested draws: the largest budget is the one that fails, so no time is lost on the smaller ones
     draws = {b: [draw_labels(labels, b, s, classes=classes) for s in seeds] for b in budgets}
-    results, comparisons = [], []
+    results, comparisons, against_parts = [], [], []
     largest = max(draws, key=lambda budget: np.inf if budget is None else budget)
     n = max(len(classes or ()), *(1 + int(those.max(initial=-1)) for those in (labels, truth)))
     matrix: Sequence[Sequence[int]] = ()
@@ -195,19 +212,27 @@ def compute_label_curve(
             used_seeds = seeds if repeated else seeds[:1]
             if progress is not None:
                 progress(f"{name} with {len(rows[0])} labels, {len(used_seeds)} times")
-            predictions, ks = _predict_draws(predict, rows, used_seeds)
+            predictions, ks, choices = _predict_draws(predict, rows, used_seeds)
             correct[name] = np.stack(
                 [_score_examples(predicted, truth) for predicted in predictions]
             )
             if (name, budget) == (PRETRAINED, largest) and n <= MAX_CONFUSION_CLASSES:
                 matrix = count_confusions(predictions, truth, n=n)
             result = summarise_accuracies(
-                name, budget, correct[name], n_train=len(rows[0]), uses_seed=repeated, ks=ks
+                name, budget, correct[name], n_train=len(rows[0]), uses_seed=repeated
             )
-            results.append(result)
+            results.append(result._replace(ks=ks, choices=choices))
         comparisons += compare_competitors(budget, correct, seed=seeds[0])
-    parts = (tuple(results), tuple(comparisons), tuple(seeds), len(truth))
-    return ProbeScore(kind, *parts, confusion=matrix)
+        against_parts += compare_with_parts(budget, correct, seed=seeds[0])
+    return ProbeScore(
+        kind,
+        tuple(results),
+        tuple(comparisons),
+        tuple(seeds),
+        len(truth),
+        confusion=matrix,
+        against_parts=tuple(against_parts),
+    )
 
 
 def _is_fixed(predict: Competitor) -> bool:
@@ -217,14 +242,14 @@ def _is_fixed(predict: Competitor) -> bool:
 
 def _predict_draws(
     predict: Competitor, draws: Sequence[np.ndarray], seeds: Sequence[int]
-) -> tuple[list[np.ndarray], tuple[int, ...]]:
-    """Return predictions of a competitor for each seed, and the numbers of neighbors of kNN
-    probes."""
+) -> tuple[list[np.ndarray], tuple[int, ...], tuple[str, ...]]:
+    """Return predictions of a competitor for each seed, the numbers of neighbors of kNN probes, and
+    the features that were chosen."""
     results = [predict(rows, seed) for rows, seed in zip(draws, seeds)]
-    predicted = [result.predicted if isinstance(result, KNNVotes) else result for result in results]
-    return predicted, tuple(
-        k for result in results if isinstance(result, KNNVotes) for k in result.ks
-    )
+    full = [r if isinstance(r, Predictions) else Predictions(r) for r in results]
+    ks = tuple(k for result in full for k in result.ks)
+    choices = tuple(name for result in full for name in result.choices)
+    return [result.predicted for result in full], ks, choices
 
 
 def count_confusions(

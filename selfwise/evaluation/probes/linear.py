@@ -2,17 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from scipy.sparse import issparse, sparray, spmatrix
+from scipy.sparse import issparse
 from threadpoolctl import threadpool_limits
 from torch import nn
 
 from selfwise.core.rng import shuffle_indices
+from selfwise.evaluation.probes.matrix import Matrix, list_blocks
+from selfwise.evaluation.probes.scalers import build_scaler
 
 # scikit-learn takes a second to import, and few runs need it: functions import it
 
@@ -25,18 +27,9 @@ MAX_ALL_FOLDS = (
 )
 MAX_SINGLE_GROUPS = 10  # up to this number of groups, each is a separate fold
 ITERATIONS = 1000
-# Bags of words are rows of length 1, not standardized: a rare word would count as much as all
-# others. Times 16 they have the spread of 256 standardized features, so one grid serves both.
-BAG_SCALE = 16.0
 # numbers in the features: below, threads wait for each other longer than they multiply; on a busy
 # machine with two of them a probe of 1,297 x 64 took 20 s where one takes 0.2 s
 SINGLE_THREAD_SIZE = 2**21
-
-
-if TYPE_CHECKING:
-    Matrix = Any
-else:  # dense features, or bags of words
-    Matrix = Float[np.ndarray, "_ _"] | sparray | spmatrix
 
 
 class LinearFit(NamedTuple):
@@ -78,17 +71,34 @@ def fit_linear(
     from sklearn.linear_model import LogisticRegression
 
     check_features(train, labels, test)
-    check_two_classes(labels)
-    grid = [1 / (penalty * len(labels)) for penalty in sorted(penalties, reverse=True)]
-    parts = split_folds(labels, seed=seed) if groups is None else split_group_folds(labels, groups)
+    searched = search_linear(train, labels, seed=seed, penalties=penalties, groups=groups)
     with threadpool_limits(1 if train.size < SINGLE_THREAD_SIZE else None):
-        searched = search_penalty([_Fold(train, labels, held_out) for held_out in parts], grid)
-        chosen = choose_best(searched, grid)
-        scale = _build_scaler(train)
+        chosen = choose_best(searched, _list_strengths(penalties, len(labels)))
+        scale = build_scaler(train)
         model = LogisticRegression(C=chosen, tol=1e-4, max_iter=ITERATIONS)
         model.fit(scale.fit_transform(train), labels)
         predicted = model.predict(scale.transform(test))
     return LinearFit(predicted.astype(np.int64), chosen, tuple(searched))
+
+
+def search_linear(
+    train: Matrix,
+    labels: Int64[np.ndarray, "n"],
+    *,
+    seed: int = 0,
+    penalties: Sequence[float] = PENALTIES,
+    groups: Int64[np.ndarray, "n"] | None = None,
+) -> list[tuple[float, float]]:
+    """Return each C that was tried and its accuracy on held-out labels, as `fit_linear` describes.
+
+    The list is empty if nothing can be held out. Raises ValueError as `fit_linear` does.
+    """
+    check_features_finite("training", train)
+    check_two_classes(labels)
+    parts = split_folds(labels, seed=seed) if groups is None else split_group_folds(labels, groups)
+    with threadpool_limits(1 if train.size < SINGLE_THREAD_SIZE else None):
+        folds = [_Fold(train, labels, held_out) for held_out in parts]
+        return search_penalty(folds, _list_strengths(penalties, len(labels)))
 
 
 def fit_sgd(
@@ -197,60 +207,9 @@ def check_features_finite(name: str, features: Matrix) -> None:
     """Raise ValueError unless there are examples, and only numbers."""
     if not features.shape[0]:
         raise ValueError(f"a probe needs {name} examples, and there are none")
-    if not np.isfinite(features.data if issparse(features) else features).all():
-        raise ValueError(f"the {name} features have values that are not finite")
-
-
-class RotatingScaler:
-    """Standardizes features of which there are more than examples, and rotates them into the
-    space of the examples; with the methods of scikit-learn's scalers.
-
-    The weights of L2-regularized logistic regression are sums of the examples that are fitted, and
-    L-BFGS from zero takes the same steps in any rotation. So the predictions are those of the
-    features themselves, from n numbers of an example in place of d.
-    """
-
-    def fit_transform(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n r"]:
-        from sklearn.preprocessing import StandardScaler
-
-        self.scale = StandardScaler()
-        # the SVD by way of the products of the examples: a tenth of the time of a QR
-        self.x = self.scale.fit_transform(x.astype(np.float64))
-        squares, eigenvectors = np.linalg.eigh(self.x @ self.x.T)
-        present = squares >= 1e-12 * squares[-1]
-        lengths = np.sqrt(np.maximum(squares[present], 1e-30))  # all are 0 where nothing varies
-        self.axes = eigenvectors[:, present] / lengths
-        return eigenvectors[:, present] * lengths
-
-    def transform(self, x: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m r"]:
-        return self.scale.transform(x.astype(np.float64)) @ self.x.T @ self.axes
-
-
-@runtime_checkable
-class Scaler(Protocol):
-    """A scaler as scikit-learn has them."""
-
-    def fit_transform(self, x: Matrix) -> Matrix: ...
-
-    def transform(self, x: Matrix) -> Matrix: ...
-
-
-class BagScaler:
-    """Scales bags of words, with the methods of scikit-learn's scalers."""
-
-    def fit_transform(self, x: Matrix) -> Matrix:
-        return x * BAG_SCALE
-
-    transform = fit_transform
-
-
-def _build_scaler(train: Matrix) -> Scaler:
-    """Return a scaler that standardizes features; bags of words are only multiplied."""
-    from sklearn.preprocessing import StandardScaler
-
-    if issparse(train):
-        return BagScaler()
-    return RotatingScaler() if train.shape[1] > len(train) else StandardScaler()
+    for block in list_blocks(features):
+        if not np.isfinite(block.data if issparse(block) else block).all():
+            raise ValueError(f"the {name} features have values that are not finite")
 
 
 class _Fold:
@@ -261,7 +220,7 @@ class _Fold:
 
         fitted_rows = np.setdiff1d(np.arange(len(labels)), held_out, assume_unique=True)
         fitted = train[fitted_rows]
-        scale = _build_scaler(fitted)
+        scale = build_scaler(fitted)
         self.x, self.y = scale.fit_transform(fitted), labels[fitted_rows]
         self.held_out, self.truth = scale.transform(train[held_out]), labels[held_out]
         # ten times the tolerance of the final fit: a third of the time, and on CIFAR-10's pixels
@@ -300,3 +259,8 @@ def choose_best(searched: Sequence[tuple[float, float]], grid: Sequence[float]) 
     """Return the C of the highest accuracy, of equals the first; the grid's first if none was
     tried."""
     return max(searched, key=lambda tried: tried[1])[0] if searched else grid[0]
+
+
+def _list_strengths(penalties: Sequence[float], n: int) -> list[float]:
+    """Return C of each penalty with n labels, the strongest penalty first."""
+    return [1 / (penalty * n) for penalty in sorted(penalties, reverse=True)]

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from selfwise.core.device import float64_device
 from selfwise.evaluation.probes.knn import iterate_cosines
-from selfwise.evaluation.probes.linear import Matrix, check_features_finite
+from selfwise.evaluation.probes.linear import check_features_finite
+from selfwise.evaluation.probes.matrix import Matrix
 
 KS = (1, 2, 4, 8)  # of recall@k, as in the tables of metric learning
 MAP, PRECISION = "MAP@R", "R-precision"

@@ -16,13 +16,17 @@ from selfwise.evaluation.scores.bootstrap import (
     paired_bootstrap,
     standard_error,
 )
-from selfwise.evaluation.scores.names import PRETRAINED, RAW, UNTRAINED
+from selfwise.evaluation.scores.names import COMBINED, PRETRAINED, RAW, UNTRAINED
+from selfwise.evaluation.scores.sentences import (
+    describe_choices,
+    describe_neighbours,
+    describe_parts,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 REQUIRED = (PRETRAINED, UNTRAINED, RAW)
-VOTE = "nearest neighbors vote"  # in the sentence on how many
 
 
 class ProbeResult(NamedTuple):
@@ -35,6 +39,7 @@ class ProbeResult(NamedTuple):
     n_train: int  # labeled examples
     uses_seed: bool = True  # whether a seed decided anything
     ks: tuple[int, ...] = ()  # of nearest neighbors: how many voted, of each seed and encoder
+    choices: tuple[str, ...] = ()  # features that training labels chose, of each seed and encoder
 
     @property
     def mean(self) -> float:
@@ -47,7 +52,8 @@ class ProbeResult(NamedTuple):
 
 
 class ProbeComparison(NamedTuple):
-    """The pretrained encoder minus one competitor at one label budget, in accuracy."""
+    """The pretrained encoder (or encoder and raw input together) minus one competitor at one label
+    budget, in accuracy."""
 
     competitor: str
     per_class: int | None
@@ -80,6 +86,8 @@ class ProbeScore:
     warnings: tuple[str, ...] = ()  # what a reader has to know of the examples, in sentences
     path: str = ""  # of the file that it is saved in
     precision: str = ""  # in which the features were computed
+    # encoder and raw input together, minus each of the two parts alone; nothing if not measured
+    against_parts: tuple[ProbeComparison, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.results:
@@ -108,6 +116,9 @@ class ProbeScore:
                 return result
         raise KeyError((competitor, per_class))
 
+    def _at(self, per_class: int | None) -> list[ProbeResult]:
+        return [result for result in self.results if result.per_class == per_class]
+
     def intervals(self, per_class: int | None) -> list[Interval]:
         """Against each of the two baselines at one budget, for `bootstrap.is_above_noise`."""
         return [
@@ -124,7 +135,13 @@ class ProbeScore:
     def rows(self) -> list[dict[str, object]]:
         """Return one flat row for each result, with its comparison where there is one."""
         against = {(c.competitor, c.per_class): c for c in self.comparisons}
-        return [_build_row(r, against.get((r.competitor, r.per_class))) for r in self.results]
+        rows = [_build_row(r, against.get((r.competitor, r.per_class))) for r in self.results]
+        for row in (row for row in rows if row["competitor"] == COMBINED):
+            parts = [
+                c for c in self.against_parts if _format_place(c.per_class) == row["per_class"]
+            ]
+            row["against"] = {c.competitor: _build_comparison(c) for c in parts}
+        return rows
 
     def sentences(self) -> list[str]:
         """For each budget: what the differences are, and whether they are above the noise; how
@@ -136,11 +153,18 @@ class ProbeScore:
                 for c in self.comparisons
                 if c.per_class == budget
             ]
-            sentences.append(
-                f"With {_describe_budget(budget)}, {PRETRAINED} against {'; '.join(against)}."
+            labelled, here = _describe_budget(budget), self._at(budget)
+            sentences.append(f"With {labelled}, {PRETRAINED} against {'; '.join(against)}.")
+            sentences += describe_parts(
+                labelled,
+                {
+                    c.competitor: (c.difference, c.interval)
+                    for c in self.against_parts
+                    if c.per_class == budget
+                },
             )
-            voted = {r.competitor: r.ks for r in self.results if r.per_class == budget}
-            sentences += describe_neighbours(_describe_budget(budget), voted)
+            sentences += describe_neighbours(labelled, {r.competitor: r.ks for r in here})
+            sentences += describe_choices(labelled, {r.competitor: r.choices for r in here})
         return [*sentences, *self.warnings]
 
     def table(self) -> "Table":
@@ -211,12 +235,11 @@ def summarise_accuracies(
     *,
     n_train: int,
     uses_seed: bool = True,
-    ks: tuple[int, ...] = (),
 ) -> ProbeResult:
     """Return the accuracies of one competitor at one budget from how often each example was
     right."""
     accuracies = tuple(correct.mean(axis=1).tolist())
-    return ProbeResult(competitor, per_class, accuracies, n_train, uses_seed, ks)
+    return ProbeResult(competitor, per_class, accuracies, n_train, uses_seed)
 
 
 def compare_competitors(
@@ -228,6 +251,19 @@ def compare_competitors(
         _compare_competitor(name, per_class, ours, theirs, seed)
         for name, theirs in correct.items()
         if name != PRETRAINED
+    ]
+
+
+def compare_with_parts(
+    per_class: int | None, correct: Mapping[str, Float[np.ndarray, "seeds m"]], *, seed: int
+) -> list[ProbeComparison]:
+    """Return encoder and raw input together against each of them alone, if they were measured."""
+    if COMBINED not in correct:
+        return []
+    ours = correct[COMBINED]
+    return [
+        _compare_competitor(name, per_class, ours, correct[name], seed)
+        for name in (PRETRAINED, RAW)
     ]
 
 
@@ -246,37 +282,37 @@ def _compare_competitor(
 
 
 def _build_row(result: ProbeResult, comparison: ProbeComparison | None) -> dict[str, object]:
-    row: dict[str, object] = {
+    return {
         "competitor": result.competitor,
-        "per_class": "all" if result.per_class is None else result.per_class,
+        "per_class": _format_place(result.per_class),
         "n_train": result.n_train,
         "accuracies": list(result.accuracies),
         "mean": result.mean,
         "deviation": result.deviation,
         **({} if result.uses_seed else {"drawn": False}),
         **({"k": list(result.ks)} if result.ks else {}),
+        **({"choices": list(result.choices)} if result.choices else {}),
+        **({} if comparison is None else _build_comparison(comparison)),
     }
-    if comparison is not None:
-        row["difference"] = comparison.difference
-        row["low"], row["high"] = comparison.interval
-        row["error"] = comparison.error
-        row["verdict"] = comparison.verdict
-    return row
+
+
+def _build_comparison(comparison: ProbeComparison) -> dict[str, object]:
+    low, high = comparison.interval
+    return {
+        "difference": comparison.difference,
+        "low": low,
+        "high": high,
+        "error": comparison.error,
+        "verdict": comparison.verdict,
+    }
+
+
+def _format_place(per_class: int | None) -> int | str:
+    return "all" if per_class is None else per_class
 
 
 def _describe_budget(per_class: int | None) -> str:
     return "all labels" if per_class is None else f"{per_class} labels per class"
-
-
-def describe_neighbours(labelled: str, voted: Mapping[str, Sequence[int]]) -> list[str]:
-    """Return how many neighbors voted for each competitor; nothing of probes that have none."""
-    counts = [f"{name} {_format_span(ks)}" for name, ks in voted.items() if ks]
-    return [f"With {labelled}, so many {VOTE}: {', '.join(counts)}."] if counts else []
-
-
-def _format_span(numbers: Sequence[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def format_percent(mean: float, deviation: float | None) -> str:

@@ -1,7 +1,7 @@
 """Speech: recordings of any kind, HuBERT encoders, targets, and MFCC statistics as the baseline."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +26,7 @@ from selfwise.evaluation.features import audio as listening
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit
+from selfwise.evaluation.scores.names import DEVIATION
 from selfwise.methods import Method
 from selfwise.methods.needs import FrameTargetNeed
 from selfwise.modalities.audio import targets
@@ -37,11 +38,16 @@ from selfwise.modalities.audio.data import (
     drop_short,
 )
 from selfwise.modalities.audio.targets import SpeechTargets
-from selfwise.modalities.modality import (
+from selfwise.modalities.feature_options import (
     Embed,
+    EmbedPlaces,
+    FeatureOptions,
+    FeaturePlace,
+    list_places,
+)
+from selfwise.modalities.modality import (
     EncoderChoice,
     Facts,
-    FeatureOptions,
     Opening,
     OpenRun,
     TrainedRun,
@@ -200,6 +206,37 @@ class AudioModality:
 
         return embed_layer
 
+    def list_feature_places(self, run: TrainedRun, pooling: str) -> list[FeaturePlace]:
+        listening.check_pooling(pooling)
+        poolings = [pooling] if pooling else list(reversed(listening.POOLINGS))
+        return list_places(run.encoder.depth, poolings)
+
+    def make_embed_places(
+        self, run: TrainedRun, options: FeatureOptions, places: Sequence[FeaturePlace]
+    ) -> EmbedPlaces:
+        """Read every layer in one pass; the mean is the first half of mean and deviation."""
+        pooling = DEVIATION if any(p.pooling == DEVIATION for p in places) else "mean"
+        read = replace(options, layer=None, pooling=pooling)
+        embed_output, embed_layers = self.make_embed(run, read), self.make_layered_embed(run, read)
+
+        def embed(
+            encoder: SpeechEncoder, recordings: Recordings
+        ) -> list[Float32[np.ndarray, "n _"]]:
+            output, layers = embed_output(encoder, recordings), embed_layers(encoder, recordings)
+            arrays = [output if p.layer is None else layers[:, p.layer + 1] for p in places]
+            return [
+                array[:, : encoder.dim] if place.pooling == "mean" else array
+                for array, place in zip(arrays, places)
+            ]
+
+        return embed
+
+    def list_raw_choices(self, raw: FeatureSplit) -> dict[str, FeatureSplit]:
+        """Return the statistics of MFCC, and their means alone, which are the first half."""
+        half = raw.train.shape[1] // 2
+        means = FeatureSplit(raw.train[:, :half], raw.test[:, :half])
+        return {f"MFCC with {DEVIATION}": raw, "MFCC with mean": means}
+
     def make_layered_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         """Extract the first layer's input and every layer, (n, L + 1, d), in one pass."""
         pooling = options.pooling
@@ -207,12 +244,11 @@ class AudioModality:
         name = f"layers {pooling}" if pooling not in ("", "mean") else "layers"
         return _make_cached(run, extract, name, options)
 
-    def untrained_features(
-        self, run: TrainedRun, train: Recordings, test: Recordings, *, embed: Embed, device: str
-    ) -> list[FeatureSplit]:
-        """Return features of three untrained encoders."""
-        twins = [run.build_untrained(seed) for seed in UNTRAINED]
-        return [FeatureSplit(embed(twin, train), embed(twin, test)) for twin in twins]
+    def untrained_encoders(
+        self, run: TrainedRun, train: Recordings, *, device: str
+    ) -> Iterator[nn.Module]:
+        """Yield three untrained encoders."""
+        yield from (run.build_untrained(seed) for seed in UNTRAINED)
 
     def raw_features(self, run: TrainedRun, train: Recordings, test: Recordings) -> FeatureSplit:
         """Return mean and deviation of MFCC."""

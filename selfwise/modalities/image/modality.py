@@ -1,12 +1,13 @@
 """Images: files, arrays and names; any timm model; and pixels as the baseline."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
+import torch
 from annotated_types import Ge
 from jaxtyping import Float32
 from torch import Tensor, nn
@@ -22,18 +23,24 @@ from selfwise.encoders import beit, image, image_codec
 from selfwise.encoders.beit_presets import ViTShape as ViTShape
 from selfwise.encoders.custom import build_outside_encoder
 from selfwise.evaluation.features import image as image_features
+from selfwise.evaluation.features.cache import load_or_compute_all
 from selfwise.evaluation.features.compute import ComputeOptions
-from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
+from selfwise.evaluation.probes.baselines import FeatureSplit, build_untrained_encoders
 from selfwise.methods import Method
 from selfwise.methods.needs import HasImageInfo
+from selfwise.modalities.feature_options import (
+    Embed,
+    EmbedPlaces,
+    FeatureOptions,
+    FeaturePlace,
+    list_places,
+)
 from selfwise.modalities.image.data import BROKEN, OpenImages, count_workers, describe_images
 from selfwise.modalities.image.method_needs import add_needs, load_inputs
 from selfwise.modalities.image.targets import image_info
 from selfwise.modalities.modality import (
-    Embed,
     EncoderChoice,
     EncoderFactory,
-    FeatureOptions,
     Opening,
     OpenRun,
     TrainedRun,
@@ -168,45 +175,63 @@ class ImageModality:
         return images
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
-        if options.pooling:
-            raise ValueError(
-                "--pooling is for text and speech; image encoders have their own pooling"
-            )
+        place = FeaturePlace(options.layer, options.pooling)
+        embed_places = self.make_embed_places(run, options, [place])
+        return lambda encoder, images: embed_places(encoder, images)[0]
+
+    def list_feature_places(self, run: TrainedRun, pooling: str) -> list[FeaturePlace]:
+        _check_pooling(pooling)
+        info = image_info(run.record)
+        with image_features.evaluation_mode(run.encoder, "cpu"):
+            blank = torch.zeros(1, info.channels, info.size, info.size)
+            return list_places(len(run.encoder.hidden(blank)), [""])
+
+    def make_embed_places(
+        self, run: TrainedRun, options: FeatureOptions, places: Sequence[FeaturePlace]
+    ) -> EmbedPlaces:
+        for place in places:
+            _check_pooling(place.pooling)
         if options.window:
             raise ValueError("--window is for text; images are read whole")
         device, precision = choose_evaluation(
             run.record.training, options.device, options.precision
         )
-        size, layer, env = image_info(run.record).size, options.layer, options.env
+        size, env, layers = image_info(run.record).size, options.env, [p.layer for p in places]
 
-        def compute(encoder: Encoder[Tensor], images: Images) -> Float32[np.ndarray, "n d"]:
+        def compute(encoder: Encoder[Tensor], images: Images) -> list[Float32[np.ndarray, "n _"]]:
             stamp = getattr(images, "stamp", "")  # a file may change without changing its size
             weights = image_features.digest_weights(encoder)
-            key = (weights, images.fingerprint, stamp, size, layer, precision)
+            start = (weights, images.fingerprint, stamp, size)
             extract = partial(
-                image_features.extract_features,
+                image_features.extract_several,
                 encoder,
                 images,
                 size=size,
-                layer=layer,
                 workers=count_workers(images),
                 compute=ComputeOptions(device, precision, env),
             )
-            return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
+            return load_or_compute_all(
+                run.folder / "features",
+                [(*start, layer, precision) for layer in layers],
+                lambda missing: extract(layers=[layers[i] for i in missing]),
+                env=env,
+            )
 
         return compute
 
     def make_layered_embed(self, run: TrainedRun, options: FeatureOptions) -> None:
         return None
 
-    def untrained_features(
-        self, run: TrainedRun, train: Images, test: Images, *, embed: Embed, device: str
-    ) -> list[FeatureSplit]:
-        """Return features of three untrained encoders."""
-        size = image_info(run.record).size
-        return extract_untrained(
-            run.build_untrained, train, test, size=size, embed=embed, device=resolve_device(device)
-        )
+    def untrained_encoders(
+        self, run: TrainedRun, train: Images, *, device: str
+    ) -> Iterator[nn.Module]:
+        """Yield three untrained encoders, their batch norms estimated on the training images."""
+        size, used = image_info(run.record).size, resolve_device(device)
+        encoders = build_untrained_encoders(run.build_untrained, train, size=size, device=used)
+        yield from cast(Iterator[nn.Module], encoders)
+
+    def list_raw_choices(self, raw: FeatureSplit) -> dict[str, FeatureSplit]:
+        return {"pixels": raw}
 
     def raw_features(self, run: TrainedRun, train: Images, test: Images) -> FeatureSplit:
         """Return the pixels."""
@@ -219,6 +244,12 @@ class ImageModality:
         if not (lost := images.broken):
             return []
         return [f"{len(lost):,} images cannot be read and are left out, such as {lost[0]}"]
+
+
+def _check_pooling(pooling: str) -> None:
+    """Raise ValueError for a pooling, since the encoder determines it."""
+    if pooling:
+        raise ValueError("--pooling is for text and speech; image encoders have their own pooling")
 
 
 def _build_own(choice: EncoderChoice, channels: int, size: int, seed: int) -> nn.Module:

@@ -1,11 +1,12 @@
 """Text: corpora and tokenizers, transformers, and bags of words as the baseline."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from annotated_types import Ge, Lt
 from jaxtyping import Float32
 from torch import nn
@@ -15,7 +16,7 @@ from selfwise.core.data_info import TextInfo
 from selfwise.core.device import choose_evaluation
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.progress import print_progress
-from selfwise.core.types import TextEncoder
+from selfwise.core.types import TextBatch, TextEncoder
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.encoders import text as encoders
@@ -23,6 +24,7 @@ from selfwise.encoders.custom import build_checked_encoder
 from selfwise.encoders.text_presets import TextShape, resolve_text_shape
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features import text as reading
+from selfwise.evaluation.features.cache import load_or_compute_all
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.text_windows import (
     check_window,
@@ -30,12 +32,18 @@ from selfwise.evaluation.features.text_windows import (
     split_into_windows,
 )
 from selfwise.evaluation.probes.baselines import FeatureSplit
+from selfwise.evaluation.scores.names import DEVIATION
 from selfwise.methods import Method
 from selfwise.methods.needs import HasVocabulary
-from selfwise.modalities.modality import (
+from selfwise.modalities.feature_options import (
     Embed,
-    EncoderChoice,
+    EmbedPlaces,
     FeatureOptions,
+    FeaturePlace,
+    list_places,
+)
+from selfwise.modalities.modality import (
+    EncoderChoice,
     Opening,
     OpenRun,
     TrainedRun,
@@ -172,45 +180,75 @@ class TextModality:
         )
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
+        place = FeaturePlace(options.layer, options.pooling)
+        embed_places = self.make_embed_places(run, options, [place])
+        return lambda encoder, texts: embed_places(encoder, texts)[0]
+
+    def list_feature_places(self, run: TrainedRun, pooling: str) -> list[FeaturePlace]:
+        reading.check_pooling(pooling)
+        if pooling == reading.LAYERS:
+            raise ValueError(
+                f"pooling {pooling!r} uses every layer, so --layer auto has nothing to choose: "
+                "leave out one of the two"
+            )
+        encoder = run.encoder
+        with image_features.evaluation_mode(encoder, "cpu"):
+            ids = torch.zeros(1, 4, dtype=torch.int64)
+            depth = len(encoder.hidden(TextBatch(ids, torch.zeros(1, dtype=torch.int64))))
+        if pooling:
+            return list_places(depth, [pooling])
+        own = getattr(encoder, "pooling", "mean")
+        poolings = list(dict.fromkeys([own, "mean", DEVIATION]))
+        has_all = isinstance(encoder, reading.EmbeddingEncoder)
+        return list_places(depth, poolings, [FeaturePlace(None, reading.LAYERS)] if has_all else [])
+
+    def make_embed_places(
+        self, run: TrainedRun, options: FeatureOptions, places: Sequence[FeaturePlace]
+    ) -> EmbedPlaces:
         """Read longer texts in windows, since positions beyond `length` were never trained."""
         device, precision = choose_evaluation(
             run.record.training, options.device, options.precision
         )
         facts = _text_facts(run)
         tokenizer, length = facts.tokenizer, facts.info.length
-        reading.check_pooling(options.pooling)
+        for place in places:
+            reading.check_pooling(place.pooling)
         check_window(options.window)
-        window, layer, env = options.window or WINDOW, options.layer, options.env
+        window, env = options.window or WINDOW, options.env
 
-        def compute(encoder: PoolingEncoder, texts: Texts) -> Float32[np.ndarray, "n d"]:
-            pooling = options.pooling or encoder.pooling
+        def compute(encoder: PoolingEncoder, texts: Texts) -> list[Float32[np.ndarray, "n _"]]:
+            pairs = [(place.layer, place.pooling or encoder.pooling) for place in places]
             weights = image_features.digest_weights(encoder)
-            key = (weights, texts.fingerprint, tokenizer.fingerprint)
-            key += (length, layer, pooling, window, precision)  # type: ignore[assignment]
+            start = (weights, texts.fingerprint, tokenizer.fingerprint, length)
             extract = partial(
-                reading.extract_features,
+                reading.extract_poolings,
                 encoder,
                 texts,
                 tokenizer,
                 length=length,
-                layer=layer,
                 window=window,
-                pooling=pooling,
                 compute=ComputeOptions(device, precision, env),
             )
-            return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
+            return load_or_compute_all(
+                run.folder / "features",
+                [(*start, layer, pooling, window, precision) for layer, pooling in pairs],
+                lambda missing: extract(places=[pairs[i] for i in missing]),
+                env=env,
+            )
 
         return compute
 
     def make_layered_embed(self, run: TrainedRun, options: FeatureOptions) -> None:
         return None
 
-    def untrained_features(
-        self, run: TrainedRun, train: Texts, test: Texts, *, embed: Embed, device: str
-    ) -> list[FeatureSplit]:
-        """Return features of three untrained encoders."""
-        twins = [run.build_untrained(seed) for seed in UNTRAINED]
-        return [FeatureSplit(embed(twin, train), embed(twin, test)) for twin in twins]
+    def untrained_encoders(
+        self, run: TrainedRun, train: Texts, *, device: str
+    ) -> Iterator[nn.Module]:
+        """Yield three untrained encoders."""
+        yield from (run.build_untrained(seed) for seed in UNTRAINED)
+
+    def list_raw_choices(self, raw: FeatureSplit) -> dict[str, FeatureSplit]:
+        return {"bag of words": raw}
 
     def raw_features(self, run: TrainedRun, train: Texts, test: Texts) -> FeatureSplit:
         """Return bags of words."""

@@ -16,7 +16,9 @@ from selfwise.data.audio.dataset import Recordings
 from selfwise.data.image.dataset import Images
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.image import iterate_views
-from selfwise.modalities.modality import FeatureOptions
+from selfwise.modalities.feature_options import (
+    FeatureOptions,
+)
 from selfwise.nn.evaluation_crop import choose_crop_fraction
 from selfwise.report.page.parts import Map, Part, Picture, Section, Strip, Table
 from selfwise.report.page.pixels import encode_pixels

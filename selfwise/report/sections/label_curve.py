@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from selfwise.evaluation.scores.names import COMBINED
 from selfwise.report.page.figures import COLORS, INK, escape_dollars, render_svg
 from selfwise.report.page.parts import Picture
 from selfwise.report.page.plots import (
@@ -20,7 +21,7 @@ from selfwise.runs.score_groups import Row, ScoreGroup, format_row
 
 # of the encoder and what it is compared with; the same in every figure
 COMPETITOR_COLORS = {"pretrained": COLORS[0], "raw input": COLORS[1], "supervised": COLORS[2]}
-COMPETITOR_COLORS |= {"untrained": GREY, "bag of words": COLORS[1]}
+COMPETITOR_COLORS |= {COMBINED: COLORS[3], "untrained": GREY, "bag of words": COLORS[1]}
 MIN_TICK_GAP = 0.09  # of the axis: nearer ticks would have their words in each other
 
 

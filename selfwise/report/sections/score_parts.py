@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from selfwise.core.plugins import FROM_PYTHON
-from selfwise.evaluation.scores.names import PRETRAINED, RETRIEVAL
-from selfwise.evaluation.scores.probe_score import VOTE
+from selfwise.evaluation.scores.names import COMBINED, RETRIEVAL
+from selfwise.evaluation.scores.sentences import CHOICE, VOTE
 from selfwise.report.page.parts import Picture
 from selfwise.report.sections.label_curve import (
     CurveEntry,
@@ -48,10 +48,10 @@ def describe_score(score: ScoreGroup) -> str:
 
 def _list_sentences(score: ScoreGroup) -> list[str]:
     """Select the sentences of a score that no figure or table of the page already states."""
-    rows = [score.rows.get((place, PRETRAINED), {}) for place in score.places]
-    votes = any("k" in row for row in rows)
-    vote_sentences = [text for text in score.sentences if VOTE in text] if votes else []
-    return [*vote_sentences, *score.warnings]
+    marks = {"k": VOTE, "choices": CHOICE, "against": f"{COMBINED} against"}
+    used = [mark for key, mark in marks.items() if any(key in row for row in score.rows.values())]
+    sentences = [text for text in score.sentences if any(mark in text for mark in used)]
+    return [*sentences, *score.warnings]
 
 
 def _name_test_data(data: Mapping[str, str | None]) -> str:

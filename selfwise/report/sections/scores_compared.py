@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfwise.evaluation.scores.names import PRETRAINED, RAW, SUPERVISED, UNTRAINED
+from selfwise.evaluation.scores.names import COMBINED, PRETRAINED, RAW, SUPERVISED, UNTRAINED
 from selfwise.report.page.parts import Part, Section, Table
 from selfwise.report.page.plots import GREY, choose_line_color
 from selfwise.report.page.quantities import capitalize_first
@@ -21,8 +21,10 @@ from selfwise.runs.score_groups import (
 )
 
 # lines of what several runs are compared with
-LINE_STYLES: Mapping[str, Any] = {UNTRAINED: (0, (1, 1.6)), RAW: (0, (4, 2)), SUPERVISED: "-."}
+LINE_STYLES: dict[str, Any] = {UNTRAINED: (0, (1, 1.6)), RAW: (0, (4, 2)), SUPERVISED: "-."}
+LINE_STYLES |= {COMBINED: (0, (6, 1.5, 1, 1.5, 1, 1.5))}
 STYLE_NAMES = {UNTRAINED: "dotted", RAW: "dashed", SUPERVISED: "dashed and dotted"}
+STYLE_NAMES |= {COMBINED: "dashed and twice dotted"}
 
 
 def build_compared_sections(
