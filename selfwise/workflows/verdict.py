@@ -1,13 +1,21 @@
 """Judge in a sentence or two whether an encoder is worth having, from the scores of its run."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal, NamedTuple
 
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.evaluation.scores.bootstrap import ABOVE, WITHIN, WORSE, judge_interval
-from selfwise.evaluation.scores.names import RAW, RETRIEVAL, SUPERVISED, UNTRAINED
+from selfwise.evaluation.scores.names import (
+    AUTO,
+    COMBINED,
+    RAW,
+    RETRIEVAL,
+    SUPERVISED,
+    UNTRAINED,
+)
 from selfwise.evaluation.scores.probe_score import ProbeScore
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore
 from selfwise.runs import logs_and_scores
@@ -22,6 +30,7 @@ from selfwise.runs.score_groups import (
     is_final_output,
 )
 from selfwise.training import checkpoint
+from selfwise.workflows.verdict_advice import advise_features
 from selfwise.workflows.verdict_glue import judge_glue_table
 
 Level = Literal["better", "mixed", "no better", "not measured"]
@@ -97,8 +106,19 @@ def describe_verdict(verdict: Verdict, *, named: bool) -> str:
 
 
 def choose_main_score(groups: Sequence[ScoreGroup]) -> ScoreGroup:
-    """Return the deciding score: of the encoder's own output, the first kind in order."""
-    return next((group for group in groups if is_final_output(group)), groups[0])
+    """Return the deciding score: of the encoder's own output, the first kind in order.
+
+    Of one kind, a score that also measured encoder and raw input together decides, or one whose
+    layer was chosen on training labels.
+    """
+    outputs = [group for group in groups if _is_of_encoder(group)] or groups[:1]
+    first_kind = [group for group in outputs if group["kind"] == outputs[0]["kind"]]
+    return max(first_kind, key=lambda g: (COMBINED in g.competitors, g["layer"] == AUTO))
+
+
+def _is_of_encoder(group: ScoreGroup) -> bool:
+    """Return whether no user has chosen the layer, which the test labels may have shown."""
+    return is_final_output(group) or group["layer"] == AUTO
 
 
 def judge_score(group: ScoreGroup, modality: str) -> Verdict:
@@ -118,6 +138,8 @@ def judge_score(group: ScoreGroup, modality: str) -> Verdict:
         ]
     sentences = [f"{text[0].upper()}{text[1:]}." for text in clauses]
     sentences += _describe_supervised(group)
+    raw = RAW_NAMES.get(modality, "the raw input")
+    sentences += advise_features(group, raw, partial(_format_places, group))
     basis = " ".join([_describe_basis(group), *_describe_few_examples(group)])
     better = [all(r.judgement == ABOVE for r in relations) for _, relations in outcomes]
     level: Level = "better" if all(better) else "mixed" if any(better) else "no better"
@@ -149,7 +171,7 @@ def _judge_task(groups: Sequence[ScoreGroup], modality: str) -> Verdict:
     others = [
         (group.title, judge_score(group, modality).level)
         for group in groups
-        if group is not main and is_final_output(group)
+        if group is not main and _is_of_encoder(group)
     ]
     words = {"better": "better", "mixed": "better at some", "no better": "no better"}
     differing = [f"{t}: {words[v]}" for t, v in others if v in words and v != verdict.level]

@@ -21,6 +21,7 @@ RULES: tuple[Rule, ...] = (  # the most urgent first
     score_rules.add_test_examples,
     score_rules.draw_labels_again,
     score_rules.probe_another_layer,
+    score_rules.combine_with_raw,
     training_rules.harden_task,
     training_rules.ease_task,
     training_rules.enlarge_batch,

@@ -4,7 +4,14 @@ import re
 from shlex import quote
 
 from selfwise.evaluation.scores.bootstrap import WITHIN
-from selfwise.evaluation.scores.names import RAW, RETRIEVAL, SUPERVISED, UNTRAINED
+from selfwise.evaluation.scores.names import (
+    AUTO,
+    COMBINED,
+    RAW,
+    RETRIEVAL,
+    SUPERVISED,
+    UNTRAINED,
+)
 from selfwise.runs.score_groups import ALL, count_seeds
 from selfwise.workflows.next_steps.situation import (
     NextStep,
@@ -15,6 +22,7 @@ from selfwise.workflows.verdict import format_probe_command
 
 MAX_TIMES = 10  # times the present test examples: as many as a user may still have
 LABEL_DRAWS = 5
+CHOOSING_KINDS = ("linear", "knn")  # kinds of probe with --layer auto and --with-raw
 
 
 def measure(run: Situation) -> NextStep | None:
@@ -68,7 +76,7 @@ def draw_labels_again(run: Situation) -> NextStep | None:
 
 
 def probe_another_layer(run: Situation) -> NextStep | None:
-    """Probe an earlier layer if the score of the last one disappoints."""
+    """Probe earlier layers if the score of the last one disappoints."""
     score = run.main_score
     layers = {group["layer"] for group in run.scores}
     poolings = {group["pooling"] for group in run.scores}
@@ -78,6 +86,26 @@ def probe_another_layer(run: Situation) -> NextStep | None:
         return None
     text = "The last layer adapts to the pretext task; an earlier layer may be the better encoder."
     options = "--pooling layers" if run.record.modality == "text" else "--layer -2"
+    if score["kind"] in CHOOSING_KINDS:
+        options = "--layer auto"
+        text += " This lets the training labels choose, for the baselines too:"
+    return NextStep(text, format_probe_command(run.folder, score, options))
+
+
+def combine_with_raw(run: Situation) -> NextStep | None:
+    """Probe encoder and raw input together if the encoder is not better than the raw input."""
+    score = run.main_score
+    if score is None or score["kind"] not in CHOOSING_KINDS:
+        return None
+    rows = [row for place in score.places if (row := score.rows.get((place, RAW)))]
+    is_beaten = all(row.get("low", 0.0) > 0 for row in rows)
+    if is_beaten or any(COMBINED in group.competitors for group in run.scores):
+        return None
+    text = (
+        f"The encoder is not better than {run.raw_name}, but it may know something else. This "
+        "measures both together, and the verdict then names which to use:"
+    )
+    options = "--layer auto --with-raw" if score["layer"] == AUTO else "--with-raw"
     return NextStep(text, format_probe_command(run.folder, score, options))
 
 
