@@ -58,11 +58,12 @@ def list_options(kinds: Sequence[type[Config]]) -> list[Option]:
 def describe_values(field: FieldInfo) -> str:
     """Describe the values of an option: its words, or its kind and its range."""
     hint = get_hint(field)
-    if choices := list_choices(hint):
-        return ", ".join(code(str(choice)) for choice in choices)
+    choices = [code(str(choice)) for choice in list_choices(hint)]
     kind = describe_value(field)
+    if kind.startswith("{"):
+        return ", ".join(choices)
     word = next((word for start, word in KINDS.items() if kind.startswith(start)), kind.lower())
-    return ", ".join(part for part in (word, describe_bounds(hint)) if part)
+    return ", ".join(part for part in (word, describe_bounds(hint), *choices) if part)
 
 
 def describe_default(field: FieldInfo) -> str:

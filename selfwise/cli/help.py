@@ -105,11 +105,11 @@ def _option(name: str, field: FieldInfo) -> str:
 
 
 def describe_value(field: FieldInfo) -> str:
-    """Return the placeholder of a value: INT>=1, FLOAT, {auto,bf16}, TEXT."""
+    """Return the placeholder of a value: INT>=1, FLOAT, {auto,bf16}, INT|auto, TEXT."""
     hint = get_hint(field)
-    if choices := list_choices(hint):
-        return "{" + ",".join(str(choice) for choice in choices) + "}"
     kind = next((word for k, word in _KINDS.items() if k in set(_types(field.annotation))), "TEXT")
+    if choices := [str(choice) for choice in list_choices(hint)]:
+        return "{" + ",".join(choices) + "}" if kind == "TEXT" else "|".join([kind, *choices])
     return kind + ",".join(f"{_SIGNS[name]}{bound:g}" for name, bound in find_bounds(hint).items())
 
 

@@ -302,11 +302,12 @@ def _explain(error: ValidationError, kind: type[Config], spell: Spell) -> str:
     hint = get_hint(find_field(kind, field_path)) if field_path else object
     if what == "finite_number" or first.get("ctx", {}).keys() & {"ge", "gt", "le", "lt"}:
         return f"{option} must be {describe_bounds(hint) or 'finite'}, got {value}"
+    kinds = [_KINDS[k] for e in error.errors() if (k := e["type"].partition("_")[0]) in _KINDS]
     if choices := [str(choice) for choice in list_choices(hint)]:
         near = did_you_mean(str(value), choices)
         near = near if near.startswith("; did") else ""
-        return f"{option} must be {join_choices(choices)}, not {_quote(value)}{near}"
-    kinds = [_KINDS[k] for e in error.errors() if (k := e["type"].partition("_")[0]) in _KINDS]
+        allowed = join_choices(dict.fromkeys([*kinds, *choices]))
+        return f"{option} must be {allowed}, not {_quote(value)}{near}"
     if kinds and field_path:
         return f"{option} must be {join_choices(dict.fromkeys(kinds))}, not {_quote(value)}"
     return f"{option}: {first['msg']}, not {_quote(value)}"

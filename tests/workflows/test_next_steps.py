@@ -8,6 +8,7 @@ import pytest
 
 from selfwise import commands
 from selfwise.cli import parse
+from selfwise.evaluation.scores.names import COMBINED
 from selfwise.runs.names import IMPORTED
 from selfwise.workflows.next_steps import MAX_STEPS, RULES, list_next_steps, score_rules
 from selfwise.workflows.next_steps import training_rules as training
@@ -120,12 +121,29 @@ def test_a_disappointing_score_asks_for_another_layer(tmp_path):
     data = {"train": "some where", "test": "t"}
     step = score_rules.probe_another_layer(situation(tmp_path, scores=[bad(data=data)]))
     options = parsed(step.command)
-    assert (options["layer"], options["train"], options["test"]) == (-2, "some where", "t")
+    assert (options["layer"], options["train"], options["test"]) == ("auto", "some where", "t")
+    searched = bad(kind="sgd")
+    step = score_rules.probe_another_layer(situation(tmp_path / "sgd", scores=[searched]))
+    assert parsed(step.command)["layer"] == -2
     tried = [bad(), bad(layer=-2)]
     for i, files in enumerate(([good()], tried, [])):
         assert score_rules.probe_another_layer(situation(tmp_path / str(i), scores=files)) is None
-    text = situation(tmp_path / "text", cases.settings("bert"), scores=[bad()])
+    text = situation(tmp_path / "text", cases.settings("bert"), scores=[bad(kind="sgd")])
     assert parsed(score_rules.probe_another_layer(text).command)["pooling"] == "layers"
+
+
+def test_an_encoder_that_is_no_better_than_raw_input_is_probed_beside_it(tmp_path):
+    step = score_rules.combine_with_raw(situation(tmp_path, scores=[bad()]))
+    assert "not better than raw pixels" in step.text
+    options = parsed(step.command)
+    assert options["with_raw"] is True
+    assert "layer" not in options
+    chosen = situation(tmp_path / "auto", scores=[bad(layer="auto")])
+    assert parsed(score_rules.combine_with_raw(chosen).command)["layer"] == "auto"
+    rows = [*at("all", ABOVE, BELOW), (COMBINED, "all", 0.9, *BELOW)]
+    silent = ([good()], [bad(kind="sgd")], [score(*rows)], [])
+    for i, files in enumerate(silent):
+        assert score_rules.combine_with_raw(situation(tmp_path / str(i), scores=files)) is None
 
 
 def test_a_small_batch_of_simclr_is_enlarged(tmp_path):

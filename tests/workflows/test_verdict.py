@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from selfwise.cli import main as cli
+from selfwise.evaluation.scores.names import COMBINED
 from selfwise.runs.score_groups import group_scores
 from selfwise.workflows.verdict import judge_run
 from tests.helpers import show_cases as cases
@@ -124,6 +125,45 @@ def test_the_supervised_baseline_is_mentioned_where_it_was_measured():
     assert got.level == "better"
     assert "It is also better than the supervised baseline with 10 labels per class." in got.text
     assert "It is worse than the supervised baseline with all labels." in got.text
+
+
+def together(encoder, raw, *, minus_encoder, minus_raw, place="all"):
+    """Rows of a score that measured encoder and raw input together."""
+    against = {"pretrained": minus_encoder, "raw input": minus_raw}
+    return [*at(place, encoder, raw), (COMBINED, place, 0.8, *BELOW)], {
+        name: {"difference": sum(ends) / 2, "low": ends[0], "high": ends[1], "verdict": ""}
+        for name, ends in against.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "minus_encoder", "minus_raw", "text"),
+    [
+        (WITHIN, WITHIN, WITHIN, "Use raw pixels alone with all labels: neither the encoder nor"),
+        (BELOW, ABOVE, WITHIN, "Use raw pixels alone with all labels: neither the encoder nor"),
+        (ABOVE, WITHIN, ABOVE, "Use the encoder alone with all labels: it is better than raw pix"),
+        (ABOVE, BELOW, ABOVE, "Use the encoder alone with all labels: it is better than raw pix"),
+        (BELOW, ABOVE, ABOVE, "Use the encoder and raw pixels together with all labels: together "),
+        (WITHIN, WITHIN, ABOVE, "raw pixels, beyond the noise; the encoder alone is not."),
+        (ABOVE, ABOVE, WITHIN, "together they are better than the encoder, beyond the noise."),
+    ],
+)
+def test_the_verdict_says_which_features_to_use(raw, minus_encoder, minus_raw, text):
+    rows, against = together(ABOVE, raw, minus_encoder=minus_encoder, minus_raw=minus_raw)
+    file = score(*rows)
+    file["rows"][-1]["against"] = against
+    assert text in verdict(file).text
+    assert "Use " not in verdict(score(*rows)).text  # older scores have no such intervals
+
+
+def test_a_score_with_both_or_with_a_chosen_layer_decides():
+    plain, auto = score(*at("all", BELOW, BELOW)), score(*at("all", ABOVE, ABOVE), layer="auto")
+    assert verdict(plain, auto).level == "better"
+    assert "layer chosen on training labels" in verdict(plain, auto).basis
+    rows, against = together(ABOVE, WITHIN, minus_encoder=ABOVE, minus_raw=ABOVE)
+    both = score(*rows)
+    both["rows"][-1]["against"] = against
+    assert "Use the encoder and raw pixels" in verdict(auto, both).text
 
 
 def test_the_encoders_output_and_the_first_kind_decide():
