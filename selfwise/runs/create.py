@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,13 +128,14 @@ def train_prepared(
     data, method, source, seed = prepared.data, prepared.method, prepared.source, prepared.seed
     probes = data.probes(method, prepared.training, seed=seed)
     plan = plan_steps(prepared, probes, quiet=quiet)
-    training = plan.training.fix_warmup()
+    training = prepared.fit_budget(plan.training).fix_warmup()
     if training.monitor_every != prepared.training.monitor_every:
         probes = data.probes(method, training, seed=seed)
     if training.keep_best:
         check_best(partial(deepcopy, method), source, training, seed=seed, probes=probes)
     record = complete_record(prepared.record, training)
-    print_first_words(prepared, training, out, plan.lasts, quiet=quiet)
+    final = replace(prepared, record=record, training=training)
+    print_first_words(final, out, plan.lasts, quiet=quiet)
     _make_folder(out, record, data)
     with _removed_if_never_saved(out, training), lead_run(out, training) as env:
         fit(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import create_model
 from torch import nn
@@ -60,6 +60,9 @@ class PretrainConfig(Config):
     same text method also takes the heads and the tokenizer."""
     seed: int = 0
     """Seed of every random draw."""
+    defaults: Literal["auto", "paper"] = "auto"
+    """Where the values of other options come from: auto fits them to the data and the budget, paper
+    has the values of the method's paper. run.yaml records each value with its source."""
     method_options: Config
     needs_options: Config
     training: TrainingConfig = TrainingConfig()

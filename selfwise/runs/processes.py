@@ -134,7 +134,8 @@ def _reopen_data(folder: Path, record: RunRecord, code: RunCode, data: object) -
         folder=folder,
         needs=record.needs_options(needs_class(code.method)),
     )
-    run_data = modality.open_data(data, record.reading, opening)
+    examples = modality.read_data(data, record.reading, code.method)
+    run_data = modality.open_data(examples, record.reading, opening)
     if record.option("init_from"):  # its weights may need more than these data
         run_data.adopt(record)
     return run_data

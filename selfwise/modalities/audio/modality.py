@@ -27,6 +27,7 @@ from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
+from selfwise.methods.default_rules import Situation
 from selfwise.methods.needs import FrameTargetNeed
 from selfwise.modalities.audio import targets
 from selfwise.modalities.audio.data import (
@@ -93,10 +94,9 @@ class AudioModality:
     def find_encoder_options(self, name: str) -> type[Config]:
         return make_overrides_class(SpeechShape, prefix=ENCODER_PREFIX)
 
-    def open_data(self, data: object, options: AudioReading, opening: Opening) -> OpenAudio:
+    def read_data(self, data: object, options: AudioReading, method: type[Method]) -> Recordings:
         _check_reading(options)
-        self.find_depth(opening.encoder)  # before hours of clustering
-        recordings = drop_short(
+        return drop_short(
             open_recordings(
                 data,
                 exclude=options.exclude,
@@ -105,6 +105,18 @@ class AudioModality:
                 progress=report_tenths(_format_reading, min_total=PROGRESS_FROM),
             )
         )
+
+    def survey(self, recordings: Recordings, options: AudioReading) -> Situation:
+        return Situation(
+            examples=len(recordings),
+            hours=recordings.seconds / 3_600,
+            clip_seconds=float(np.median(recordings.samples)) / RATE,
+        )
+
+    def open_data(
+        self, recordings: Recordings, options: AudioReading, opening: Opening
+    ) -> OpenAudio:
+        self.find_depth(opening.encoder)  # before hours of clustering
         if options.val_fraction and len(recordings) == 1:
             raise ValueError(
                 f"{recordings.ids[0]} is the only recording, and --val-fraction "

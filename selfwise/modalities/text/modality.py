@@ -16,7 +16,7 @@ from selfwise.core.device import choose_evaluation
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.progress import print_progress
 from selfwise.core.types import TextEncoder
-from selfwise.data.text.documents import open_documents
+from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.encoders import text as encoders
 from selfwise.encoders.custom import build_checked_encoder
@@ -31,6 +31,7 @@ from selfwise.evaluation.features.text_windows import (
 )
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
+from selfwise.methods.default_rules import Situation
 from selfwise.methods.needs import HasVocabulary
 from selfwise.modalities.modality import (
     Embed,
@@ -93,13 +94,18 @@ class TextModality:
     def find_encoder_options(self, name: str) -> type[Config]:
         return make_overrides_class(TextShape, prefix=ENCODER_PREFIX)
 
-    def open_data(self, data: object, options: TextReading, opening: Opening) -> OpenText:
+    def read_data(self, data: object, options: TextReading, method: type[Method]) -> Documents:
+        return open_documents(data, field=options.text_column, documents=options.documents)
+
+    def survey(self, documents: Documents, options: TextReading) -> Situation:
+        return Situation(characters=documents.bytes)
+
+    def open_data(self, documents: Documents, options: TextReading, opening: Opening) -> OpenText:
         if options.batch_tokens and options.batch_tokens < options.max_length:
             raise ValueError(
                 f"--batch-tokens {options.batch_tokens} is less than a row of {options.max_length} "
                 "tokens"
             )
-        documents = open_documents(data, field=options.text_column, documents=options.documents)
         if opening.folder is not None:
             tokenizer = Tokenizer.load(opening.folder / FOLDER)
         else:

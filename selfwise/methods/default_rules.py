@@ -1,0 +1,56 @@
+"""Default values that depend on the data and the budget, where the paper's do not fit.
+
+The papers train on a thousand times the data and the time that most people have. A rule names one
+option, the condition under which another value than the paper's is better, and the experiment that
+shows it. A method lists its own rules in `rules`; rules that are about the data and not about one
+method are in `runs/data_rules.py`.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+ImageKind = Literal["photo", "gray", "drawing"]
+
+
+class Situation(NamedTuple):
+    """Facts about a run from which its defaults are chosen. 0 and "" mean: not known."""
+
+    examples: int = 0
+    """Images, documents or recordings."""
+    image_kind: str = ""
+    """photo, gray or drawing."""
+    side: int = 0
+    """Side of the views in pixels."""
+    hours: float = 0.0
+    """Hours of all recordings."""
+    clip_seconds: float = 0.0
+    """Median length of the recordings, in seconds."""
+    characters: int = 0
+    """Characters of the text, from the size of its files."""
+    width: int = 0
+    """Width of the encoder."""
+    batch_size: int = 0
+    """Examples in a step."""
+    steps: int = 0
+    """Optimizer steps; known for rules about the budget."""
+    on_cpu: bool = False
+
+
+class Rule(NamedTuple):
+    """A default of one option that replaces the paper's value."""
+
+    option: str
+    """As users write it: lr, encoder.stem."""
+    source: Literal["data", "budget", "machine"]
+    """What decides. Rules about the budget run once the number of steps is known, and are about the
+    options in `BUDGET_OPTIONS`."""
+    choose: Callable[[Situation], object]
+    """Returns the value, or None for the paper's."""
+    about: str
+    """The rule in words, for the table in the documentation."""
+    evidence: str
+    """Title of the entry in docs/log.md with the experiment."""
+
+
+# options whose value does not change the time that a step takes
+BUDGET_OPTIONS = ("lr", "warmup", "weight_decay", "adam_beta2")
