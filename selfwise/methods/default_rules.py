@@ -6,10 +6,10 @@ shows it. A method lists its own rules in `rules`; rules that are about the data
 method are in `runs/data_rules.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from math import sqrt
+from types import MappingProxyType
 from typing import Literal, NamedTuple
-
-ImageKind = Literal["photo", "gray", "drawing"]
 
 
 class Situation(NamedTuple):
@@ -27,6 +27,10 @@ class Situation(NamedTuple):
     """Median length of the recordings, in seconds."""
     characters: int = 0
     """Characters of the text, from the size of its files."""
+    longest_seconds: float = 0.0
+    """Seconds of a recording that are read at once, at most."""
+    encoder: Mapping[str, object] = MappingProxyType({})
+    """The options of the encoder that are chosen; rules about the encoder come first."""
     width: int = 0
     """Width of the encoder."""
     batch_size: int = 0
@@ -52,5 +56,25 @@ class Rule(NamedTuple):
     """Title of the entry in docs/log.md with the experiment."""
 
 
-# options whose value does not change the time that a step takes
-BUDGET_OPTIONS = ("lr", "warmup", "weight_decay", "adam_beta2")
+# options whose value hardly changes the time that a step takes
+BUDGET_OPTIONS = ("optimizer", "lr", "warmup", "weight_decay", "adam_beta2")
+# options that are chosen together: where the user sets one, the others keep the paper's values
+TOGETHER = ({"optimizer", "lr"},)
+SHORT_RUN = 10_000  # steps: papers train for 100,000 and more
+
+
+def short_run_lars(lr: float, *, base_batch: int, evidence: str) -> tuple[Rule, ...]:
+    """Return rules that train a short run with LARS, at a peak rate for `base_batch` examples."""
+
+    def choose_optimizer(about: Situation) -> str | None:
+        return "lars" if about.steps <= SHORT_RUN else None
+
+    def choose_lr(about: Situation) -> float | None:
+        return lr * sqrt(about.batch_size / base_batch) if about.steps <= SHORT_RUN else None
+
+    when = f"up to {SHORT_RUN:,} steps"
+    rate = f"{lr:g} * sqrt(batch / {base_batch}) {when}"
+    return (
+        Rule("optimizer", "budget", choose_optimizer, f"lars {when}", evidence),
+        Rule("lr", "budget", choose_lr, rate, evidence),
+    )

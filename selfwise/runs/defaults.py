@@ -4,13 +4,21 @@ The user's options, and those that belong to the weights of an earlier run, are 
 `--defaults paper` nothing is. The rules are in the methods' files and in `data_rules.py`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
-from selfwise.core.config_class import list_option_paths, make_config, merge_values, nest_values
+from selfwise.core.config_class import (
+    drop_none,
+    list_option_paths,
+    make_config,
+    merge_values,
+    nest_values,
+    open_prefixes,
+)
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.methods import Method
-from selfwise.methods.default_rules import BUDGET_OPTIONS, Rule, Situation
+from selfwise.methods.default_rules import BUDGET_OPTIONS, TOGETHER, Rule, Situation
 from selfwise.runs.data_rules import DATA_RULES
 from selfwise.runs.pretrain_config import PretrainConfig, RunRequest, choose_encoder
 from selfwise.training.config import ResolvedTraining
@@ -28,15 +36,23 @@ def choose_defaults(request: RunRequest, situation: Situation) -> RunRequest:
     `RunRequest.sources` then has the source of each. The rules about the budget follow in
     `choose_for_budget`, when the number of steps is known.
     """
-    chosen, sources = dict[str, object](), dict[str, str]()
-    for rule in _open_rules(request):
-        value = None if rule.option in BUDGET_OPTIONS else rule.choose(situation)
-        if value is not None:
-            chosen[rule.option], sources[rule.option] = value, rule.source
+    rules = [rule for rule in _open_rules(request) if rule.option not in BUDGET_OPTIONS]
+    for of_encoder in (True, False):
+        now = [rule for rule in rules if rule.option.startswith(ENCODER_PREFIX) is of_encoder]
+        about = situation._replace(encoder=MappingProxyType(drop_none(request.encoder.options)))
+        request = _apply(request, now, about)
+    return request
+
+
+def _apply(request: RunRequest, rules: Sequence[Rule], situation: Situation) -> RunRequest:
+    """Return the request with the values that these rules choose."""
+    chosen = {rule.option: rule.choose(situation) for rule in rules}
+    chosen = {option: value for option, value in chosen.items() if value is not None}
     if not chosen:
         return request
     config = _set_options(request.config, chosen)
     name, factory = request.encoder.name, request.encoder.factory
+    sources = {rule.option: rule.source for rule in rules if rule.option in chosen}
     return replace(
         request,
         config=config,
@@ -61,15 +77,19 @@ def _open_rules(request: RunRequest) -> Iterator[Rule]:
     """Yield the rules about options that the run has and that nobody has set."""
     if request.config.defaults == "paper":
         return
-    options = list_option_paths(type(request.config))
+    kind = type(request.config)
+    options = list_option_paths(kind)
     fixed = {*request.requested, *request.sources}
+    for group in TOGETHER:
+        if group & fixed:
+            fixed |= group
     # an encoder that the user names or shapes is what its name and these options say
     keeps_encoder = any(name.partition(".")[0] == "encoder" for name in fixed)
     for rule in list_rules(request.kind):
         is_shape = rule.option.startswith(ENCODER_PREFIX)
         if rule.option in fixed or (is_shape and keeps_encoder):
             continue
-        if is_shape or rule.option in options:
+        if rule.option in options or rule.option.startswith(tuple(open_prefixes(kind))):
             yield rule
 
 

@@ -111,6 +111,7 @@ class AudioModality:
             examples=len(recordings),
             hours=recordings.seconds / 3_600,
             clip_seconds=float(np.median(recordings.samples)) / RATE,
+            longest_seconds=options.max_clip_seconds,
         )
 
     def open_data(
