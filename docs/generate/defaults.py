@@ -6,7 +6,7 @@ from pathlib import Path
 
 from docs.generate.markdown import code, escape, table
 from selfwise.methods import Method, find_method, own_names
-from selfwise.methods.default_rules import Rule
+from selfwise.methods.default_rules import DefaultRule
 from selfwise.runs.data_rules import DATA_RULES
 from selfwise.runs.pretrain_config import config_class
 
@@ -52,7 +52,9 @@ def make_defaults_page() -> dict[str, str]:
     }
 
 
-def _make_rows(name: str, kind: type[Method], rules: tuple[Rule, ...]) -> list[tuple[str, ...]]:
+def _make_rows(
+    name: str, kind: type[Method], rules: tuple[DefaultRule, ...]
+) -> list[tuple[str, ...]]:
     return [
         (
             f"[{code(name)}](methods/{name}.md)",

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 
-class Situation(NamedTuple):
+class Conditions(NamedTuple):
     """Facts about a run from which its defaults are chosen. 0 and "" mean: not known."""
 
     examples: int = 0
@@ -40,7 +40,7 @@ class Situation(NamedTuple):
     on_cpu: bool = False
 
 
-class Rule(NamedTuple):
+class DefaultRule(NamedTuple):
     """A default of one option that replaces the paper's value."""
 
     option: str
@@ -48,7 +48,7 @@ class Rule(NamedTuple):
     source: Literal["data", "budget", "machine"]
     """What decides. Rules about the budget run once the number of steps is known, and are about the
     options in `BUDGET_OPTIONS`."""
-    choose: Callable[[Situation], object]
+    choose: Callable[[Conditions], object]
     """Returns the value, or None for the paper's."""
     about: str
     """The rule in words, for the table in the documentation."""
@@ -63,18 +63,18 @@ TOGETHER = ({"optimizer", "lr"},)
 SHORT_RUN = 10_000  # steps: papers train for 100,000 and more
 
 
-def short_run_lars(lr: float, *, base_batch: int, evidence: str) -> tuple[Rule, ...]:
+def short_run_lars(lr: float, *, base_batch: int, evidence: str) -> tuple[DefaultRule, ...]:
     """Return rules that train a short run with LARS, at a peak rate for `base_batch` examples."""
 
-    def choose_optimizer(about: Situation) -> str | None:
+    def choose_optimizer(about: Conditions) -> str | None:
         return "lars" if about.steps <= SHORT_RUN else None
 
-    def choose_lr(about: Situation) -> float | None:
+    def choose_lr(about: Conditions) -> float | None:
         return lr * sqrt(about.batch_size / base_batch) if about.steps <= SHORT_RUN else None
 
     when = f"up to {SHORT_RUN:,} steps"
     rate = f"{lr:g} * sqrt(batch / {base_batch}) {when}"
     return (
-        Rule("optimizer", "budget", choose_optimizer, f"lars {when}", evidence),
-        Rule("lr", "budget", choose_lr, rate, evidence),
+        DefaultRule("optimizer", "budget", choose_optimizer, f"lars {when}", evidence),
+        DefaultRule("lr", "budget", choose_lr, rate, evidence),
     )

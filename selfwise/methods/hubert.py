@@ -26,7 +26,7 @@ from selfwise.core.types import (
     TextEncoder,
 )
 from selfwise.losses.cross_entropy import cosine_logits
-from selfwise.methods.default_rules import Rule, Situation
+from selfwise.methods.default_rules import Conditions, DefaultRule
 from selfwise.methods.inspection import MaskedAudioExamples, rank_predictions
 from selfwise.methods.method import Method, PaperDefaults, Summary, cross_entropy_step
 from selfwise.methods.needs import FrameTargetNeed
@@ -38,32 +38,32 @@ SHORT_RUN = 20_000  # steps
 LOG = "HuBERT's defaults on few hours"
 
 
-def _choose_stem(about: Situation) -> str | None:
+def _choose_stem(about: Conditions) -> str | None:
     return "logmel" if about.hours < FEW_HOURS else None
 
 
-def _choose_penalty(about: Situation) -> float | None:
+def _choose_penalty(about: Conditions) -> float | None:
     return 0.0 if about.encoder.get("stem") == "logmel" else None
 
 
-def _choose_mask_length(about: Situation) -> int | None:
+def _choose_mask_length(about: Conditions) -> int | None:
     return 5 if about.clip_seconds < SHORT_CLIP else None
 
 
-def _choose_clusters(about: Situation) -> int | None:
+def _choose_clusters(about: Conditions) -> int | None:
     return 64 if about.hours < 1 else None
 
 
-def _choose_seconds(about: Situation) -> float | None:
+def _choose_seconds(about: Conditions) -> float | None:
     return max(20.0, about.longest_seconds) if about.hours < FEW_HOURS else None
 
 
-def _choose_lr(about: Situation) -> float | None:
+def _choose_lr(about: Conditions) -> float | None:
     return 1e-3 if about.width <= 256 and about.steps <= SHORT_RUN else None
 
 
 RULES = (
-    Rule(
+    DefaultRule(
         "encoder.stem",
         "data",
         _choose_stem,
@@ -71,29 +71,29 @@ RULES = (
         "cannot learn what a mel scale is",
         LOG,
     ),
-    Rule(
+    DefaultRule(
         "feature_penalty",
         "data",
         _choose_penalty,
         "0 with the logmel stem, which is not trained: there the penalty only shifts the loss",
         LOG,
     ),
-    Rule(
+    DefaultRule(
         "mask_length",
         "data",
         _choose_mask_length,
         "5 where the median recording is shorter than a second",
         LOG,
     ),
-    Rule("num_clusters", "data", _choose_clusters, "64 below an hour", LOG),
-    Rule(
+    DefaultRule("num_clusters", "data", _choose_clusters, "64 below an hour", LOG),
+    DefaultRule(
         "batch_seconds",
         "data",
         _choose_seconds,
         "20 below 10 hours, or the longest clip where that is more: more steps in the same time",
         LOG,
     ),
-    Rule(
+    DefaultRule(
         "lr",
         "budget",
         _choose_lr,

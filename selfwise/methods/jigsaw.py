@@ -21,7 +21,7 @@ from selfwise.core.ranges import (
 )
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
-from selfwise.methods.default_rules import Rule, Situation, short_run_lars
+from selfwise.methods.default_rules import Conditions, DefaultRule, short_run_lars
 from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, Summary, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE
@@ -47,13 +47,13 @@ LOG = "settings for six objectives on CIFAR-10"
 SMALL = 64  # px
 
 
-def _choose_grid(about: Situation) -> int | None:
+def _choose_grid(about: Conditions) -> int | None:
     return 2 if 0 < about.side <= SMALL else None
 
 
 RULES = (
     *short_run_lars(4.0, base_batch=256, evidence=LOG),
-    Rule(
+    DefaultRule(
         "grid",
         "data",
         _choose_grid,

@@ -25,7 +25,7 @@ from selfwise.losses.contrastive import (
     nt_xent_shard,
     unit_views,
 )
-from selfwise.methods.default_rules import Rule, Situation, short_run_lars
+from selfwise.methods.default_rules import Conditions, DefaultRule, short_run_lars
 from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, Summary, mean_over
 from selfwise.methods.needs import IMAGE_SIZE
@@ -42,13 +42,15 @@ class TwoViews(NamedTuple):
 LOG = "settings for SimCLR on CIFAR-10 with two cores"
 
 
-def _choose_temperature(about: Situation) -> float | None:
+def _choose_temperature(about: Conditions) -> float | None:
     return 0.2 if about.on_cpu else None
 
 
 RULES = (
     *short_run_lars(4.0, base_batch=256, evidence=LOG),
-    Rule("temperature", "machine", _choose_temperature, "0.2 on a CPU, whose runs are short", LOG),
+    DefaultRule(
+        "temperature", "machine", _choose_temperature, "0.2 on a CPU, whose runs are short", LOG
+    ),
 )
 
 

@@ -21,7 +21,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views
 from selfwise.losses import triplet_mining as ways
-from selfwise.methods.default_rules import Rule, Situation, short_run_lars
+from selfwise.methods.default_rules import Conditions, DefaultRule, short_run_lars
 from selfwise.methods.inspection import ImageGrid, show_triplets
 from selfwise.methods.method import Method, PaperDefaults, Summary, scale_by_world_size
 from selfwise.methods.needs import IMAGE_SIZE
@@ -43,13 +43,13 @@ class ImagePairs(NamedTuple):
 LOG = "settings for six objectives on CIFAR-10"
 
 
-def _choose_margin(about: Situation) -> float | None:
+def _choose_margin(about: Conditions) -> float | None:
     return 1.0 if about.on_cpu else None
 
 
 RULES = (
     *short_run_lars(4.0, base_batch=256, evidence=LOG),
-    Rule("margin", "machine", _choose_margin, "1 on a CPU, whose runs are short", LOG),
+    DefaultRule("margin", "machine", _choose_margin, "1 on a CPU, whose runs are short", LOG),
 )
 
 

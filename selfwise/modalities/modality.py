@@ -15,7 +15,7 @@ from selfwise.core.types import Batch
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
-from selfwise.methods.default_rules import Situation
+from selfwise.methods.default_rules import Conditions
 from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
@@ -260,7 +260,7 @@ class Modality(Protocol[InfoT, ReadingT, FactsT, ExamplesT, ReadT]):
         """
         ...
 
-    def survey(self, examples: ReadT, options: ReadingT) -> Situation:
+    def survey(self, examples: ReadT, options: ReadingT) -> Conditions:
         """Return facts about the examples from which the defaults of a run are chosen."""
         ...
 

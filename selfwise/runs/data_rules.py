@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from selfwise.methods.default_rules import Rule, Situation
+from selfwise.methods.default_rules import Conditions, DefaultRule
 
 SMALL_ENCODER = "settings for SimCLR on CIFAR-10 with two cores"
 DRAWINGS = "views for drawings, gray photos and larger photos"
@@ -11,71 +11,71 @@ SMALL = 64  # px
 LAYERS, CHANNELS = (1, 1, 1, 1), (48, 96, 192, 384)
 
 
-def _choose_layers(about: Situation) -> list[int] | None:
+def _choose_layers(about: Conditions) -> list[int] | None:
     return list(LAYERS) if about.on_cpu else None
 
 
-def _choose_channels(about: Situation) -> list[int] | None:
+def _choose_channels(about: Conditions) -> list[int] | None:
     return list(CHANNELS) if about.on_cpu else None
 
 
-def _choose_stem(about: Situation) -> str | None:
+def _choose_stem(about: Conditions) -> str | None:
     return "half" if about.on_cpu and 16 < about.side <= SMALL else None
 
 
-def _choose_batch(about: Situation) -> int | None:
+def _choose_batch(about: Conditions) -> int | None:
     """Return the largest power of two that is at most half of the images, if that is below 256."""
     half = about.examples // 2
     return None if half >= 256 else max(2, 1 << max(0, half.bit_length() - 1))
 
 
-def _choose_crop(about: Situation) -> float | None:
+def _choose_crop(about: Conditions) -> float | None:
     if about.image_kind == "drawing":
         return 0.5
     return 0.2 if 0 < about.side <= SMALL else None
 
 
-def _choose_flip(about: Situation) -> float | None:
+def _choose_flip(about: Conditions) -> float | None:
     return 0.0 if about.image_kind == "drawing" else None
 
 
 IMAGE_RULES = (
-    Rule(
+    DefaultRule(
         "encoder.layers",
         "machine",
         _choose_layers,
         "one block in each stage of the ResNet on a CPU",
         SMALL_ENCODER,
     ),
-    Rule(
+    DefaultRule(
         "encoder.channels",
         "machine",
         _choose_channels,
         "48, 96, 192 and 384 on a CPU, where a ResNet-18 takes forty times as long",
         SMALL_ENCODER,
     ),
-    Rule(
+    DefaultRule(
         "encoder.stem",
         "machine",
         _choose_stem,
         "half on a CPU, for images of 17 to 64 px",
         SMALL_ENCODER,
     ),
-    Rule(
+    DefaultRule(
         "batch_size",
         "data",
         _choose_batch,
         "the largest power of two up to half of the images, below 512 images",
         "settings for the quickstart",
     ),
-    Rule(
+    DefaultRule(
         "min_crop_scale",
         "data",
         _choose_crop,
         "0.5 for drawings, where a part is often another drawing; 0.2 for photos up to 64 px",
         DRAWINGS,
     ),
-    Rule(
+    DefaultRule(
         "flip_prob",
         "data",
         _choose_flip,
@@ -83,4 +83,4 @@ IMAGE_RULES = (
         DRAWINGS,
     ),
 )
-DATA_RULES: Mapping[str, tuple[Rule, ...]] = {"image": IMAGE_RULES, "text": (), "audio": ()}
+DATA_RULES: Mapping[str, tuple[DefaultRule, ...]] = {"image": IMAGE_RULES, "text": (), "audio": ()}

@@ -18,19 +18,19 @@ from selfwise.core.config_class import (
 )
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.methods import Method
-from selfwise.methods.default_rules import BUDGET_OPTIONS, TOGETHER, Rule, Situation
+from selfwise.methods.default_rules import BUDGET_OPTIONS, TOGETHER, Conditions, DefaultRule
 from selfwise.runs.data_rules import DATA_RULES
 from selfwise.runs.pretrain_config import PretrainConfig, RunRequest, choose_encoder
 from selfwise.training.config import ResolvedTraining
 
 
-def list_rules(kind: type[Method]) -> list[Rule]:
+def list_rules(kind: type[Method]) -> list[DefaultRule]:
     """Return the rules that can apply to a method: its own first, then those about its data."""
     own = {rule.option for rule in kind.rules}
     return [*kind.rules, *(r for r in DATA_RULES[kind.modality] if r.option not in own)]
 
 
-def choose_defaults(request: RunRequest, situation: Situation) -> RunRequest:
+def choose_defaults(request: RunRequest, conditions: Conditions) -> RunRequest:
     """Return the request with the defaults that its data and its machine decide.
 
     `RunRequest.sources` then has the source of each. The rules about the budget follow in
@@ -39,14 +39,14 @@ def choose_defaults(request: RunRequest, situation: Situation) -> RunRequest:
     rules = [rule for rule in _open_rules(request) if rule.option not in BUDGET_OPTIONS]
     for of_encoder in (True, False):
         now = [rule for rule in rules if rule.option.startswith(ENCODER_PREFIX) is of_encoder]
-        about = situation._replace(encoder=MappingProxyType(drop_none(request.encoder.options)))
+        about = conditions._replace(encoder=MappingProxyType(drop_none(request.encoder.options)))
         request = _apply(request, now, about)
     return request
 
 
-def _apply(request: RunRequest, rules: Sequence[Rule], situation: Situation) -> RunRequest:
+def _apply(request: RunRequest, rules: Sequence[DefaultRule], conditions: Conditions) -> RunRequest:
     """Return the request with the values that these rules choose."""
-    chosen = {rule.option: rule.choose(situation) for rule in rules}
+    chosen = {rule.option: rule.choose(conditions) for rule in rules}
     chosen = {option: value for option, value in chosen.items() if value is not None}
     if not chosen:
         return request
@@ -62,10 +62,10 @@ def _apply(request: RunRequest, rules: Sequence[Rule], situation: Situation) -> 
 
 
 def choose_for_budget(
-    request: RunRequest, situation: Situation, training: ResolvedTraining
+    request: RunRequest, conditions: Conditions, training: ResolvedTraining
 ) -> ResolvedTraining:
     """Return the options of training with the defaults that the number of steps decides."""
-    known = situation._replace(steps=training.steps, batch_size=training.batch_size)
+    known = conditions._replace(steps=training.steps, batch_size=training.batch_size)
     chosen: dict[str, object] = {}
     for rule in _open_rules(request):
         if rule.option in BUDGET_OPTIONS and (value := rule.choose(known)) is not None:
@@ -73,7 +73,7 @@ def choose_for_budget(
     return training.replace(**chosen) if chosen else training
 
 
-def _open_rules(request: RunRequest) -> Iterator[Rule]:
+def _open_rules(request: RunRequest) -> Iterator[DefaultRule]:
     """Yield the rules about options that the run has and that nobody has set."""
     if request.config.defaults == "paper":
         return

@@ -6,16 +6,16 @@ import pytest
 import selfwise
 from docs.generate.defaults import find_anchor
 from selfwise.methods import find_method, own_names
-from selfwise.methods.default_rules import BUDGET_OPTIONS, Rule, Situation
+from selfwise.methods.default_rules import BUDGET_OPTIONS, Conditions, DefaultRule
 from selfwise.methods.rotation import Rotation
 from selfwise.runs.data_rules import DATA_RULES
 from selfwise.runs.defaults import choose_defaults, choose_for_budget, list_rules
 from selfwise.runs.pretrain_config import config_class, make_request
 from selfwise.training.config import resolve_training
 
-DRAWINGS = Situation(examples=5_000, image_kind="drawing", side=32, on_cpu=True)
-PHOTOS = Situation(examples=5_000, image_kind="photo", side=224)
-WORDS = Situation(examples=3_000, hours=0.4, clip_seconds=0.5, longest_seconds=15.6)
+DRAWINGS = Conditions(examples=5_000, image_kind="drawing", side=32, on_cpu=True)
+PHOTOS = Conditions(examples=5_000, image_kind="photo", side=224)
+WORDS = Conditions(examples=3_000, hours=0.4, clip_seconds=0.5, longest_seconds=15.6)
 
 
 def request(method, data="x", **options):
@@ -112,7 +112,7 @@ def test_a_step_of_sound_holds_the_longest_clip_that_the_user_allows():
 class Turned(Rotation):
     """A method from outside, with a rule of its own."""
 
-    rules = (Rule("flip_prob", "data", lambda about: 0.25, "0.25", "none"),)
+    rules = (DefaultRule("flip_prob", "data", lambda about: 0.25, "0.25", "none"),)
 
 
 def test_a_rule_of_the_method_goes_before_one_about_the_data():
@@ -125,7 +125,7 @@ def test_a_value_out_of_range_is_refused_as_if_the_user_had_given_it():
     class Wrong(Rotation):
         """A rule with a wrong value."""
 
-        rules = (Rule("flip_prob", "data", lambda about: 2.0, "2", "none"),)
+        rules = (DefaultRule("flip_prob", "data", lambda about: 2.0, "2", "none"),)
 
     with pytest.raises(ValueError, match="flip-prob must be"):
         choose_defaults(make_request(Wrong, {}, data="x"), DRAWINGS)

@@ -27,7 +27,7 @@ from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
-from selfwise.methods.default_rules import Situation
+from selfwise.methods.default_rules import Conditions
 from selfwise.methods.needs import FrameTargetNeed
 from selfwise.modalities.audio import targets
 from selfwise.modalities.audio.data import (
@@ -106,8 +106,8 @@ class AudioModality:
             )
         )
 
-    def survey(self, recordings: Recordings, options: AudioReading) -> Situation:
-        return Situation(
+    def survey(self, recordings: Recordings, options: AudioReading) -> Conditions:
+        return Conditions(
             examples=len(recordings),
             hours=recordings.seconds / 3_600,
             clip_seconds=float(np.median(recordings.samples)) / RATE,

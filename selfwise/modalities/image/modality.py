@@ -26,7 +26,7 @@ from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
-from selfwise.methods.default_rules import Situation
+from selfwise.methods.default_rules import Conditions
 from selfwise.methods.needs import HasImageInfo
 from selfwise.modalities.image.data import BROKEN, OpenImages, count_workers, describe_images
 from selfwise.modalities.image.method_needs import add_needs, load_inputs
@@ -100,8 +100,8 @@ class ImageModality:
             labelled=method.labelled,
         )
 
-    def survey(self, images: Images, options: ImageReading) -> Situation:
-        return Situation(
+    def survey(self, images: Images, options: ImageReading) -> Conditions:
+        return Conditions(
             examples=len(images), image_kind=find_kind(images), side=_choose_size(images, options)
         )
 

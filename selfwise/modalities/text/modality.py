@@ -31,7 +31,7 @@ from selfwise.evaluation.features.text_windows import (
 )
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
-from selfwise.methods.default_rules import Situation
+from selfwise.methods.default_rules import Conditions
 from selfwise.methods.needs import HasVocabulary
 from selfwise.modalities.modality import (
     Embed,
@@ -97,8 +97,8 @@ class TextModality:
     def read_data(self, data: object, options: TextReading, method: type[Method]) -> Documents:
         return open_documents(data, field=options.text_column, documents=options.documents)
 
-    def survey(self, documents: Documents, options: TextReading) -> Situation:
-        return Situation(characters=documents.bytes)
+    def survey(self, documents: Documents, options: TextReading) -> Conditions:
+        return Conditions(characters=documents.bytes)
 
     def open_data(self, documents: Documents, options: TextReading, opening: Opening) -> OpenText:
         if options.batch_tokens and options.batch_tokens < options.max_length:
