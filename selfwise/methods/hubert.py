@@ -35,7 +35,7 @@ from selfwise.views.audio.span_mask import MaskedFrames, SpanMask, count_valid_f
 FEW_HOURS = 10.0  # of recordings: with less, convolutions over the wave do not learn enough
 SHORT_CLIP = 1.0  # seconds: a span of 10 frames would hide most of a single word
 SHORT_RUN = 20_000  # steps
-LOG = "HuBERT's defaults on few hours"
+LOG = "what makes HuBERT's second iteration pay on 20 minutes of speech"
 
 
 def _choose_stem(about: Conditions) -> str | None:

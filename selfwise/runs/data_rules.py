@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from selfwise.methods.default_rules import Conditions, DefaultRule
 
 SMALL_ENCODER = "settings for SimCLR on CIFAR-10 with two cores"
-DRAWINGS = "views for drawings, gray photos and larger photos"
+DRAWINGS = "how many steps a first run needs"
 SMALL = 64  # px
 # a ResNet with one block a stage and three quarters of the width, on maps of half the side
 LAYERS, CHANNELS = (1, 1, 1, 1), (48, 96, 192, 384)
