@@ -38,6 +38,7 @@ BANDS = {
 }
 SMALL = {"dim": 32, "depth": 2, "heads": 2, "length": 64}
 FULL = {"precision": "float32", "device": "cpu", "cpu_threads": 1, "num_workers": 0}
+FULL |= {"defaults": "paper"}
 OFTEN = {"steps": STEPS, "log_every": EVERY, "monitor_every": 10, "save_every": 1_000}
 ON_IMAGES = FULL | OFTEN | {"batch_size": 32, "cache": "no", "image_size": 8}
 ON_TEXT = FULL | OFTEN | {"batch_size": 8, "max_length": 64}
