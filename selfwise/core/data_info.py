@@ -1,6 +1,8 @@
 """Facts about the data of a run, which run.yaml records; never options."""
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from collections.abc import Callable
+
+from pydantic import model_serializer
 
 from selfwise.core.config_class import Config
 
@@ -54,9 +56,11 @@ class TextInfo(DataInfo):
     """Several sources in their order; empty for one."""
 
     @model_serializer(mode="wrap")
-    def _leave_out_no_sources(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, object]:
+    def _leave_out_no_sources(
+        self, to_dict: Callable[[object], dict[str, object]]
+    ) -> dict[str, object]:
         """Return the facts without `sources` if the run has one source."""
-        facts: dict[str, object] = to_dict(self)
+        facts = to_dict(self)
         return facts if self.sources else {n: v for n, v in facts.items() if n != "sources"}
 
 

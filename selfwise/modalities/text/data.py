@@ -1,5 +1,6 @@
 """The documents of a run with their tokenizer, and the held-out text."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from selfwise.core.progress import format_count, print_progress, report_tenths
 from selfwise.core.types import RowSampler, Vocabulary
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
-from selfwise.data.text.documents import Documents
+from selfwise.data.text.documents import Documents, TextList
 from selfwise.data.text.mixture import count_tokens, divide_tokens, list_sources, split_corpus
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.methods import Method
@@ -24,6 +25,7 @@ from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 
 FOLDER = "tokenizer"  # in the run folder
+MAX_PATH = 255  # characters; a longer text is not looked up as a path
 PROGRESS_FROM = 2**24  # reading more bytes than this reports its progress
 
 
@@ -193,12 +195,30 @@ class OpenText:
 def check_weights(documents: Documents, weights: Sequence[float] | None) -> None:
     """Raise ValueError unless there is one weight for each source."""
     count = len(documents.sources) or 1
-    if weights is not None and len(weights) != count:
-        raise ValueError(
-            f"{spell_option('data_weights')} has {format_count(len(weights), 'number')} and "
-            f"{spell_option('data')} has {format_count(count, 'source')}: give one weight for each "
-            "source, in the order of the sources"
+    if weights is None or len(weights) == count:
+        return
+    advice = "give one weight for each source, in the order of the sources"
+    if isinstance(documents.parts[0], TextList) and count == 1:
+        advice = "a list of str is one source of documents; give several paths as a list of Path"
+    raise ValueError(
+        f"{spell_option('data_weights')} has {format_count(len(weights), 'number')} and "
+        f"{spell_option('data')} has {format_count(count, 'source')}: {advice}"
+    )
+
+
+def warn_of_paths(data: object) -> None:
+    """Warn if all documents in a list of str are names of files or folders."""
+    if isinstance(data, list | tuple) and data and all(map(_is_existing_path, data)):
+        print_progress(
+            "warning: each str in this list is read as a document, and all are names of files or "
+            "folders; to read these, give a list of Path"
         )
+
+
+def _is_existing_path(text: object) -> bool:
+    if not isinstance(text, str) or len(text) > MAX_PATH or "\0" in text:
+        return False
+    return os.path.exists(text)
 
 
 def count_source_tokens(corpus: Corpus) -> list[int]:
@@ -206,15 +226,15 @@ def count_source_tokens(corpus: Corpus) -> list[int]:
     return [count_tokens(corpus.documents[rows]) for rows in list_sources(corpus)]
 
 
-def describe_sources(documents: Documents, corpus: Corpus) -> list[SourceInfo]:
+def describe_sources(documents: Documents, corpus: Corpus) -> tuple[SourceInfo, ...]:
     """Return the facts about each of several sources that run.yaml records."""
     if not documents.sources:
-        return []
+        return ()
     sources = zip(documents.sources, list_sources(corpus), count_source_tokens(corpus))
-    return [
+    return tuple(
         SourceInfo(fingerprint=source.fingerprint, documents=rows.stop - rows.start, tokens=tokens)
         for source, rows, tokens in sources
-    ]
+    )
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:

@@ -48,6 +48,7 @@ from selfwise.modalities.text.data import (
     TextFacts,
     check_weights,
     make_inputs,
+    warn_of_paths,
 )
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 
@@ -111,6 +112,7 @@ class TextModality:
                 f"--batch-tokens {options.batch_tokens} is less than a row of {options.max_length} "
                 "tokens"
             )
+        warn_of_paths(data)
         documents = open_documents(data, field=options.text_column, documents=options.documents)
         check_weights(documents, options.data_weights)
         if opening.folder is not None:
