@@ -14,11 +14,12 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 
 from selfwise.core.config_class import spell_option
+from selfwise.core.data_sources import SEVERAL
 from selfwise.distributed.process_group import count_processes, detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory, OpenData
@@ -44,7 +45,7 @@ BEGUN = ".begun"  # in a run folder until run.yaml is written
 def pretrain(
     method: str | type[Method],
     *,
-    data: object,
+    data: Annotated[object, SEVERAL],
     out: str | Path,
     encoder: str | EncoderFactory | nn.Module = "",
     init_from: str | Path = "",
@@ -58,7 +59,8 @@ def pretrain(
     Args:
         method: name of a method in `selfwise methods`; MODULE:NAME or FILE.py:NAME of another
             class; in Python also the class.
-        data: the examples: a folder, a file or a name; in Python also the examples themselves.
+        data: the examples: a folder, a file or a name; in Python also the examples themselves. Text
+            may have several sources: repeat the option; in Python give a list of Path.
         out: folder of the run, which must be empty or not exist yet.
         encoder: name of an encoder; MODULE:NAME or FILE.py:NAME of a function that builds one; in
             Python also the function, or a torch module. By default the encoder of `init_from`,

@@ -10,6 +10,7 @@ from selfwise.core.config_class import format_flag
 from selfwise.core.progress import format_count, print_progress
 from selfwise.runs.defaults import list_rules
 from selfwise.runs.prepare import PreparedRun
+from selfwise.runs.run_yaml import RunRecord
 from selfwise.training.config import ResolvedTraining
 
 WIDTH = 12  # of the first column
@@ -35,7 +36,7 @@ def describe_run(prepared: PreparedRun, out: Path, lasts: str) -> list[tuple[str
     more = f", and {heads:,} in the heads" if heads else ""
     steps = f"{format_count(training.steps, 'step')} of {_describe_batch(prepared, training)}"
     return [
-        *_label("data", [str(record.config["data"]), *prepared.data.describe()]),
+        *_label("data", [_name_data(record), *prepared.data.describe()]),
         ("encoder", f"{record.encoder_name}, {encoder:,} parameters{more}"),
         ("training", f"{steps}, {training.optimizer}, peak rate {training.lr:.3g}"),
         *_label("defaults", _describe_defaults(prepared)),
@@ -47,6 +48,11 @@ def describe_run(prepared: PreparedRun, out: Path, lasts: str) -> list[tuple[str
             [record_exports] if (record_exports := _describe_exports(method, prepared)) else [],
         ),
     ]
+
+
+def _name_data(record: RunRecord) -> str:
+    """Return the location of the data, or the number of sources, which `describe` lists."""
+    return record.data if len(record.sources) == 1 else f"{len(record.sources)} sources"
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -13,6 +13,7 @@ from torch import nn
 
 from selfwise.core.config_class import Config, drop_none, make_overrides_class
 from selfwise.core.data_info import AudioInfo
+from selfwise.core.data_sources import refuse_sources
 from selfwise.core.device import choose_evaluation
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.progress import print_progress, report_tenths
@@ -98,7 +99,7 @@ class AudioModality:
         _check_reading(options)
         return drop_short(
             open_recordings(
-                data,
+                refuse_sources(data, "recordings"),
                 exclude=options.exclude,
                 cache=options.cache,
                 skip_broken=options.skip_broken,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from selfwise.core.config_class import Config, make_options_class, make_overrides_class
 from selfwise.core.data_info import ImageInfo
+from selfwise.core.data_sources import refuse_sources
 from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.types import Encoder
@@ -92,7 +93,7 @@ class ImageModality:
 
     def read_data(self, data: object, options: ImageReading, method: type[Method]) -> Images:
         return open_images(
-            data,
+            refuse_sources(data, "images"),
             channels=options.channels,
             decode=options.max_decode_size,
             cache=options.cache,
