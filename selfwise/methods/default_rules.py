@@ -60,6 +60,7 @@ class DefaultRule(NamedTuple):
 BUDGET_OPTIONS = ("optimizer", "lr", "warmup", "weight_decay", "adam_beta2")
 # options that are chosen together: where the user sets one, the others keep the paper's values
 TOGETHER = ({"optimizer", "lr"},)
+SMALL_SIDE = 64  # px
 SHORT_RUN = 10_000  # steps: papers train for 100,000 and more
 
 
@@ -78,3 +79,15 @@ def short_run_lars(lr: float, *, base_batch: int, evidence: str) -> tuple[Defaul
         DefaultRule("optimizer", "budget", choose_optimizer, f"lars {when}", evidence),
         DefaultRule("lr", "budget", choose_lr, rate, evidence),
     )
+
+
+def crop_rule(evidence: str) -> DefaultRule:
+    """Return the rule on the smallest crop of methods that compare or fill in crops."""
+
+    def choose(about: Conditions) -> float | None:
+        if about.image_kind == "drawing":
+            return 0.5
+        return 0.2 if 0 < about.side <= SMALL_SIDE else None
+
+    text = "0.5 for drawings, where a part is often another drawing; 0.2 for photos up to 64 px"
+    return DefaultRule("min_crop_scale", "data", choose, text, evidence)

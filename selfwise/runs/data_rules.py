@@ -29,12 +29,6 @@ def _choose_batch(about: Conditions) -> int | None:
     return None if half >= 256 else max(2, 1 << max(0, half.bit_length() - 1))
 
 
-def _choose_crop(about: Conditions) -> float | None:
-    if about.image_kind == "drawing":
-        return 0.5
-    return 0.2 if 0 < about.side <= SMALL else None
-
-
 def _choose_flip(about: Conditions) -> float | None:
     return 0.0 if about.image_kind == "drawing" else None
 
@@ -67,13 +61,6 @@ IMAGE_RULES = (
         _choose_batch,
         "the largest power of two up to half of the images, below 512 images",
         "settings for the quickstart",
-    ),
-    DefaultRule(
-        "min_crop_scale",
-        "data",
-        _choose_crop,
-        "0.5 for drawings, where a part is often another drawing; 0.2 for photos up to 64 px",
-        DRAWINGS,
     ),
     DefaultRule(
         "flip_prob",
