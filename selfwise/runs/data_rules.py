@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from selfwise.methods.default_rules import Conditions, DefaultRule
 
 SMALL_ENCODER = "settings for SimCLR on CIFAR-10 with two cores"
+TEXT_ROWS = "the rate of BERT mini on novels"
 DRAWINGS = "how many steps a first run needs"
 SMALL = 64  # px
 # a ResNet with one block a stage and three quarters of the width, on maps of half the side
@@ -70,4 +71,24 @@ IMAGE_RULES = (
         DRAWINGS,
     ),
 )
-DATA_RULES: Mapping[str, tuple[DefaultRule, ...]] = {"image": IMAGE_RULES, "text": (), "audio": ()}
+TEXT_RULES = (
+    DefaultRule(
+        "batch_size",
+        "machine",
+        lambda about: 32 if about.on_cpu else None,
+        "32 rows on a CPU: more steps in the same time",
+        TEXT_ROWS,
+    ),
+    DefaultRule(
+        "max_length",
+        "machine",
+        lambda about: 64 if about.on_cpu else None,
+        "64 tokens on a CPU: shorter rows have fewer positions to learn",
+        TEXT_ROWS,
+    ),
+)
+DATA_RULES: Mapping[str, tuple[DefaultRule, ...]] = {
+    "image": IMAGE_RULES,
+    "text": TEXT_RULES,
+    "audio": (),
+}
