@@ -63,6 +63,7 @@ def describe_values(field: FieldInfo) -> str:
     if kind.startswith("{"):
         return ", ".join(choices)
     word = next((word for start, word in KINDS.items() if kind.startswith(start)), kind.lower())
+    word += "s, separated by commas" if kind.endswith(",...") else ""
     return ", ".join(part for part in (word, describe_bounds(hint), *choices) if part)
 
 

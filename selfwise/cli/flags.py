@@ -15,6 +15,7 @@ from selfwise.core.config_class import (
     open_prefixes,
     option_fields,
 )
+from selfwise.core.data_sources import SEVERAL, DataSources
 from selfwise.core.option_types import ENCODER_PREFIX
 
 HELP = ("--help", "-h")
@@ -44,8 +45,9 @@ def split_words(argv: Sequence[str]) -> list[Word]:
 class OptionTable:
     """The options of one command, from its config classes."""
 
-    def __init__(self, *kinds: type[Config]):
+    def __init__(self, *kinds: type[Config], read_before: Sequence[str] = ()):
         self.options: dict[str, FieldInfo] = {}
+        self.read_before = read_before  # options that are not in the classes, such as json
         self.takes_any_encoder = False
         for kind in reversed(kinds):
             self.options |= option_fields(kind)
@@ -58,20 +60,25 @@ class OptionTable:
     def convert(self, words: Iterable[Word]) -> dict[str, object]:
         """Return the values of the options; a switch without a value is `yes`.
 
-        The last of several values counts, so that a script can append options. Raises ValueError
-        for an unknown option, with the nearest one, and for a missing value.
+        The last of several values counts, so that a script can append options; only for data with
+        several sources all count. Raises ValueError for an unknown option, with the nearest one,
+        and for a missing value.
         """
         values: dict[str, object] = {}
+        places: dict[str, list[str]] = {}
         for name, text in words:
             if name not in self.options and not self._is_of_encoder(name):
-                raise ValueError(describe_unknown_option(name, self.options))
+                known = [*self.options, *self.read_before]
+                raise ValueError(describe_unknown_option(name, known))
             if text is None and name in self.options and self.options[name].annotation is bool:
                 text = "yes"
             if text is None:
                 raise ValueError(f"{format_flag(name)} needs a value")
             is_encoder = name.startswith(ENCODER_PREFIX)
             values[name] = self._read_encoder_value(name, text) if is_encoder else text
-        return values
+            if name in self.options and SEVERAL in self.options[name].metadata:
+                places.setdefault(name, []).append(text)
+        return values | {n: DataSources(texts) for n, texts in places.items() if len(texts) > 1}
 
     def _is_of_encoder(self, name: str) -> bool:
         """Return whether it is an option of an encoder that takes any name."""

@@ -20,6 +20,7 @@ from selfwise.cli.flags import (
 from selfwise.cli.help import format_help
 from selfwise.commands import make_method_classes, make_option_class
 from selfwise.core.config_class import Config, make_options_class, nest_values
+from selfwise.core.data_sources import DataSources
 from selfwise.core.plugins import allow_plugins, is_import_path, resolve_import_path
 from selfwise.modalities import modality_of
 from selfwise.runs.create import pretrain
@@ -55,7 +56,7 @@ def parse_line(
     words = split_words(rest)
     if "RUN" in command.WORDS:
         allow_plugins(take_option("plugin", words))
-    values = OptionTable(kind).convert(words)
+    values = OptionTable(kind, read_before=_list_read_before(command)).convert(words)
     check_required(getattr(command, "REQUIRED", ()), values)
     return _as_paths(placed) | typed_values(kind, values)
 
@@ -82,7 +83,8 @@ def parse_method_line(
     if wants_help(argv):
         _print_method_help(f"{word} {name}", command, function, name, [*kinds, kind])
         return None
-    table = OptionTable(*kinds, kind)
+    before = ("config", "plugin", *_list_read_before(command))
+    table = OptionTable(*kinds, kind, read_before=before)
     values = table.convert(words)
     if files:
         file_values = drop_lengths(file_values, values)
@@ -93,6 +95,10 @@ def parse_method_line(
     for part in kinds:
         values |= typed_values(part, values)
     return {"method": name, **values}
+
+
+def _list_read_before(command: ModuleType) -> tuple[str, ...]:
+    return ("json",) if hasattr(command, "to_json") else ()
 
 
 def call_recipe(word: str, argv: Sequence[str]) -> None:
@@ -159,6 +165,8 @@ def _read_files(files: Sequence[str], typed: str) -> tuple[str, dict[str, object
             f"--config {files[-1]} names code outside selfwise, {values['encoder']}: give it as "
             "--encoder, because a file does not cause an import"
         )
+    if isinstance(places := values.get("data"), list):
+        values["data"] = DataSources(map(str, places))
     return method, values
 
 
