@@ -46,7 +46,7 @@ def find_examples(run: Run, data: str, *, seed: int) -> ShownExamples | str:
     """
     if data:
         examples = run.modality.open_examples(run, data, ReadingOptions())
-        return _describe_examples(examples, data, "")
+        return _describe_examples(examples, shorten_data_name(data), "")
     training_data = run.record.data
     candidates = [*_list_test_data(run), training_data]
     where = next((data for data in candidates if data not in (FROM_PYTHON, IMPORTED)), "")
@@ -57,10 +57,10 @@ def find_examples(run: Run, data: str, *, seed: int) -> ShownExamples | str:
     try:
         if where == training_data:
             examples = _read_training_data(run, seed)
-            where = name_training_data(run.record)
-            return _describe_examples(examples, where, ", which the run was trained on")
+            name = name_training_data(run.record)
+            return _describe_examples(examples, name, ", which the run was trained on")
         examples = run.modality.open_examples(run, where, ReadingOptions())
-        return _describe_examples(examples, where, "")
+        return _describe_examples(examples, shorten_data_name(where), "")
     except (ValueError, OSError) as error:
         return f"The run's data cannot be shown: {error}."
 
@@ -70,7 +70,7 @@ def _describe_examples(
 ) -> ShownExamples:
     """Return the examples with what a reader should know of them."""
     kind = "paragraphs" if isinstance(examples, Texts) else "examples"
-    return ShownExamples(examples, f"{len(examples):,} {kind} of {shorten_data_name(where)}{more}")
+    return ShownExamples(examples, f"{len(examples):,} {kind} of {where}{more}")
 
 
 def _list_test_data(run: Run) -> list[str]:
