@@ -155,7 +155,7 @@ def test_both_together_know_what_only_one_part_knows(kind, sparse):
         raw = FeatureSplit(*(words(y) for y in (LABELS, TRUTH)))
     score = measure(kind, encoder, raw)
     together, *alone = (score.result(name, None).mean for name in (COMBINED, PRETRAINED, RAW))
-    assert together > max(alone) + 0.2
+    assert together > max(alone) + 0.1
     assert [c.competitor for c in score.against_parts] == [PRETRAINED, RAW]
     for part, accuracy in zip(score.against_parts, alone):
         assert part.difference == pytest.approx(together - accuracy)
@@ -173,7 +173,7 @@ def words(labels: np.ndarray) -> csr_array:
 
 @pytest.mark.parametrize("kind", ["linear", "knn"])
 @pytest.mark.parametrize("useless", [PRETRAINED, RAW])
-@pytest.mark.parametrize("per_class", [5, None])
+@pytest.mark.parametrize("per_class", [20, None])  # five labels a class cannot tell the weights
 def test_a_part_without_information_does_no_harm(kind, useless, per_class):
     good, noise = split(bits=(0, 1), d=8), split(bits=(), d=60, seed=1)
     encoder, raw = (noise, good) if useless == PRETRAINED else (good, noise)

@@ -329,14 +329,14 @@ def test_the_file_of_a_vector_that_is_no_number_is_named(run, tmp_path, monkeypa
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
     from selfwise.evaluation.features import image as image_features
 
-    real = image_features.extract_features
+    real = image_features.extract_several
 
     def extract(*told, **more):
         vectors = real(*told, **more)
-        vectors[2] = np.inf
+        vectors[0][2] = np.inf
         return vectors
 
-    monkeypatch.setattr(image_features, "extract_features", extract)
+    monkeypatch.setattr(image_features, "extract_several", extract)
     out = tmp_path / "vectors.npz"
     with pytest.raises(ValueError, match=r"not finite for 1 of 4 examples, first for 2\.png"):
         selfwise.embed(run.folder, data=str(tmp_path), out=out)
