@@ -85,29 +85,24 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
 
     Args:
         run: a run or its folder.
-        train: labeled examples (a folder for each class, a csv, a name); retrieval needs no labels.
+        train: labeled examples; retrieval needs no labels.
         test: labeled examples to score on; by default a fifth of `train`, drawn by the seed.
-        kind: linear (L-BFGS, regularization chosen on training labels; with a csv column `group`,
-            for groups without training examples), weighted (for speech: linear on a learned sum of
-            all layers), sgd (the protocol of SimCLR's paper), knn, finetune, or retrieval (recall@k
-            and MAP@R of each test example among the other test examples, by cosine similarity).
+        kind: linear (L-BFGS, regularization chosen on training labels, by groups if there are any),
+            weighted (for speech: linear on a learned sum of all layers), sgd (SimCLR's protocol),
+            knn, finetune, or retrieval (recall@k and MAP@R among the test examples, by cosine).
         labels_per_class: numbers of labels for each class, for a curve: 10,100,all.
         seeds: number of label draws; unused with all labels and for retrieval, which draw none.
         k: neighbors that vote in knn; by default each competitor chooses on training labels.
-        layer: a layer to use instead of the encoder's output; negative counts from the last. With
-            auto, each draw of labels chooses layer and pooling on parts of the training labels, for
-            the encoder, the untrained encoders and the raw input alike (--kind linear or knn).
+        layer: a layer instead of the encoder's output; negative counts from the last. With auto,
+            the training labels choose layer and pooling, for all competitors alike.
         pooling: for text: mean, mean+deviation, cls, last or layers (the means of each), by default
-            the encoder's own; for speech: mean, or mean+deviation (the default except for
-            retrieval). With --layer auto, only layers of this pooling are candidates.
-        with_raw: also measure the encoder's vectors beside the raw input; training labels choose
-            the weight of each (--kind linear or knn).
+            the encoder's own; for speech: mean or mean+deviation. Auto keeps to it.
+        with_raw: also measure the encoder's vectors together with the raw input.
         window: for long texts: mean (over windows, by their tokens; the default), or first (cut).
         text_column: for text: the column with the text.
         label_column: for tables: the column with the label.
         group_column: for tables of recordings: the column with the group, such as the speaker.
-        supervised_baseline: add the encoder trained from scratch on these labels, which also choose
-            its learning rate.
+        supervised_baseline: add the encoder trained from scratch on these labels.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda, mps (Apple, not tested) or auto.
         quiet: print nothing during the work.

@@ -25,7 +25,7 @@ class ProbeJob:
     k: int | None = None
     supervised: bool = False  # whether to train the encoder from scratch too
     auto: bool = False  # whether training labels choose layer and pooling
-    with_raw: bool = False  # whether to measure the encoder's vectors beside the raw input
+    with_raw: bool = False  # whether to measure the encoder's vectors together with the raw input
 
     @property
     def precision(self) -> str:

@@ -24,10 +24,10 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chosen")
     words = ["good sun and sea", "bad rain on stone", "the boat is far", "a green tree"]
     (folder / "text.txt").write_text("\n".join(words[i % 4] for i in range(60)))
-    options = {"encoder": "bert-tiny", "steps": 1, "batch_size": 4, "max_length": 16}
+    options = {"encoder": "roberta-tiny", "steps": 1, "batch_size": 4, "max_length": 16}
     options |= {"tokenizer": "wordpiece:80", "documents": "line", "quiet": True}
     options |= {"encoder_options": {"dim": 16, "heads": 2, "depth": 2}}
-    return selfwise.pretrain("bert", data=folder / "text.txt", out=folder / "run", **options)
+    return selfwise.pretrain("roberta", data=folder / "text.txt", out=folder / "run", **options)
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Combined:
-    """An encoder's vectors beside the raw input; each draw of labels chooses their weights.
+    """An encoder's vectors together with the raw input; each draw of labels chooses their weights.
 
     Either part alone is a candidate as well, so that a part without information does no harm.
     """

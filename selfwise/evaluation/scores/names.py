@@ -2,7 +2,7 @@
 
 PRETRAINED, UNTRAINED, RAW = "pretrained", "untrained", "raw input"  # competitors
 SUPERVISED = "supervised"  # competitor: the same encoder, trained on the labels alone
-COMBINED = "pretrained + raw input"  # competitor: the encoder's vectors beside the raw input
+COMBINED = "pretrained + raw input"  # competitor: the encoder's vectors together with the raw input
 RETRIEVAL = "retrieval"  # kind of probe that learns from no labels
 DEVIATION = "mean+deviation"  # a pooling that is the default of probes
 CHOSEN = "chosen"  # in place of k of the nearest neighbors: on the training examples
