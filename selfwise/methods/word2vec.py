@@ -18,6 +18,7 @@ from selfwise.nn.sparse_table import look_up_rows
 from selfwise.views.text.collate import collate_pieces
 from selfwise.views.text.packing import plan_pieces
 from selfwise.views.text.word_windows import (
+    CENTERS,
     Blocks,
     count_blocks,
     draw_negatives,
@@ -27,7 +28,7 @@ from selfwise.views.text.word_windows import (
     number_documents,
 )
 
-SHARED_NEGATIVES = 32  # drawn for each block of centers
+SHARED_NEGATIVES = CENTERS  # drawn for each block of centers
 
 
 class WordWindows(NamedTuple):
@@ -59,8 +60,8 @@ class Word2Vec(Method):
         counts: how often each token occurs in the training documents.
         objective: skipgram predicts each context from the center; cbow predicts the center from the
             mean of its contexts, is faster, and has a rate of 0.05.
-        window: the largest distance between a center and a context, in words that were kept; each
-            center draws its own from 1 to this.
+        window: the largest distance between a center and a context, in remaining words; each center
+            draws its own from 1 to this.
         negatives: negatives for each pair; 5 to 20 on small texts, 2 to 5 on large ones (section
             2.2).
         subsample: words that are a larger fraction of the text than this are dropped at random;
@@ -78,8 +79,7 @@ class Word2Vec(Method):
     default_encoder = "word2vec"
     default_tokenizer = "words"
     sparse_gradients = True
-    # word2vec.c: 0.025 falling linearly (skip-gram), 5 passes; gensim's batches have 10,000 words,
-    # which it still learns pair by pair. 16 rows of 128 words were as good as that.
+    # word2vec.c: 0.025 falling linearly (skip-gram), 5 passes
     paper = PaperDefaults(
         optimizer="sparse_sgd",
         lr=0.025,
@@ -174,22 +174,13 @@ class Word2Vec(Method):
 
     def _predict_contexts(self, blocks: Blocks) -> Float[Tensor, ""]:
         centers = look_up_rows(self.encoder.token.weight, blocks.centers)
-        contexts, negatives = self._look_up_outputs(blocks.words, blocks.negatives)
-        return skipgram_loss(
-            centers, contexts, negatives, blocks.pairs, negatives_per_pair=self.negatives
-        )
+        others = look_up_rows(self.contexts, torch.cat([blocks.words, blocks.negatives], dim=1))
+        return skipgram_loss(centers, others, blocks.pairs, negatives_per_pair=self.negatives)
 
     def _predict_centers(self, blocks: Blocks) -> Float[Tensor, ""]:
         contexts = look_up_rows(self.encoder.token.weight, blocks.words)
-        centers, negatives = self._look_up_outputs(blocks.centers, blocks.negatives)
+        others = torch.cat([blocks.centers, blocks.negatives], dim=1)  # so that gradients are one
+        centers, negatives = look_up_rows(self.contexts, others).split(CENTERS, dim=1)
         return cbow_loss(
             contexts, centers, negatives, blocks.pairs, negatives_per_pair=self.negatives
         )
-
-    def _look_up_outputs(
-        self, true: Int64[Tensor, "b n"], negative: Int64[Tensor, "b k"]
-    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b k d"]]:
-        """Return the vectors of predicted words; together, so that their gradient is one."""
-        rows = look_up_rows(self.contexts, torch.cat([true, negative], dim=1))
-        n = true.shape[1]
-        return rows[:, :n], rows[:, n:]

@@ -12,7 +12,6 @@ from torch import Tensor
 from selfwise.core.config_class import Config, make_config
 from selfwise.core.rng import generator, init_seed
 from selfwise.core.types import RATE, Batch
-from selfwise.encoders.word_table import WORD_TABLE
 from selfwise.methods import Method
 from selfwise.methods.needs import PatchTargetNeed
 from selfwise.modalities import modality_of
@@ -112,8 +111,8 @@ def _choose_encoder(kind: type[Method], factory: EncoderFactory | None) -> Encod
         return EncoderChoice("", Config(), factory)
     family, _, _ = kind.default_encoder.partition("-")
     name, options = ENCODERS.get(family, ENCODERS["resnet"])
-    if kind.default_encoder == WORD_TABLE:
-        name, options = WORD_TABLE, {"dim": 32}
+    if kind.default_encoder == "word2vec":
+        name, options = "word2vec", {"dim": 32}
     elif kind.modality == "text":
         name, options = f"{family}-tiny", ENCODERS["text"][1]
         options = options | ({"embedding": 16} if family == "albert" else {})

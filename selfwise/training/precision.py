@@ -74,8 +74,8 @@ class Precision(NamedTuple):
 
 
 def list_gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
-    """Return the gradients that there are; of a sparse one the numbers, after adding up rows that
-    it has more than once."""
+    """Return the gradients of the parameters that have one; of a sparse gradient its numbers, after
+    adding up repeated rows."""
     gradients = []
     for p in parameters:
         if p.grad is None:

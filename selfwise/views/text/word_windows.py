@@ -71,12 +71,12 @@ def make_blocks(
     *,
     window: int,
 ) -> Blocks:
-    """Return all rows in blocks of `CENTERS` of the words that were kept.
+    """Return all rows in blocks of `CENTERS` remaining words.
 
     Args:
         ids: the words of each row.
         document: the number of each word's document; pairs never cross documents.
-        kept: which words stay; the words between them vanish, so that windows reach further.
+        kept: True for the words that remain; windows reach over the other words.
         reach: the window of each center.
         negatives: the negatives of each block of a row.
         window: the largest window.
@@ -98,11 +98,23 @@ def make_blocks(
         words, owner, radius, negatives = (
             part[filled] for part in (words, owner, radius, negatives)
         )
-    at = torch.arange(CENTERS + 2 * window, device=ids.device)
-    distance = (at[None] - at[inner, None]).abs()
-    near = (distance > 0) & (distance <= radius[:, inner, None])
-    pairs = near & (owner[:, None] == owner[:, inner, None]) & (owner[:, inner, None] >= 0)
-    return Blocks(words, words[:, inner], pairs, negatives)
+    return Blocks(words, words[:, inner], _find_pairs(owner, radius, window), negatives)
+
+
+def _find_pairs(
+    owner: Int64[Tensor, "b n"], radius: Int64[Tensor, "b n"], window: int
+) -> Bool[Tensor, "b c n"]:
+    """Return which words are contexts of which centers.
+
+    Documents are moved apart by more than a window, so that one comparison of distances decides.
+    """
+    n = owner.shape[1]
+    at = torch.arange(n, device=owner.device, dtype=torch.int32)
+    place = at + owner.to(torch.int32) * (2 * n)
+    inner = slice(window, n - window)
+    distance = (place[:, None] - place[:, inner, None]).abs_()
+    reach = torch.where(owner >= 0, radius, 0)[:, inner, None].to(torch.int32)
+    return (distance <= reach) & (at[None] != at[inner, None])
 
 
 def _compact(
