@@ -50,9 +50,10 @@ def opened(
     settings |= {"encoder_options": encoder.get("encoder_options", {})}
     request = make_request(name, settings, data=data, encoder=encoder["encoder"])
     kind, config = request.kind, request.config
-    run_data = request.modality.open_data(
-        data, config.reading, Opening(kind, request.encoder, open_newest)
-    )
+    modality = request.modality
+    documents = modality.read_data(data, config.reading, kind)
+    opening = Opening(kind, request.encoder, open_newest)
+    run_data = modality.open_data(documents, config.reading, opening)
     assert isinstance(run_data, OpenText)
     run_data.info = run_data.info.replace(vocab=max(run_data.info.vocab, vocab))
     plan = MethodPlan(kind, config.method_options, request.modality, request.encoder, 0)

@@ -15,6 +15,7 @@ BELOW_RUNS = PARTS | {"encoders", "data", "methods", "training", "evaluation", "
 BELOW_RUNS |= {"interop", "modalities"}
 BELOW_WORKFLOWS = BELOW_RUNS | {"runs", "glue"}
 CONTRACT = {"methods.method", "methods.needs", "methods.inspection"}  # which are no methods
+CONTRACT |= {"methods.default_rules"}
 # what users find as attributes of the package; each is imported when it is asked for
 OPEN_PARTS = {"encoders", "evaluation", "losses", "methods.method", "targets", "testing", "views"}
 MAY_IMPORT: dict[str, set[str]] = {

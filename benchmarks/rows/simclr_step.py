@@ -126,7 +126,9 @@ def ours(folder: Path, batch: int, size: int, setting: Setting, precision: str) 
     """As `pretrain` opens and reads the folder, with as many workers as it takes."""
     request = make_request("simclr", {"image_size": size}, data=str(folder), encoder="resnet18")
     opening = Opening(request.kind, request.encoder, open_newest)
-    data = modality_of(request.kind).open_data(str(folder), request.config.reading, opening)
+    modality, reading = modality_of(request.kind), request.config.reading
+    images = modality.read_data(str(folder), reading, request.kind)
+    data = modality.open_data(images, reading, opening)
     method = model(size)
     source = data.source(method, batch_size=batch, seed=0)
     return Training(method, source, setting, batch_size=batch, num_workers=data.workers,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from docs.generate.api import make_api_pages
 from docs.generate.commands import make_command_pages
+from docs.generate.defaults import make_defaults_page
 from docs.generate.methods import make_method_pages
 from docs.generate.outside import make_outside_pages
 
@@ -16,7 +17,8 @@ FOLDER = Path(__file__).parents[1] / "_generated"
 
 def make_pages() -> dict[str, str]:
     """Return the MyST text of each generated page, by its path below the folder."""
-    return make_command_pages() | make_method_pages() | make_api_pages() | make_outside_pages()
+    pages = make_command_pages() | make_method_pages() | make_defaults_page()
+    return pages | make_api_pages() | make_outside_pages()
 
 
 def write_pages(folder: Path = FOLDER) -> list[Path]:

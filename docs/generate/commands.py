@@ -99,13 +99,17 @@ def list_command_options(
 def _list_shared_options(function: Callable[..., Any]) -> list[Option]:
     """Return the options of a command that trains a method, except those of methods and data."""
     from selfwise.runs.create import pretrain
+    from selfwise.runs.pretrain_config import PretrainConfig
 
     kinds = [make_options_class(function, skip=commands.NOT_OPTIONS)]
     if function is not pretrain:
         skip = {*commands.NOT_OPTIONS, *kinds[0].model_fields}
         kinds.append(make_options_class(pretrain, skip=skip))
+    listed = list_options(kinds)
+    names = {option.name for option in listed}
+    other = [o for o in list_options([PretrainConfig]) if o.name in PretrainConfig.model_fields]
     training = [o._replace(group="training") for o in list_options([TrainingConfig])]
-    return [*list_options(kinds), *training]
+    return [*listed, *(o for o in other if o.name not in names), *training]
 
 
 def _intro_of_options(word: str, command: ModuleType) -> str:

@@ -62,6 +62,7 @@ def describe_values(field: FieldInfo) -> str:
         return ", ".join(code(str(choice)) for choice in choices)
     kind = describe_value(field)
     word = next((word for start, word in KINDS.items() if kind.startswith(start)), kind.lower())
+    word += "s, separated by commas" if kind.endswith(",...") else ""
     return ", ".join(part for part in (word, describe_bounds(hint)) if part)
 
 

@@ -15,6 +15,7 @@ from selfwise.core.config_class import (
     open_prefixes,
     option_fields,
 )
+from selfwise.core.data_sources import SEVERAL, DataSources
 from selfwise.core.option_types import ENCODER_PREFIX
 
 HELP = ("--help", "-h")
@@ -58,10 +59,12 @@ class OptionTable:
     def convert(self, words: Iterable[Word]) -> dict[str, object]:
         """Return the values of the options; a switch without a value is `yes`.
 
-        The last of several values counts, so that a script can append options. Raises ValueError
-        for an unknown option, with the nearest one, and for a missing value.
+        The last of several values counts, so that a script can append options; only for data with
+        several sources all count. Raises ValueError for an unknown option, with the nearest one,
+        and for a missing value.
         """
         values: dict[str, object] = {}
+        places: dict[str, list[str]] = {}
         for name, text in words:
             if name not in self.options and not self._is_of_encoder(name):
                 raise ValueError(describe_unknown_option(name, self.options))
@@ -71,7 +74,9 @@ class OptionTable:
                 raise ValueError(f"{format_flag(name)} needs a value")
             is_encoder = name.startswith(ENCODER_PREFIX)
             values[name] = self._read_encoder_value(name, text) if is_encoder else text
-        return values
+            if name in self.options and SEVERAL in self.options[name].metadata:
+                places.setdefault(name, []).append(text)
+        return values | {n: DataSources(texts) for n, texts in places.items() if len(texts) > 1}
 
     def _is_of_encoder(self, name: str) -> bool:
         """Return whether it is an option of an encoder that takes any name."""

@@ -109,13 +109,17 @@ def describe_value(field: FieldInfo) -> str:
     hint = get_hint(field)
     if choices := list_choices(hint):
         return "{" + ",".join(str(choice) for choice in choices) + "}"
-    kind = next((word for k, word in _KINDS.items() if k in set(_types(field.annotation))), "TEXT")
-    return kind + ",".join(f"{_SIGNS[name]}{bound:g}" for name, bound in find_bounds(hint).items())
+    kinds = set(_types(field.annotation))
+    kind = next((word for k, word in _KINDS.items() if k in kinds), "TEXT")
+    bounds = ",".join(f"{_SIGNS[name]}{bound:g}" for name, bound in find_bounds(hint).items())
+    return f"{kind}{bounds},..." if list in kinds and kind != "TEXT" else kind + bounds
 
 
 def _types(hint: object) -> Iterator[object]:
-    """Yield the plain types in a hint."""
-    if get_origin(hint) in (Union, types.UnionType) or hasattr(hint, "__metadata__"):
+    """Yield the plain types in a hint; of a list, `list` and the types of its elements."""
+    if get_origin(hint) is list:
+        yield list
+    if get_origin(hint) in (Union, types.UnionType, list) or hasattr(hint, "__metadata__"):
         for part in get_args(hint):
             yield from _types(part)
     else:

@@ -20,6 +20,7 @@ from selfwise.cli.flags import (
 from selfwise.cli.help import format_help
 from selfwise.commands import make_method_classes, make_option_class
 from selfwise.core.config_class import Config, make_options_class, nest_values
+from selfwise.core.data_sources import DataSources
 from selfwise.core.plugins import allow_plugins, is_import_path, resolve_import_path
 from selfwise.modalities import modality_of
 from selfwise.runs.create import pretrain
@@ -159,6 +160,8 @@ def _read_files(files: Sequence[str], typed: str) -> tuple[str, dict[str, object
             f"--config {files[-1]} names code outside selfwise, {values['encoder']}: give it as "
             "--encoder, because a file does not cause an import"
         )
+    if isinstance(places := values.get("data"), list):
+        values["data"] = DataSources(map(str, places))
     return method, values
 
 

@@ -1,5 +1,9 @@
 """Facts about the data of a run, which run.yaml records; never options."""
 
+from collections.abc import Callable
+
+from pydantic import model_serializer
+
 from selfwise.core.config_class import Config
 
 
@@ -25,6 +29,15 @@ class ImageInfo(DataInfo):
     """Unreadable files that are left out."""
 
 
+class SourceInfo(Config):
+    """Facts about one of several sources."""
+
+    fingerprint: str
+    """A digest of its text."""
+    documents: int = 0
+    tokens: int = 0
+
+
 class TextInfo(DataInfo):
     """Facts about documents, as their tokenizer reads them."""
 
@@ -39,6 +52,16 @@ class TextInfo(DataInfo):
     bytes_per_token: float = 0.0
     unigram_entropy: float = 0.0
     """Entropy of the held-out tokens in nats: the loss of predicting by frequency."""
+    sources: tuple[SourceInfo, ...] = ()
+    """Several sources in their order; empty for one."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_sources(
+        self, to_dict: Callable[[object], dict[str, object]]
+    ) -> dict[str, object]:
+        """Return the facts without `sources` if the run has one source."""
+        facts = to_dict(self)
+        return facts if self.sources else {n: v for n, v in facts.items() if n != "sources"}
 
 
 class AudioInfo(DataInfo):

@@ -16,6 +16,13 @@ _BOUNDS: dict[type, tuple[str, str]] = {
 }
 
 
+def split_numbers(value: object) -> object:
+    """Return text such as "1,3" as a list, and a single number as a list of one."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    return [value] if isinstance(value, int | float) else value
+
+
 def find_bounds(hint: object) -> dict[str, float]:
     """Return the range of a type: {"ge": 0, "lt": 1} for numbers from 0 to below 1."""
     return {

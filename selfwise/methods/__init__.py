@@ -14,7 +14,7 @@ from selfwise.methods.method import Method
 __all__ = ["Method", "find_method", "method_names", "name_of"]
 
 GROUP = "selfwise.methods"  # of entry points
-NOT_METHODS = ("__init__", "method", "inspection", "needs")
+NOT_METHODS = ("__init__", "default_rules", "inspection", "method", "needs")
 
 
 def own_names() -> list[str]:

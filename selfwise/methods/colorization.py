@@ -16,6 +16,7 @@ from selfwise.core.ranges import PositiveInt, PositiveShare, Probability, check_
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Features, ImageBatch, Step, Term
 from selfwise.losses.cross_entropy import count_correct, soft_cross_entropy
+from selfwise.methods.default_rules import Conditions, DefaultRule, short_run_lars
 from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, Summary
 from selfwise.methods.needs import IMAGE_SIZE, Computed, FromData, ImageSampler
@@ -80,6 +81,20 @@ def color_prior(data: ImageSampler, options: PriorOptions) -> Computed:
     return Computed(smooth_prior(counted.counts).float(), about)
 
 
+LOG = "settings for six objectives on CIFAR-10"
+SMALL = 64  # px
+
+
+def _choose_crop(about: Conditions) -> float | None:
+    return 0.47 if 0 < about.side <= SMALL else None
+
+
+RULES = (
+    *short_run_lars(4.0, base_batch=128, evidence=LOG),
+    DefaultRule("min_crop_scale", "data", _choose_crop, "0.47 up to 64 px", LOG),
+)
+
+
 class Colorization(Method):
     """Cross-entropy over 313 bins of color, from the lightness alone; rare colors count more.
 
@@ -104,6 +119,7 @@ class Colorization(Method):
     """
 
     modality = "image"
+    rules = RULES
     summary = Summary(
         predicts="the color of each pixel, as one of 313 bins",
         source="the lightness of an image",

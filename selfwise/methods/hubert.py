@@ -26,10 +26,81 @@ from selfwise.core.types import (
     TextEncoder,
 )
 from selfwise.losses.cross_entropy import cosine_logits
+from selfwise.methods.default_rules import Conditions, DefaultRule
 from selfwise.methods.inspection import MaskedAudioExamples, rank_predictions
 from selfwise.methods.method import Method, PaperDefaults, Summary, cross_entropy_step
 from selfwise.methods.needs import FrameTargetNeed
 from selfwise.views.audio.span_mask import MaskedFrames, SpanMask, count_valid_frames
+
+FEW_HOURS = 10.0  # of recordings: with less, convolutions over the wave do not learn enough
+SHORT_CLIP = 1.0  # seconds: a span of 10 frames would hide most of a single word
+SHORT_RUN = 20_000  # steps
+LOG = "what makes HuBERT's second iteration pay on 20 minutes of speech"
+
+
+def _choose_stem(about: Conditions) -> str | None:
+    return "logmel" if about.hours < FEW_HOURS else None
+
+
+def _choose_penalty(about: Conditions) -> float | None:
+    return 0.0 if about.encoder.get("stem") == "logmel" else None
+
+
+def _choose_mask_length(about: Conditions) -> int | None:
+    return 5 if about.clip_seconds < SHORT_CLIP else None
+
+
+def _choose_clusters(about: Conditions) -> int | None:
+    return 64 if about.hours < 1 else None
+
+
+def _choose_seconds(about: Conditions) -> float | None:
+    return max(20.0, about.longest_seconds) if about.hours < FEW_HOURS else None
+
+
+def _choose_lr(about: Conditions) -> float | None:
+    return 1e-3 if about.width <= 256 and about.steps <= SHORT_RUN else None
+
+
+RULES = (
+    DefaultRule(
+        "encoder.stem",
+        "data",
+        _choose_stem,
+        "logmel below 10 hours: three times as fast, and better where convolutions over the wave "
+        "cannot learn what a mel scale is",
+        LOG,
+    ),
+    DefaultRule(
+        "feature_penalty",
+        "data",
+        _choose_penalty,
+        "0 with the logmel stem, which is not trained: there the penalty only shifts the loss",
+        LOG,
+    ),
+    DefaultRule(
+        "mask_length",
+        "data",
+        _choose_mask_length,
+        "5 where the median recording is shorter than a second",
+        LOG,
+    ),
+    DefaultRule("num_clusters", "data", _choose_clusters, "64 below an hour", LOG),
+    DefaultRule(
+        "batch_seconds",
+        "data",
+        _choose_seconds,
+        "20 below 10 hours, or the longest clip where that is more: more steps in the same time",
+        LOG,
+    ),
+    DefaultRule(
+        "lr",
+        "budget",
+        _choose_lr,
+        "0.001 up to 20,000 steps and a width of 256",
+        LOG,
+    ),
+)
 
 
 class HuBERT(Method):
@@ -63,6 +134,7 @@ class HuBERT(Method):
     needs = MappingProxyType({"num_clusters": FrameTargetNeed()})
     carried = ("mask_embedding",)
     default_encoder = "hubert-mini"
+    rules = RULES
     # Section IV-C and fairseq's hubert_base_librispeech.yaml: 32,000 of 400,000 steps of warm-up,
     # then linear to 0; 2,800 s of audio in a batch. The number of rows depends on the recordings,
     # and the paper gives no rule for other batches.

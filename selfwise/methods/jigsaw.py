@@ -21,6 +21,7 @@ from selfwise.core.ranges import (
 )
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
+from selfwise.methods.default_rules import Conditions, DefaultRule, short_run_lars
 from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, Summary, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE
@@ -40,6 +41,26 @@ class PuzzleTiles(NamedTuple):
     x: Float[Tensor, "b t c h w"]
     order: Int64[Tensor, "b k t"]  # which tile is in each place
     label: Int64[Tensor, "b k"]  # the number of the order among the permutations
+
+
+LOG = "settings for six objectives on CIFAR-10"
+SMALL = 64  # px
+
+
+def _choose_grid(about: Conditions) -> int | None:
+    return 2 if 0 < about.side <= SMALL else None
+
+
+RULES = (
+    *short_run_lars(4.0, base_batch=256, evidence=LOG),
+    DefaultRule(
+        "grid",
+        "data",
+        _choose_grid,
+        "2 up to 64 px, where a ninth shows too little",
+        LOG,
+    ),
+)
 
 
 class Jigsaw(Method):
@@ -71,6 +92,7 @@ class Jigsaw(Method):
     """
 
     modality = "image"
+    rules = RULES
     summary = Summary(
         predicts="the order of shuffled tiles",
         source="the tiles of an image, each encoded separately",

@@ -12,6 +12,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import LabelSampler, RowSampler, Step, Term, TextEncoder, Vocabulary
 from selfwise.distributed.collectives import world_size
 from selfwise.losses.cross_entropy import count_correct, masked_cross_entropy
+from selfwise.methods.default_rules import DefaultRule
 from selfwise.methods.inspection import Inspection
 from selfwise.methods.needs import Need
 
@@ -57,6 +58,9 @@ class Method(nn.Module):
     needs: ClassVar[Mapping[str, Need]] = MappingProxyType({})  # keyword arguments from the data
     couples_batch: ClassVar[str] = ""  # why micro-batches cannot replace a batch; empty if they can
     paper: ClassVar[PaperDefaults] = PaperDefaults()
+    rules: ClassVar[
+        tuple[DefaultRule, ...]
+    ] = ()  # defaults for data and budgets unlike the paper's
     default_encoder: ClassVar[str] = "resnet18"
     # options of the encoder that the method sets, unless the user sets them
     encoder_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from selfwise.core.ranges import PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
+from selfwise.methods.default_rules import short_run_lars
 from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, Summary, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE
@@ -27,6 +28,9 @@ class RotatedImages(NamedTuple):
     label: Int64[Tensor, "b 4"]
 
 
+RULES = short_run_lars(4.0, base_batch=128, evidence="settings for six objectives on CIFAR-10")
+
+
 class Rotation(Method):
     """All four exact rotations of each image in one batch, and a linear layer that predicts them.
 
@@ -42,6 +46,7 @@ class Rotation(Method):
     """
 
     modality = "image"
+    rules = RULES
     summary = Summary(
         predicts="the rotation of an image",
         source="the rotated image",

@@ -25,6 +25,7 @@ from selfwise.losses.contrastive import (
     nt_xent_shard,
     unit_views,
 )
+from selfwise.methods.default_rules import Conditions, DefaultRule, crop_rule, short_run_lars
 from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, Summary, mean_over
 from selfwise.methods.needs import IMAGE_SIZE
@@ -35,6 +36,23 @@ from selfwise.views.image.augment import build_simclr_augment
 class TwoViews(NamedTuple):
     a: Float[Tensor, "b c s s"]
     b: Float[Tensor, "b c s s"]
+
+
+CROPS = "how many steps a first run needs"
+LOG = "settings for SimCLR on CIFAR-10 with two cores"
+
+
+def _choose_temperature(about: Conditions) -> float | None:
+    return 0.2 if about.on_cpu else None
+
+
+RULES = (
+    crop_rule(CROPS),
+    *short_run_lars(4.0, base_batch=256, evidence=LOG),
+    DefaultRule(
+        "temperature", "machine", _choose_temperature, "0.2 on a CPU, whose runs are short", LOG
+    ),
+)
 
 
 class SimCLR(Method):
@@ -58,6 +76,7 @@ class SimCLR(Method):
     """
 
     modality = "image"
+    rules = RULES
     summary = Summary(
         predicts="which views are of one image",
         source="two augmented views of each image",

@@ -12,6 +12,7 @@ from selfwise.core.ranges import NonNegativeFloat, PositiveInt, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, Term, TextBatch, TextEncoder, Vocabulary
 from selfwise.losses.negative_sampling import cbow_loss, skipgram_loss
+from selfwise.methods.default_rules import DefaultRule
 from selfwise.methods.method import Method, PaperDefaults, Summary, check_text
 from selfwise.methods.needs import TOKEN_COUNTS, VOCABULARY
 from selfwise.nn.sparse_table import look_up_rows
@@ -29,6 +30,15 @@ from selfwise.views.text.word_windows import (
 )
 
 SHARED_NEGATIVES = CENTERS  # drawn for each block of centers
+
+
+EVIDENCE = "word2vec through the loop"
+# Rows have no positions to learn, so rules for transformers do not apply. Longer rows have fewer
+# ends, where windows are cut, and fill their blocks better; 8 of them are 2,048 words.
+RULES = (
+    DefaultRule("max_length", "data", lambda _: 256, "256 words: few windows are cut", EVIDENCE),
+    DefaultRule("batch_size", "data", lambda _: None, "8 rows, 2,048 words", EVIDENCE),
+)
 
 
 class WordWindows(NamedTuple):
@@ -76,6 +86,7 @@ class Word2Vec(Method):
         reference="Mikolov et al. 2013, arXiv:1310.4546",
     )
     needs = MappingProxyType({"vocab": VOCABULARY, "counts": TOKEN_COUNTS})
+    rules = RULES
     default_encoder = "word2vec"
     default_tokenizer = "words"
     sparse_gradients = True
@@ -83,8 +94,8 @@ class Word2Vec(Method):
     paper = PaperDefaults(
         optimizer="sparse_sgd",
         lr=0.025,
-        base_batch=16,
-        batch_size=16,
+        base_batch=8,
+        batch_size=8,
         warmup=0.0,
         schedule="linear",
         epochs=5.0,

@@ -15,6 +15,7 @@ from selfwise.core.types import Batch
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
+from selfwise.methods.default_rules import Conditions
 from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
@@ -229,10 +230,11 @@ InfoT = TypeVar("InfoT", bound=DataInfo)
 ReadingT = TypeVar("ReadingT", bound=Config)
 FactsT = TypeVar("FactsT", bound=Facts)
 ExamplesT = TypeVar("ExamplesT", bound=Examples)
+ReadT = TypeVar("ReadT")
 
 
 @runtime_checkable
-class Modality(Protocol[InfoT, ReadingT, FactsT, ExamplesT]):
+class Modality(Protocol[InfoT, ReadingT, FactsT, ExamplesT, ReadT]):
     """Images, text or audio, each with its own classes for facts, options, and examples."""
 
     name: str
@@ -251,11 +253,19 @@ class Modality(Protocol[InfoT, ReadingT, FactsT, ExamplesT]):
         """Return the config class of an encoder of this package."""
         ...
 
-    def open_data(self, data: object, options: ReadingT, opening: Opening) -> OpenData:
-        """Return the examples to train on, with the inputs that the method needs.
+    def read_data(self, data: object, options: ReadingT, method: type[Method]) -> ReadT:
+        """Return the examples of a run, before anything is learned from them.
 
         Raises ValueError with one sentence for data that cannot be opened.
         """
+        ...
+
+    def survey(self, examples: ReadT, options: ReadingT) -> Conditions:
+        """Return facts about the examples from which the defaults of a run are chosen."""
+        ...
+
+    def open_data(self, examples: ReadT, options: ReadingT, opening: Opening) -> OpenData:
+        """Return the examples to train on, with the inputs that the method needs."""
         ...
 
     def load_facts(self, folder: Path, info: InfoT) -> FactsT:
@@ -324,4 +334,4 @@ class Modality(Protocol[InfoT, ReadingT, FactsT, ExamplesT]):
         ...
 
 
-AnyModality = Modality[Any, Any, Any, Any]
+AnyModality = Modality[Any, Any, Any, Any, Any]

@@ -11,13 +11,15 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 
 from selfwise.core.config_class import spell_option
+from selfwise.core.data_sources import SEVERAL
 from selfwise.distributed.process_group import count_processes, detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory, OpenData
@@ -43,7 +45,7 @@ BEGUN = ".begun"  # in a run folder until run.yaml is written
 def pretrain(
     method: str | type[Method],
     *,
-    data: object,
+    data: Annotated[object, SEVERAL],
     out: str | Path,
     encoder: str | EncoderFactory | nn.Module = "",
     init_from: str | Path = "",
@@ -57,7 +59,8 @@ def pretrain(
     Args:
         method: name of a method in `selfwise methods`; MODULE:NAME or FILE.py:NAME of another
             class; in Python also the class.
-        data: the examples: a folder, a file or a name; in Python also the examples themselves.
+        data: the examples: a folder, a file or a name; in Python also the examples themselves. Text
+            may have several sources: repeat the option; in Python give a list of Path.
         out: folder of the run, which must be empty or not exist yet.
         encoder: name of an encoder; MODULE:NAME or FILE.py:NAME of a function that builds one; in
             Python also the function, or a torch module. By default the encoder of `init_from`,
@@ -127,13 +130,14 @@ def train_prepared(
     data, method, source, seed = prepared.data, prepared.method, prepared.source, prepared.seed
     probes = data.probes(method, prepared.training, seed=seed)
     plan = plan_steps(prepared, probes, quiet=quiet)
-    training = plan.training.fix_warmup()
+    training = prepared.fit_budget(plan.training).fix_warmup()
     if training.monitor_every != prepared.training.monitor_every:
         probes = data.probes(method, training, seed=seed)
     if training.keep_best:
         check_best(partial(deepcopy, method), source, training, seed=seed, probes=probes)
     record = complete_record(prepared.record, training)
-    print_first_words(prepared, training, out, plan.lasts, quiet=quiet)
+    final = replace(prepared, record=record, training=training)
+    print_first_words(final, out, plan.lasts, quiet=quiet)
     _make_folder(out, record, data)
     with _removed_if_never_saved(out, training), lead_run(out, training) as env:
         fit(

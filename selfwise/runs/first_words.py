@@ -6,39 +6,40 @@ from pathlib import Path
 
 from torch import nn
 
+from selfwise.core.config_class import format_flag
 from selfwise.core.progress import format_count, print_progress
+from selfwise.runs.defaults import list_rules
 from selfwise.runs.prepare import PreparedRun
+from selfwise.runs.run_yaml import RunRecord
 from selfwise.training.config import ResolvedTraining
 
 WIDTH = 12  # of the first column
+MAX_LINE = 66  # characters of a list of options
 
 
-def print_first_words(
-    prepared: PreparedRun, training: ResolvedTraining, out: Path, lasts: str, *, quiet: bool
-) -> None:
+def print_first_words(prepared: PreparedRun, out: Path, lasts: str, *, quiet: bool) -> None:
     """Print the facts of `describe_run` on stderr, one per line; nothing if `quiet`."""
     say = partial(print_progress, quiet=quiet)
     say(f"selfwise pretrain {prepared.record.method}")
-    for name, text in describe_run(prepared, training, out, lasts):
+    for name, text in describe_run(prepared, out, lasts):
         say(f"  {name:<{WIDTH}}{text}")
 
 
-def describe_run(
-    prepared: PreparedRun, training: ResolvedTraining, out: Path, lasts: str
-) -> list[tuple[str, str]]:
+def describe_run(prepared: PreparedRun, out: Path, lasts: str) -> list[tuple[str, str]]:
     """Return names and facts; a name is empty if the fact continues the one above.
 
     `lasts` is the expected time as text.
     """
-    method, record = prepared.method, prepared.record
+    method, record, training = prepared.method, prepared.record, prepared.training
     encoder = count_parameters(method.encoder)
     heads = count_parameters(method) - encoder
     more = f", and {heads:,} in the heads" if heads else ""
     steps = f"{format_count(training.steps, 'step')} of {_describe_batch(prepared, training)}"
     return [
-        *_label("data", [str(record.config["data"]), *prepared.data.describe()]),
+        *_label("data", [_name_data(record), *prepared.data.describe()]),
         ("encoder", f"{record.encoder_name}, {encoder:,} parameters{more}"),
         ("training", f"{steps}, {training.optimizer}, peak rate {training.lr:.3g}"),
+        *_label("defaults", _describe_defaults(prepared)),
         ("machine", _describe_machine(training)),
         ("time", lasts),
         ("run folder", str(out)),
@@ -47,6 +48,11 @@ def describe_run(
             [record_exports] if (record_exports := _describe_exports(method, prepared)) else [],
         ),
     ]
+
+
+def _name_data(record: RunRecord) -> str:
+    """Return the location of the data, or the number of sources, which `describe` lists."""
+    return record.data if len(record.sources) == 1 else f"{len(record.sources)} sources"
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -66,6 +72,34 @@ def _describe_batch(prepared: PreparedRun, training: ResolvedTraining) -> str:
         f"{about}{format_count(training.batch_size, 'example')}, {training.steps / length:.3g} "
         "passes over the data"
     )
+
+
+def _describe_defaults(prepared: PreparedRun) -> list[str]:
+    """Return the values that the data, the budget or the machine decided instead of the paper."""
+    resolved = prepared.record.resolved
+    chosen = [
+        f"{format_flag(rule.option)} {_format_value(resolved[rule.option].value)} ({rule.source})"
+        for rule in list_rules(prepared.code.method)
+        if rule.option in resolved and resolved[rule.option].source == rule.source
+    ]
+    if not chosen:
+        return []
+    return [*_wrap(chosen), "(--defaults paper has the values of the paper)"]
+
+
+def _format_value(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _wrap(parts: Sequence[str]) -> list[str]:
+    """Join parts by commas, in lines of at most 66 characters, so that 80 columns hold them."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) < MAX_LINE - 2:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _describe_machine(training: ResolvedTraining) -> str:

@@ -7,6 +7,7 @@ from torch import nn
 
 from selfwise import methods
 from selfwise.core.config_class import Config
+from selfwise.core.data_sources import DataSources, unwrap_sources
 from selfwise.core.plugins import (
     FROM_PYTHON,
     is_import_path,
@@ -96,6 +97,15 @@ class ModuleFactory:
 
     def __call__(self) -> nn.Module:
         return deepcopy(self.module)
+
+
+def name_sources(data: object) -> str | list[str]:
+    """Return the data's name in run.yaml, and a list of names for several sources."""
+    data = unwrap_sources(data)
+    if not isinstance(data, DataSources):
+        return name_data(data)
+    names = [name_data(place) for place in data.places]
+    return FROM_PYTHON if FROM_PYTHON in names else names
 
 
 def name_data(data: object) -> str:

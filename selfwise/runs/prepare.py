@@ -1,7 +1,8 @@
 """Prepare a run from a request: data, needs, encoder and method, each created once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from selfwise.core.config_class import flatten_config
 from selfwise.core.device import resolve_device
@@ -18,6 +19,7 @@ from selfwise.runs.build import (
     digest_factory,
     open_newest,
 )
+from selfwise.runs.defaults import choose_defaults, choose_for_budget
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.pretrain_config import RunRequest
 from selfwise.runs.run_yaml import Choice, RunRecord
@@ -27,6 +29,10 @@ from selfwise.training.config import (
     name_sources,
     resolve_training,
 )
+
+
+def _keep(training: ResolvedTraining) -> ResolvedTraining:
+    return training
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class PreparedRun:
     source: Steps
     code: RunCode
     seed: int
+    fit_budget: Callable[[ResolvedTraining], ResolvedTraining] = _keep
+    """Returns the options of a new run with the defaults that its number of steps decides."""
 
 
 def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> PreparedRun:
@@ -47,30 +55,44 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
 
     Raises ValueError with one sentence for invalid options or data.
     """
-    config, kind = request.config, request.kind
-    check_training(config.training, kind)  # before learning targets, which may take hours
-    opening = Opening(
-        method=kind,
-        encoder=request.encoder,
-        open_run=open_newest,
-        device=resolve_device(config.training.device),
-        needs=config.needs_options,
-    )
-    with limit_threads(config.training.cpu_threads):
-        run_data = request.modality.open_data(data, config.reading, opening)
+    kind, modality = request.kind, request.modality
+    check_training(request.config.training, kind)  # before reading data, which may take hours
+    device = resolve_device(request.config.training.device)
+    with limit_threads(request.config.training.cpu_threads):
+        examples = modality.read_data(data, request.config.reading, kind)
+        situation = modality.survey(examples, request.config.reading)
+        situation = situation._replace(on_cpu=device == "cpu")
+        request = choose_defaults(request, situation)
+        config = request.config
+        opening = Opening(
+            method=kind,
+            encoder=request.encoder,
+            open_run=open_newest,
+            device=device,
+            needs=config.needs_options,
+        )
+        run_data = modality.open_data(examples, config.reading, opening)
     if request.earlier is not None:
         run_data.adopt(request.earlier)
     training, sources = _resolve(request, run_data)
-    plan = MethodPlan(kind, config.method_options, request.modality, request.encoder, config.seed)
+    plan = MethodPlan(kind, config.method_options, modality, request.encoder, config.seed)
     method = build_started(plan, run_data, run_data.inputs, start=config.init_from)
     source = run_data.source(method, batch_size=training.batch_size, seed=config.seed)
+    situation = situation._replace(width=int(method.encoder.dim))
     about = dict(method.about)
     if about and not quiet:
         text = ", ".join(f"{name} {value:g}" for name, value in about.items())
         print_progress(f"{request.method}: {text}")
-    record = make_record(request, run_data, training, sources, about)
-    code = RunCode(kind, request.encoder.factory)
-    return PreparedRun(record, training, method, run_data, source, code, config.seed)
+    return PreparedRun(
+        record=make_record(request, run_data, training, sources, about),
+        training=training,
+        method=method,
+        data=run_data,
+        source=source,
+        code=RunCode(kind, request.encoder.factory),
+        seed=config.seed,
+        fit_budget=partial(choose_for_budget, request, situation),
+    )
 
 
 def make_record(
@@ -89,9 +111,9 @@ def make_record(
     values |= {f"encoder.{name}": value for name, value in chosen.items()}
     sources = dict.fromkeys(values, "default") | dict.fromkeys(data.resolved, "data")
     sources |= dict.fromkeys((f"encoder.{n}" for n in kind.encoder_options), "method")
-    sources |= {"encoder": "method"} | dict(request.sources)
+    sources |= {"encoder": "method"}
     values |= dict(training)
-    sources |= training_sources
+    sources |= {**training_sources, **request.sources}
     sources |= dict.fromkeys(request.requested, "user")
     plain = {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
     return RunRecord(

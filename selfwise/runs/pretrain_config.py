@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import create_model
 from torch import nn
@@ -36,9 +36,9 @@ from selfwise.runs.names import (
     ModuleOptions,
     find_method_class,
     find_recorded_encoder,
-    name_data,
     name_encoder,
     name_method,
+    name_sources,
 )
 from selfwise.runs.run_yaml import RunRecord, read_record
 from selfwise.training.config import TrainingConfig
@@ -50,8 +50,9 @@ _CLASSES: dict[tuple[type[Method], type[Config]], type["PretrainConfig"]] = {}
 class PretrainConfig(Config):
     """The options of a run, in sections; users see one flat list."""
 
-    data: str
-    """The examples: a folder, a file or a name; in Python also the examples themselves."""
+    data: str | list[str]
+    """The examples: a folder, a file or a name; in Python also the examples themselves. A run on
+    text may have several sources."""
     encoder: str = ""
     """Name of an encoder; MODULE:NAME or FILE.py:NAME of an external one. By default the encoder of
     `init_from`, otherwise one that suits the method and a small machine."""
@@ -60,6 +61,9 @@ class PretrainConfig(Config):
     same text method also takes the heads and the tokenizer."""
     seed: int = 0
     """Seed of every random draw."""
+    defaults: Literal["auto", "paper"] = "auto"
+    """Where the values of other options come from: auto fits them to the data and the budget, paper
+    has the values of the method's paper. run.yaml records each value with its source."""
     method_options: Config
     needs_options: Config
     training: TrainingConfig = TrainingConfig()
@@ -181,7 +185,7 @@ def make_request(
     method_name, kind, is_outside = name_method(method)
     modality = modality_of(kind)
     check_modality(modality.name)
-    user = {"data": name_data(data), "init_from": str(init_from), **values}
+    user = {"data": name_sources(data), "init_from": str(init_from), **values}
     earlier, below = None, dict[str, object]()
     if init_from:
         earlier = read_record(Path(init_from))

@@ -42,7 +42,7 @@ from selfwise.runs.build import (
     open_newest,
     read_encoder_choice,
 )
-from selfwise.runs.names import IMPORTED, name_data
+from selfwise.runs.names import IMPORTED, name_sources
 from selfwise.runs.prepare import PreparedRun
 from selfwise.runs.pretrain_config import needs_class
 from selfwise.runs.resume_checks import check_settings
@@ -95,9 +95,9 @@ def reopen_run(
     saved = checkpoint.find_latest(folder / "checkpoints")[0]
     if saved is not None:
         check_settings(folder, saved)
-    examples = record.data if data is None else data
+    examples = record.place if data is None else data
     if data is None:
-        check_data_exist(folder, record.data)
+        check_data_exist(folder, record)
     run_data = _reopen_data(folder, record, code, examples)
     plan = make_recorded_plan(record, code, pretrained=saved is None)
     start = record.option("init_from") if saved is None else ""
@@ -105,23 +105,42 @@ def reopen_run(
     training = record.training
     source = run_data.source(method, batch_size=training.batch_size, seed=record.seed)
     if run_data.info.fingerprint != record.info.fingerprint:
-        raise ValueError(
-            f"the data at {name_data(examples)} differ from the data that {folder} was started "
-            f"with ({run_data.info.examples} examples now, {record.info.examples} then; their "
-            "fingerprints differ)"
-        )
+        raise ValueError(_describe_changed_data(folder, record, run_data, examples))
     return PreparedRun(record, training, method, run_data, source, code, record.seed)
 
 
-def check_data_exist(folder: Path, data: str) -> None:
+def check_data_exist(folder: Path, record: RunRecord) -> None:
     """Raise ValueError if the data of a run were moved or removed."""
-    named = parse_name(data)
-    place = named.root if named is not None else Path(data)
-    if place is not None and place.is_absolute() and not place.exists():
-        raise ValueError(
-            f"{place} no longer exists, and {folder} was started with it: give its new "
-            f"location, selfwise resume {folder} --data NEW_PLACE"
+    for data in record.sources:
+        named = parse_name(data)
+        place = named.root if named is not None else Path(data)
+        if place is not None and place.is_absolute() and not place.exists():
+            several = " with all sources in their order" if len(record.sources) > 1 else ""
+            raise ValueError(
+                f"{place} no longer exists, and {folder} was started with it: give its new "
+                f"location, selfwise resume {folder} --data NEW_PLACE{several}"
+            )
+
+
+def _describe_changed_data(
+    folder: Path, record: RunRecord, run_data: OpenData, examples: object
+) -> str:
+    """Return the error for data that differ from those of the run, or for the first such source."""
+    names = name_sources(examples)
+    then, now = (getattr(info, "sources", []) for info in (record.info, run_data.info))
+    if isinstance(names, str) or len(then) != len(now):
+        name = names if isinstance(names, str) else " + ".join(names)
+        return (
+            f"the data at {name} differ from the data that {folder} was started with "
+            f"({run_data.info.examples} examples now, {record.info.examples} then; their "
+            "fingerprints differ)"
         )
+    pairs = zip(names, then, now)
+    name = next((n for n, a, b in pairs if a.fingerprint != b.fingerprint), names[0])
+    return (
+        f"the data at {name} differ from the source that {folder} was started with in this place: "
+        "give the same sources in the same order"
+    )
 
 
 def _reopen_data(folder: Path, record: RunRecord, code: RunCode, data: object) -> OpenData:
@@ -134,7 +153,8 @@ def _reopen_data(folder: Path, record: RunRecord, code: RunCode, data: object) -
         folder=folder,
         needs=record.needs_options(needs_class(code.method)),
     )
-    run_data = modality.open_data(data, record.reading, opening)
+    examples = modality.read_data(data, record.reading, code.method)
+    run_data = modality.open_data(examples, record.reading, opening)
     if record.option("init_from"):  # its weights may need more than these data
         run_data.adopt(record)
     return run_data
@@ -146,7 +166,7 @@ def check_together(devices: int, device: str, data: object) -> None:
         raise ValueError(f"--devices must be at least 1, not {devices}")
     if devices == 1 or detect_env() is not None:
         return
-    if name_data(data) == FROM_PYTHON:
+    if name_sources(data) == FROM_PYTHON:
         raise ValueError(
             f"--devices {devices} starts processes that open the data themselves: give a folder, "
             "a file or a name, or start the script with torchrun"
@@ -249,7 +269,7 @@ def join_run(
         join_process_group(env, device_type(resolve_device(device)))
     with report_peer_failure(_format_resume_hint(folder)):
         _wait_for_run(folder)
-        run = reopen_run(folder, data if name_data(data) == FROM_PYTHON else None, code)
+        run = reopen_run(folder, data if name_sources(data) == FROM_PYTHON else None, code)
         try:
             _train(run, folder, env)
         except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import yaml
@@ -75,7 +75,7 @@ def format_reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand
     notes += [f"The run was lengthened: {change['about']}." for change in record.continuations]
     if lost := _find_unknown_options(record, values):
         notes.append(f"Options of another version are left out: {', '.join(lost)}.")
-    words = [_format_words(n, v) for n, v in values.items() if n not in lost]
+    words = [_format_words(n, v) for n, v in _list_values(values) if n not in lost]
     first = f"selfwise pretrain {shlex.quote(record.method)}"
     return ReproduceCommand(_wrap([first, *words, f"--out {shlex.quote(out)}"]), notes)
 
@@ -87,6 +87,17 @@ def _import_command(record: RunRecord, out: str) -> ReproduceCommand:
         words += [format_flag(name), str(value)]
     note = "The weights were imported from a file or folder of this name."
     return ReproduceCommand(shlex.join([*words, "--out", out]), [note])
+
+
+def _list_values(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield each option with its value, and `data` once for each of several sources."""
+    for name, value in values.items():
+        if name == "data" and isinstance(value, list):
+            yield from ((name, place) for place in value)
+        elif name == "data_weights" and isinstance(value, list):
+            yield name, ",".join(f"{weight:.17g}" for weight in value)
+        else:
+            yield name, value
 
 
 def _format_words(name: str, value: object) -> str:

@@ -9,6 +9,7 @@ from annotated_types import Ge
 from torch import nn
 
 from selfwise.core.config_class import format_flag
+from selfwise.core.data_sources import SEVERAL
 from selfwise.core.device import resolve_device
 from selfwise.core.extras import check_modality
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
@@ -20,7 +21,7 @@ from selfwise.runs.build import RunCode
 from selfwise.runs.create import make_listeners, pretrain
 from selfwise.runs.environment import describe_environment, list_differences
 from selfwise.runs.lengthen import apply_continuation, plan_continuation
-from selfwise.runs.names import name_data
+from selfwise.runs.names import name_sources
 from selfwise.runs.open import Run, load, resolve_code
 from selfwise.runs.prepare import PreparedRun
 from selfwise.runs.pretrain_config import make_request
@@ -35,7 +36,7 @@ from selfwise.training.loop import fit
 def resume(
     run: str | Path,
     *,
-    data: object = None,
+    data: Annotated[object, SEVERAL] = None,
     steps: Annotated[int, Ge(1)] | None = None,
     device: str | None = None,
     num_workers: Annotated[int, Ge(0)] | None = None,
@@ -53,8 +54,8 @@ def resume(
 
     Args:
         run: folder of the run.
-        data: new location of the data, if they were moved; for a run that got its data in Python,
-            these data again.
+        data: new location of the data, if they were moved, or of all sources in their order; for a
+            run that got its data in Python, these data again.
         steps: new total number of steps. A run with --schedule wsd or constant becomes exactly the
             longer run; with any other schedule it becomes a different run from there on.
         device: cpu, cuda, cuda:1, or auto; by default the run's device.
@@ -107,7 +108,7 @@ def _resume_with(
         return load(folder, method=code.method, encoder=code.encoder)
     plan = None if steps is None else plan_continuation(folder, record, steps)
     prepared = reopen_run(folder, data, code, record=record, quiet=quiet)
-    check_together(training.devices, training.device, record.data if data is None else data)
+    check_together(training.devices, training.device, record.place if data is None else data)
     if plan is not None:
         record = apply_continuation(folder, record, plan)
         print_progress(f"{folder}: {plan.about}", quiet=quiet)
@@ -123,8 +124,8 @@ def _change_options(old: RunRecord, given: Mapping[str, Any], data: object) -> R
     changes = {name: value for name, value in given.items() if value is not None}
     training = old.with_options(changes).training  # also checks them
     changes = {name: getattr(training, name) for name in changes}
-    if data is not None and name_data(data) != FROM_PYTHON:
-        changes["data"] = name_data(data)
+    if data is not None and name_sources(data) != FROM_PYTHON:
+        changes["data"] = name_sources(data)
     changes = {name: value for name, value in changes.items() if value != old.get(name)}
     return old.with_options(changes) if changes else old
 

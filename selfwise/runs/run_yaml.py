@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 
 from selfwise.core.config_class import Config, list_sections, make_config
+from selfwise.core.data_sources import DataSources, unwrap_sources
 from selfwise.core.files import write_file
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.modalities import find_modality
@@ -71,8 +72,22 @@ class RunRecord:
 
     @property
     def data(self) -> str:
-        """The location of the data: a path, a name, or a note that they were passed in Python."""
-        return str(self.option("data"))
+        """The location of the data: a path, a name, or a note that they were passed in Python.
+
+        Several sources are joined by " + ".
+        """
+        return " + ".join(self.sources)
+
+    @property
+    def sources(self) -> list[str]:
+        """The location of each source of the data."""
+        data = self.option("data")
+        return [str(one) for one in data] if isinstance(data, list) else [str(data)]
+
+    @property
+    def place(self) -> object:
+        """The location of the data in a form that opens them."""
+        return unwrap_sources(DataSources(self.sources))
 
     @property
     def seed(self) -> int:

@@ -69,7 +69,9 @@ def build_case(
     choice = _choose_encoder(kind, encoder)
     opening = Opening(kind, choice, _open_nothing, needs=_small_needs(kind))
     reading = make_config(modality.reading, READING[kind.modality])
-    data: OpenData = modality.open_data(_make_examples(kind), reading, opening)
+    data: OpenData = modality.open_data(
+        modality.read_data(_make_examples(kind), reading, kind), reading, opening
+    )
     with init_seed(SEED, "method"):
         module = modality.build_encoder(choice, data, SEED)
         method = kind(module, **{**_without_clusters(kind, data.inputs), **options})

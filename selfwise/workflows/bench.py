@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Gt, Le
 
+from selfwise.core.data_sources import SEVERAL
 from selfwise.core.parallel import count_cpus
 from selfwise.core.process import limit_threads
 from selfwise.core.progress import print_progress
@@ -38,7 +39,7 @@ BUDGETS = {"text": "--batch-tokens", "audio": "--batch-seconds"}
 def bench(
     method: str,
     *,
-    data: object,
+    data: Annotated[object, SEVERAL],
     measure: Annotated[float, Gt(0), Le(3600)] = 20.0,
     out: str | Path = "",
     quiet: bool = False,

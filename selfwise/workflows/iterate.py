@@ -6,9 +6,10 @@ then layer 9 of the second. The same works for images, from patches.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from selfwise import methods
+from selfwise.core.data_sources import SEVERAL
 from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.methods.needs import FrameTargetNeed, PatchTargetNeed
 from selfwise.modalities import modality_of
@@ -23,7 +24,7 @@ FOLDER = "iteration-{}"
 def iterate(
     method: str,
     *,
-    data: object,
+    data: Annotated[object, SEVERAL],
     out: str | Path,
     iterations: PositiveInt = 2,
     next_target_layer: int = -1,

@@ -2,9 +2,11 @@
 
 import math
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from selfwise.core.data_sources import SEVERAL
 from selfwise.core.device import resolve_device
 from selfwise.core.files import cache_dir
 from selfwise.core.plugins import FROM_PYTHON
@@ -14,6 +16,7 @@ from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
 from selfwise.data.text.corpus_overlap import measure_overlap
 from selfwise.data.text.documents import open_documents
+from selfwise.data.text.mixture import split_corpus
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.runs.names import IMPORTED
@@ -27,7 +30,7 @@ MIN_SHARE = (
 
 def perplexity(
     run: Run | str | Path,
-    data: object = None,
+    data: Annotated[object, SEVERAL] = None,
     *,
     text_column: str = "",
     documents: str = "auto",
@@ -93,7 +96,7 @@ def _measure_overlap(run: Run, corpus: Corpus) -> float:
     trained = find_corpus(cache_dir("text") / name) if name else None
     if trained is None:
         return 0.0
-    return measure_overlap(corpus, trained.split(held_out)[0] if held_out else trained)
+    return measure_overlap(corpus, split_corpus(trained, held_out)[0] if held_out else trained)
 
 
 def _open_held_out(run: Run, draw: RowSampler) -> Corpus:
@@ -101,14 +104,14 @@ def _open_held_out(run: Run, draw: RowSampler) -> Corpus:
     data, options = run.record.data, run.record.reading
     if data in (FROM_PYTHON, IMPORTED) or not options.val_fraction:
         raise ValueError(f"{run.folder} held out no text that can be read again; add --data")
-    texts = open_documents(data, field=options.text_column, documents=options.documents)
+    texts = open_documents(run.record.place, field=options.text_column, documents=options.documents)
     corpus = open_corpus(texts, run.tokenizer, sentences=draw.needs_sentences)
     if corpus.fingerprint != run.record.info.fingerprint:
         raise ValueError(
             f"{data} is not the text that {run.folder} was trained on, so the held-out part is "
             "unknown; add --data"
         )
-    return corpus.split(options.val_fraction, seed=0)[1]
+    return split_corpus(corpus, options.val_fraction, seed=0)[1]
 
 
 def describe_perplexity(values: dict[str, float]) -> str:

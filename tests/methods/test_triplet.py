@@ -167,7 +167,8 @@ def open_data(data, kind):
     modality = find_modality("image")
     choice = EncoderChoice("resnet18", modality.find_encoder_options("resnet18")())
     opening = Opening(method=kind, encoder=choice, open_run=open_newest)
-    return modality.open_data(data, modality.reading(), opening)
+    examples = modality.read_data(data, modality.reading(), kind)
+    return modality.open_data(examples, modality.reading(), opening)
 
 
 @pytest.mark.run  # training

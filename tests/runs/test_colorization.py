@@ -122,7 +122,8 @@ def opened(pictures):
     modality, kind = find_modality("image"), Colorization
     choice = EncoderChoice("resnet18", modality.find_encoder_options("resnet18")())
     opening = Opening(method=kind, encoder=choice, open_run=open_newest, needs=needs_class(kind)())
-    return modality.open_data(pictures, modality.reading(), opening)
+    examples = modality.read_data(pictures, modality.reading(), opening.method)
+    return modality.open_data(examples, modality.reading(), opening)
 
 
 def test_units_may_be_clusters_of_what_a_colorization_has_learned(run, pictures):

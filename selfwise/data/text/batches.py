@@ -1,6 +1,6 @@
 """Batches of text by step, read by a plan that is made once an epoch and kept on the disk."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from typing import ClassVar
 
@@ -12,6 +12,7 @@ from selfwise.core.rng import hash_keys, shuffle_indices
 from selfwise.core.types import EmptyPlan, EpochPlan, RowSampler, TextBatch, Vocabulary, shard_slice
 from selfwise.data.text import epoch_plans
 from selfwise.data.text.corpus import Corpus
+from selfwise.data.text.mixture import draw_layers, select_sentences
 
 FORMAT = 3  # to be raised whenever a plan becomes another, or is written in another way
 READ_TRIES = 3  # to read a plan that others may remove
@@ -22,7 +23,8 @@ class TextSource:
 
     An epoch has as many full batches as the plan of the first one; a later plan, which may be a
     few rows longer or shorter, is read in another order from its beginning again, or not to the
-    end.
+    end. `weights` are the proportions of the sources in an epoch; without them every document is
+    read once.
 
     Raises ValueError if the text makes fewer rows than a batch has.
     """
@@ -39,11 +41,13 @@ class TextSource:
         batch: int,
         seed: int,
         vocabulary: Vocabulary,
+        weights: Sequence[float] = (),
     ):
+        self.weights = tuple(weights)
         self.corpus, self.draw, self.length, self.size = corpus, draw, length, batch
         self.seed, self.vocabulary = seed, vocabulary
         facts = (FORMAT, _describe_plan(draw.plan), length, seed, _vocabulary_key(vocabulary))
-        self.key = digest(corpus.fingerprint, repr(facts))
+        self.key = digest(corpus.fingerprint, repr((*facts, self.weights) if weights else facts))
         self.plan = lru_cache(maxsize=1)(self._load_plan)
         rows = self.plan(0).size
         if not 1 <= batch <= rows:
@@ -112,17 +116,12 @@ class TextSource:
         Raises EmptyPlan if none has a row.
         """
         rows, empty = 0, EmptyPlan("there are no documents")
-        # where documents are paired, a share has others to pair one with
-        min_documents = epoch_plans.MIN_PAIRED if self.draw.needs_sentences else 1
-        shares = epoch_plans.slice_documents(
-            self.corpus.documents, self.length, min_documents=min_documents
-        )
-        for number, documents in enumerate(shares):
+        for number, spans in enumerate(self._share_spans(epoch)):
             keys = (epoch, number) if number else (epoch,)
             random = np.random.Generator(np.random.Philox(hash_keys(self.seed, "plan", *keys)))
             try:
                 plan = self.draw.plan(
-                    *self.corpus.spans(documents),
+                    *spans,
                     length=self.length,
                     vocabulary=self.vocabulary,
                     random=random,
@@ -134,6 +133,20 @@ class TextSource:
             yield plan
         if not rows:
             raise empty
+
+    def _share_spans(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yield the documents of an epoch in shares, with their sentences."""
+        # where documents are paired, a share has others to pair one with
+        min_documents = epoch_plans.MIN_PAIRED if self.draw.needs_sentences else 1
+        slices = partial(
+            epoch_plans.slice_documents, length=self.length, min_documents=min_documents
+        )
+        if not self.weights:
+            yield from map(self.corpus.spans, slices(self.corpus.documents))
+            return
+        for layer in draw_layers(self.corpus, self.weights, seed=self.seed, epoch=epoch):
+            for part in slices(layer):
+                yield layer[part], select_sentences(self.corpus.sentences, layer[part])
 
 
 @lru_cache(maxsize=2)

@@ -13,7 +13,7 @@ from selfwise.core.rng import shuffle_indices
 from selfwise.data.text import sentences
 from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.encode import EncodePieces
-from selfwise.data.text.token_cache import build_token_cache, lock_cache
+from selfwise.data.text.token_cache import build_token_cache, lock_cache, source_ends
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 FORMAT = 1  # to be raised whenever the same text gives other tokens or spans
@@ -29,6 +29,7 @@ class Corpus:
     sentences: np.ndarray | None  # int64 (s, 2), ascending spans, each inside a document
     sizes: np.ndarray  # int64 (d, 2), characters and UTF-8 bytes of each document's text
     fingerprint: str
+    source_ends: tuple[int, ...] = ()  # where the tokens of each source end, if there are several
 
     @property
     def size(self) -> int:
@@ -51,7 +52,8 @@ class Corpus:
         Documents are held out in a random order that the seed gives, until one would take more
         than `share` of the tokens; at least one is. A single document is cut in two, the last
         `share` held out, at the beginning of a sentence where sentences are known; then characters
-        and bytes are divided as the tokens are.
+        and bytes are divided as the tokens are. `selfwise.data.text.mixture.split_corpus` does so
+        for each of several sources.
 
         Raises ValueError for a share outside 0..1 and for a single token.
         """
@@ -59,9 +61,9 @@ class Corpus:
             raise ValueError(f"the held-out fraction must be between 0 and 1, got {share}")
         if len(self.documents) == 1:
             return self._cut_document(share)
-        is_held_out = _choose_held_out(self.documents[:, 1] - self.documents[:, 0], share, seed)
+        is_held_out = choose_held_out(self.documents[:, 1] - self.documents[:, 0], share, seed)
         name = f"{share} {seed}"
-        return self._select(~is_held_out, f"rest {name}"), self._select(
+        return self.select(~is_held_out, f"rest {name}"), self.select(
             is_held_out, f"held out {name}"
         )
 
@@ -96,8 +98,9 @@ class Corpus:
         reach = np.searchsorted(self.sentences[:, 0], [documents[0, 0], documents[-1, 1]])
         return documents, self.sentences[slice(*reach.tolist())]
 
-    def _select(self, mask: np.ndarray, name: str) -> "Corpus":
-        """Return some of the documents, with their sentences."""
+    def select(self, mask: np.ndarray, name: str) -> "Corpus":
+        """Return some of the documents, with their sentences; the name is part of the
+        fingerprint."""
         inner = None
         if self.sentences is not None:
             owner = np.searchsorted(self.documents[:, 1], self.sentences[:, 0], side="right")
@@ -231,7 +234,8 @@ def find_corpus(home: Path) -> Corpus | None:
     spans = (MappedArray(str(home / name), "<i8", 2).open() for name in names[1:])
     documents, sizes, inner = spans
     tokens = MappedArray(str(home / "tokens"), meta["dtype"]).open()
-    return Corpus(tokens, documents, inner if meta["sentences"] else None, sizes, home.name)
+    known = inner if meta["sentences"] else None
+    return Corpus(tokens, documents, known, sizes, home.name, source_ends(meta))
 
 
 def check_ids(corpus: Corpus, tokenizer: Tokenizer, where: str) -> None:
@@ -257,7 +261,7 @@ def _read_blocks(tokens: np.ndarray) -> Iterator[np.ndarray]:
             yield np.fromfile(mapped, tokens.dtype, count, offset=start * tokens.itemsize)
 
 
-def _choose_held_out(lengths: np.ndarray, share: float, seed: int) -> np.ndarray:
+def choose_held_out(lengths: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Return which documents are held out: bool (d,), at least one and not all."""
     room = share * lengths.sum()
     is_held_out = np.zeros(len(lengths), dtype=bool)

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from selfwise.core.data_sources import DataSources, unwrap_sources
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.data.regular_files import check_regular
@@ -52,6 +53,13 @@ class Documents:
     where: str
     _fingerprint: Callable[[], str]
     left_out: str = ""  # a sentence on the files of the folder that are not read, if there are any
+    sources: Sequence["Documents"] = ()  # of a corpus that several sources make, in their order
+
+    @property
+    def first_parts(self) -> list[int]:
+        """The number of the first part of each source."""
+        counts = [len(source.parts) for source in self.sources or [self]]
+        return [sum(counts[:i]) for i in range(len(counts))]
 
     @property
     def bytes(self) -> int:
@@ -125,8 +133,8 @@ def open_documents(data: object, *, field: str = "", documents: str = "auto") ->
 
     Args:
         data: a text file or a table (txt, jsonl, json, csv, tsv, parquet, arrow; also .gz and
-            .zst), WikiExtractor's files, a folder of these, `python-docs`, `hub:NAME:SPLIT`, or
-            a sequence of str.
+            .zst), WikiExtractor's files, a folder of these, `python-docs`, `hub:NAME:SPLIT`, a
+            sequence of str, or several of these as `DataSources` or a list of `Path`.
         field: the column of a table that holds the text; by default the usual names are tried.
         documents: what a document is in a text file: `file`, the whole file, which `auto` means;
             `blank`, text between blank lines; or `line`.
@@ -139,6 +147,12 @@ def open_documents(data: object, *, field: str = "", documents: str = "auto") ->
             f"unknown way {documents!r} to divide text into "
             f"documents{did_you_mean(documents, DOCUMENT_MODES)}"
         )
+    data = unwrap_sources(data)
+    if isinstance(data, DataSources):
+        places = data.places
+        return join_documents(
+            [open_documents(one, field=field, documents=documents) for one in places]
+        )
     if isinstance(data, str | Path):
         return _open_path(str(data), field, "file" if documents == "auto" else documents)
     if not isinstance(data, Sequence):
@@ -149,6 +163,17 @@ def open_documents(data: object, *, field: str = "", documents: str = "auto") ->
     if not any(map(str.strip, data)):
         raise ValueError("the corpus is empty: there is no document with text")
     return Documents([TextList(data)], f"{len(data):,} documents", lambda: digest("str", *data))
+
+
+def join_documents(sources: Sequence[Documents]) -> Documents:
+    """Return one corpus of several: the documents of each source after those of the one before."""
+    return Documents(
+        [part for source in sources for part in source.parts],
+        " + ".join(source.where for source in sources),
+        lambda: digest("sources", *(source.fingerprint for source in sources)),
+        "; ".join(source.left_out for source in sources if source.left_out),
+        sources,
+    )
 
 
 def _open_path(data: str, field: str, mode: str) -> Documents:

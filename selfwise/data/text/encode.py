@@ -5,8 +5,9 @@ import os
 import sys
 import threading
 import time
+from bisect import bisect
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -63,14 +64,22 @@ class EncodePieces:
         return EncodedPieces(ids.astype(self.dtype), tokens, sizes, counts[counts > 0])
 
 
-def batch_pieces(pieces: Iterable[CorpusPiece], skip: int) -> Iterator[PieceBatch]:
+def batch_pieces(
+    pieces: Iterable[CorpusPiece], skip: int, first_parts: Sequence[int] = (0,)
+) -> Iterator[PieceBatch]:
     """Yield pieces in batches of about a mebibyte of text, without the first `skip` of the first
-    part."""
+    part.
+
+    A batch ends where a source ends; `first_parts` is the first part of each source.
+    """
     texts: list[str] = []
     last: list[bool] = []
-    size, part, number, first = 0, -1, 0, None
+    size, part, number, first, done = 0, -1, 0, None, 0
     for piece in pieces:
         first = piece.part if first is None else first
+        if texts and bisect(first_parts, piece.part) > bisect(first_parts, part):
+            yield PieceBatch(texts, last, part, number, done)
+            texts, last, size = [], [], 0
         number = number + 1 if piece.part == part else 1
         part = piece.part
         if part == first and number <= skip:
@@ -78,11 +87,12 @@ def batch_pieces(pieces: Iterable[CorpusPiece], skip: int) -> Iterator[PieceBatc
         texts.append(piece.text)
         last.append(piece.last)
         size += len(piece.text)
+        done = piece.done
         if size >= CHARACTERS_PER_BATCH:
             yield PieceBatch(texts, last, part, number, piece.done)
             texts, last, size = [], [], 0
     if texts:
-        yield PieceBatch(texts, last, part, number, piece.done)
+        yield PieceBatch(texts, last, part, number, done)
 
 
 def encode_all(

@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import time
+from bisect import bisect
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import count, takewhile
 from pathlib import Path
 from typing import IO
 
@@ -85,17 +87,41 @@ def _write_all(
     with ExitStack() as stack:
         files = {name: stack.enter_context((half / name).open("ab")) for name in FILES}
         journal = _resume_journal(half, files)
-        todo = batch_pieces(documents.pieces(journal["part"]), journal["piece"])
+        firsts = documents.first_parts
+        todo = batch_pieces(documents.pieces(journal["part"]), journal["piece"], firsts)
         fresh = 0
         for batch, encoded in encode_all(job, todo, workers=workers, size=documents.bytes):
             _append_batch(files, journal, batch, encoded)
+            if len(firsts) > 1:
+                journal[_source_key(bisect(firsts, batch.part) - 1)] = journal["total"]
             fresh += int(encoded.sizes[:, 0].sum())
             if fresh >= CHARACTERS_PER_SHARD:
                 _save_journal(half, files, journal)
                 fresh = 0
             if progress is not None:
                 progress(batch.done, documents.bytes)
+        _check_sources(documents, journal)
         _save_journal(half, files, journal)
+
+
+def source_ends(journal: Mapping[str, int]) -> tuple[int, ...]:
+    """Return where in the tokens each source ends; nothing for a corpus of one source."""
+    keys = takewhile(journal.__contains__, map(_source_key, count()))
+    return tuple(journal[key] for key in keys)
+
+
+def _source_key(number: int) -> str:
+    return f"end of source {number}"
+
+
+def _check_sources(documents: Documents, journal: Mapping[str, int]) -> None:
+    """Raise ValueError naming the first of several sources that has no tokens."""
+    before = 0
+    for number, source in enumerate(documents.sources):
+        end = journal.get(_source_key(number), before)
+        if end == before:
+            raise ValueError(f"{source.where}: the corpus is empty: its text has no tokens")
+        before = end
 
 
 def _resume_journal(half: Path, files: Mapping[str, IO[bytes]]) -> dict[str, int]:

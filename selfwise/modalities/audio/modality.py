@@ -13,6 +13,7 @@ from torch import nn
 
 from selfwise.core.config_class import Config, drop_none, make_overrides_class
 from selfwise.core.data_info import AudioInfo
+from selfwise.core.data_sources import refuse_sources
 from selfwise.core.device import choose_evaluation
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.progress import print_progress, report_tenths
@@ -27,6 +28,7 @@ from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
+from selfwise.methods.default_rules import Conditions
 from selfwise.methods.needs import FrameTargetNeed
 from selfwise.modalities.audio import targets
 from selfwise.modalities.audio.data import (
@@ -93,18 +95,30 @@ class AudioModality:
     def find_encoder_options(self, name: str) -> type[Config]:
         return make_overrides_class(SpeechShape, prefix=ENCODER_PREFIX)
 
-    def open_data(self, data: object, options: AudioReading, opening: Opening) -> OpenAudio:
+    def read_data(self, data: object, options: AudioReading, method: type[Method]) -> Recordings:
         _check_reading(options)
-        self.find_depth(opening.encoder)  # before hours of clustering
-        recordings = drop_short(
+        return drop_short(
             open_recordings(
-                data,
+                refuse_sources(data, "recordings"),
                 exclude=options.exclude,
                 cache=options.cache,
                 skip_broken=options.skip_broken,
                 progress=report_tenths(_format_reading, min_total=PROGRESS_FROM),
             )
         )
+
+    def survey(self, recordings: Recordings, options: AudioReading) -> Conditions:
+        return Conditions(
+            examples=len(recordings),
+            hours=recordings.seconds / 3_600,
+            clip_seconds=float(np.median(recordings.samples)) / RATE,
+            longest_seconds=options.max_clip_seconds,
+        )
+
+    def open_data(
+        self, recordings: Recordings, options: AudioReading, opening: Opening
+    ) -> OpenAudio:
+        self.find_depth(opening.encoder)  # before hours of clustering
         if options.val_fraction and len(recordings) == 1:
             raise ValueError(
                 f"{recordings.ids[0]} is the only recording, and --val-fraction "

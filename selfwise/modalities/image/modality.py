@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from selfwise.core.config_class import Config, make_options_class, make_overrides_class
 from selfwise.core.data_info import ImageInfo
+from selfwise.core.data_sources import refuse_sources
 from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.types import Encoder
 from selfwise.data.broken_list import check_listed, read_listed
 from selfwise.data.image import Images, drop_unreadable, open_images
+from selfwise.data.image.kind import find_kind
 from selfwise.encoders import beit, image, image_codec
 from selfwise.encoders.beit_presets import ViTShape as ViTShape
 from selfwise.encoders.custom import build_outside_encoder
@@ -25,6 +27,7 @@ from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
+from selfwise.methods.default_rules import Conditions
 from selfwise.methods.needs import HasImageInfo
 from selfwise.modalities.image.data import BROKEN, OpenImages, count_workers, describe_images
 from selfwise.modalities.image.method_needs import add_needs, load_inputs
@@ -88,17 +91,24 @@ class ImageModality:
             return make_overrides_class(image_codec.CodecShape, prefix=ENCODER_PREFIX)
         return make_options_class(image.TimmEncoder, skip=self.encoder_facts, prefix=ENCODER_PREFIX)
 
-    def open_data(self, data: object, options: ImageReading, opening: Opening) -> OpenImages:
-        labelled = opening.method.labelled
-        images = open_images(
-            data,
+    def read_data(self, data: object, options: ImageReading, method: type[Method]) -> Images:
+        return open_images(
+            refuse_sources(data, "images"),
             channels=options.channels,
             decode=options.max_decode_size,
             cache=options.cache,
             skip_broken=options.skip_broken,
-            labelled=labelled,
+            labelled=method.labelled,
         )
-        size = int(options.image_size or min(images.side, 224))
+
+    def survey(self, images: Images, options: ImageReading) -> Conditions:
+        return Conditions(
+            examples=len(images), image_kind=find_kind(images), side=_choose_size(images, options)
+        )
+
+    def open_data(self, images: Images, options: ImageReading, opening: Opening) -> OpenImages:
+        labelled = opening.method.labelled
+        size = _choose_size(images, options)
         workers = count_workers(images)
         info = describe_images(images, size=size, labelled=labelled)
         run_images = OpenImages(images, info, labelled, workers)
@@ -219,6 +229,11 @@ class ImageModality:
         if not (lost := images.broken):
             return []
         return [f"{len(lost):,} images cannot be read and are left out, such as {lost[0]}"]
+
+
+def _choose_size(images: Images, options: ImageReading) -> int:
+    """Return the side of the views in pixels."""
+    return int(options.image_size or min(images.side, 224))
 
 
 def _build_own(choice: EncoderChoice, channels: int, size: int, seed: int) -> nn.Module:

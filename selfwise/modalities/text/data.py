@@ -1,6 +1,7 @@
 """The documents of a run with their tokenizer, and the held-out text."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +12,14 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from selfwise.core.data_info import TextInfo
+from selfwise.core.config_class import spell_option
+from selfwise.core.data_info import SourceInfo, TextInfo
 from selfwise.core.progress import format_count, print_progress, report_tenths
 from selfwise.core.types import RowSampler, Vocabulary
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
-from selfwise.data.text.documents import Documents
+from selfwise.data.text.documents import Documents, TextList
+from selfwise.data.text.mixture import count_tokens, divide_tokens, list_sources, split_corpus
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.methods import Method
 from selfwise.methods.needs import TOKEN_COUNTS, FromFacts
@@ -28,6 +31,7 @@ from selfwise.training.loop import Probe
 
 FOLDER = "tokenizer"  # in the run folder
 COUNTS_FILE = "token_counts.safetensors"  # in the run folder, if the method needs the counts
+MAX_PATH = 255  # characters; a longer text is not looked up as a path
 PROGRESS_FROM = 2**24  # reading more bytes than this reports its progress
 
 
@@ -63,6 +67,7 @@ class OpenText:
     batch_tokens: int
     method: type[Method]
     tokenizer_name: str  # a kind or a path, as in the options
+    weights: Sequence[float] | None = None  # of several sources
     trained: Corpus | None = None  # set by `_open_corpus`, like the next
     held_out: Corpus | None = None
     about: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: MappingProxyType({}))
@@ -96,14 +101,28 @@ class OpenText:
 
     def describe(self) -> list[str]:
         info = self.info
+        lines = self._describe_sources()
         held = f", {info.held_out_tokens:,} of them held out" if info.held_out_tokens else ""
-        lines = [
+        lines += [
             f"{format_count(info.documents, 'document')} with {info.tokens:,} tokens{held}; "
             f"{format_count(info.examples, 'row')} of {info.length} tokens in an epoch",
             f"tokenizer {self.tokenizer_name} with {self.tokenizer.vocabulary.size:,} tokens",
         ]
-        left_out = self.documents.left_out
-        return lines + ([f"skipped: {left_out.partition(': ')[2] or left_out}"] if left_out else [])
+        skipped = (part.left_out for part in self.documents.sources or [self.documents])
+        return lines + [f"skipped: {text.partition(': ')[2] or text}" for text in skipped if text]
+
+    def _describe_sources(self) -> list[str]:
+        """Return a line on each of several sources: its size, and its part of an epoch."""
+        sources = self.documents.sources
+        if not sources or self.trained is None:
+            return []
+        each = count_source_tokens(self.trained)
+        in_epoch = divide_tokens(self.trained, self.weights) if self.weights else each
+        return [
+            f"{source.where}: {format_count(info.documents, 'document')} with {info.tokens:,} "
+            f"tokens; {tokens / sum(in_epoch):.1%} of an epoch, {tokens / size:.3g} passes over it"
+            for source, info, tokens, size in zip(sources, self.info.sources, in_epoch, each)
+        ]
 
     def adopt(self, earlier: Record) -> None:
         """Published tables of tokens may have more rows than their tokenizer has tokens."""
@@ -113,7 +132,10 @@ class OpenText:
         corpus = self._open_corpus(sentences=draw_of(method).needs_sentences)
         assert self.trained is not None
         _check_documents(self.trained, self.held_out, method)
-        source = self._rows(self.trained, method, batch_size=batch_size, seed=seed)
+        self._check_sources(method)
+        source = self._rows(
+            self.trained, method, batch_size=batch_size, seed=seed, weights=self.weights or ()
+        )
         self.info = self.info.replace(
             examples=source.plan(0).size,
             fingerprint=corpus.fingerprint,
@@ -122,8 +144,25 @@ class OpenText:
             held_out_tokens=self.held_out.size if self.held_out else 0,
             bytes_per_token=round(corpus.bytes / max(corpus.size, 1), 4),
             unigram_entropy=round((self.held_out or corpus).unigram_entropy(), 4),
+            sources=describe_sources(self.documents, corpus),
         )
         return source
+
+    def _check_sources(self, method: Method) -> None:
+        """Raise ValueError for a source that the weights give less than a row of an epoch."""
+        if not self.weights or self.trained is None:
+            return
+        rows, tokens = list_sources(self.trained), divide_tokens(self.trained, self.weights)
+        for source, documents, count in zip(self.documents.sources, rows, tokens):
+            if count < self.info.length:
+                raise ValueError(
+                    f"{spell_option('data_weights')} gives {source.where} {count} tokens of an "
+                    f"epoch, which is less than a row of {self.info.length}: give it a higher "
+                    "weight, or leave it out"
+                )
+            if documents.stop - documents.start < method.least_documents:
+                text = f"{source.where} is one document, so some random pairs come from that one"
+                print_progress(text, prefix="warning: ")
 
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
         if training.knn_every:
@@ -158,12 +197,20 @@ class OpenText:
         )
         if self.held_out_share:
             # depends only on the data: runs with different seeds are judged on one held-out text
-            self.trained, self.held_out = corpus.split(self.held_out_share, seed=0)
+            self.trained, self.held_out = split_corpus(corpus, self.held_out_share, seed=0)
         else:
             self.trained, self.held_out = corpus, None
         return corpus
 
-    def _rows(self, corpus: Corpus, method: Method, *, batch_size: int, seed: int) -> TextSource:
+    def _rows(
+        self,
+        corpus: Corpus,
+        method: Method,
+        *,
+        batch_size: int,
+        seed: int,
+        weights: Sequence[float] = (),
+    ) -> TextSource:
         return TextSource(
             corpus,
             draw_of(method),
@@ -171,7 +218,53 @@ class OpenText:
             seed=seed,
             length=self.info.length,
             vocabulary=self.tokenizer.vocabulary,
+            weights=weights,
         )
+
+
+def check_weights(documents: Documents, weights: Sequence[float] | None) -> None:
+    """Raise ValueError unless there is one weight for each source."""
+    count = len(documents.sources) or 1
+    if weights is None or len(weights) == count:
+        return
+    advice = "give one weight for each source, in the order of the sources"
+    if isinstance(documents.parts[0], TextList) and count == 1:
+        advice = "a list of str is one source of documents; give several paths as a list of Path"
+    raise ValueError(
+        f"{spell_option('data_weights')} has {format_count(len(weights), 'number')} and "
+        f"{spell_option('data')} has {format_count(count, 'source')}: {advice}"
+    )
+
+
+def warn_of_paths(data: object) -> None:
+    """Warn if all documents in a list of str are names of files or folders."""
+    if isinstance(data, list | tuple) and data and all(map(_is_existing_path, data)):
+        print_progress(
+            "warning: each str in this list is read as a document, and all are names of files or "
+            "folders; to read these, give a list of Path"
+        )
+
+
+def _is_existing_path(text: object) -> bool:
+    if not isinstance(text, str) or len(text) > MAX_PATH or "\0" in text:
+        return False
+    return os.path.exists(text)
+
+
+def count_source_tokens(corpus: Corpus) -> list[int]:
+    """Return the tokens of each source."""
+    return [count_tokens(corpus.documents[rows]) for rows in list_sources(corpus)]
+
+
+def describe_sources(documents: Documents, corpus: Corpus) -> tuple[SourceInfo, ...]:
+    """Return the facts about each of several sources that run.yaml records."""
+    if not documents.sources:
+        return ()
+    sources = zip(documents.sources, list_sources(corpus), count_source_tokens(corpus))
+    return tuple(
+        SourceInfo(fingerprint=source.fingerprint, documents=rows.stop - rows.start, tokens=tokens)
+        for source, rows, tokens in sources
+    )
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float32
+from pydantic import BeforeValidator
 from torch import nn
 
 from selfwise.core.config_class import AbsolutePath, Config, drop_none, make_overrides_class
 from selfwise.core.data_info import TextInfo
 from selfwise.core.device import choose_evaluation
-from selfwise.core.option_types import ENCODER_PREFIX
+from selfwise.core.option_types import ENCODER_PREFIX, split_numbers
 from selfwise.core.progress import print_progress
 from selfwise.core.types import TextEncoder
-from selfwise.data.text.documents import open_documents
+from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.encoders import text as encoders
 from selfwise.encoders.custom import build_checked_encoder
@@ -32,6 +33,7 @@ from selfwise.evaluation.features.text_windows import (
 )
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
+from selfwise.methods.default_rules import Conditions
 from selfwise.methods.needs import HasVocabulary
 from selfwise.modalities.modality import (
     Embed,
@@ -42,7 +44,14 @@ from selfwise.modalities.modality import (
     TrainedRun,
 )
 from selfwise.modalities.reading_options import ReadingOptions
-from selfwise.modalities.text.data import FOLDER, OpenText, TextFacts, make_inputs
+from selfwise.modalities.text.data import (
+    FOLDER,
+    OpenText,
+    TextFacts,
+    check_weights,
+    make_inputs,
+    warn_of_paths,
+)
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 from selfwise.tokenizers.train import MIN_WORD_COUNT
 
@@ -69,6 +78,11 @@ class TextReading(Config):
     documents: str = "auto"
     """Unit of a document in a txt file: file, blank (separated by blank lines) or line; auto means
     file."""
+    data_weights: Annotated[
+        list[Annotated[float, Gt(0)]] | None, BeforeValidator(split_numbers)
+    ] = None
+    """The proportions of the tokens of several sources in an epoch, one number for each --data and
+    in their order, such as 1,3. By default an epoch has each document once."""
     val_fraction: Annotated[float, Ge(0), Lt(1)] = 0.05
     """Fraction of the documents, or of the only document, held out to measure the loss."""
     batch_tokens: Annotated[int, Ge(0)] = 0
@@ -100,13 +114,21 @@ class TextModality:
         shape = WordTableShape if name == WORD_TABLE else TextShape
         return make_overrides_class(shape, prefix=ENCODER_PREFIX)
 
-    def open_data(self, data: object, options: TextReading, opening: Opening) -> OpenText:
+    def read_data(self, data: object, options: TextReading, method: type[Method]) -> Documents:
+        warn_of_paths(data)
+        documents = open_documents(data, field=options.text_column, documents=options.documents)
+        check_weights(documents, options.data_weights)
+        return documents
+
+    def survey(self, documents: Documents, options: TextReading) -> Conditions:
+        return Conditions(characters=documents.bytes)
+
+    def open_data(self, documents: Documents, options: TextReading, opening: Opening) -> OpenText:
         if options.batch_tokens and options.batch_tokens < options.max_length:
             raise ValueError(
                 f"--batch-tokens {options.batch_tokens} is less than a row of {options.max_length} "
                 "tokens"
             )
-        documents = open_documents(data, field=options.text_column, documents=options.documents)
         if opening.folder is not None:
             tokenizer = Tokenizer.load(opening.folder / FOLDER)
         else:
@@ -125,6 +147,7 @@ class TextModality:
             batch_tokens=options.batch_tokens,
             method=opening.method,
             tokenizer_name=options.tokenizer or opening.method.default_tokenizer,
+            weights=options.data_weights if documents.sources else None,
         )
 
     def load_facts(self, folder: Path, info: TextInfo) -> TextFacts:
