@@ -26,13 +26,18 @@ def home(tmp_path, monkeypatch):
 
 def kept(name: str):
     """What a run was given, and the lines of its log."""
-    text = (golden.HERE / f"{name}.json").read_text()
+    path = golden.HERE / f"{name}.json"
+    if not path.exists():  # recorded on the other kind of processor alone, and compared loosely
+        (path,) = golden.HERE.parent.glob(f"*/{name}.json")
+    text = path.read_text()
     content, end = json.JSONDecoder().raw_decode(text)
     return content, [json.loads(line) for line in text[end:].splitlines() if line]
 
 
-def check_value(found: float, expected: float, relative: float, where: str) -> None:
-    if SAME:
+def check_value(
+    found: float, expected: float, relative: float, where: str, *, exact: bool = SAME
+) -> None:
+    if exact:
         assert found == expected, where
     else:
         assert math.isclose(found, expected, rel_tol=relative, abs_tol=1e-6), (
@@ -49,7 +54,9 @@ def test_a_tiny_run_gives_the_numbers_that_were_kept(name, home):
         relative = FIRST if wanted["step"] == expected[0]["step"] else LAST
         for key, value in wanted.items():
             if SAME or not any(word in key for word in COUNTED):
-                check_value(line[key], value, relative, f"{name}, step {wanted['step']}, {key}")
+                where = f"{name}, step {wanted['step']}, {key}"
+                exact = SAME and (golden.HERE / f"{name}.json").exists()
+                check_value(line[key], value, relative, where, exact=exact)
 
 
 @pytest.mark.parametrize("name", golden.PROBES)
