@@ -76,7 +76,13 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
         run_data.adopt(request.earlier)
     training, sources = _resolve(request, run_data)
     plan = MethodPlan(kind, config.method_options, modality, request.encoder, config.seed)
-    method = build_started(plan, run_data, run_data.inputs, start=config.init_from)
+    method = build_started(
+        plan,
+        run_data,
+        run_data.inputs,
+        start=config.init_from,
+        tokens=getattr(config.reading, "init_tokens", ""),  # only text has it
+    )
     source = run_data.source(method, batch_size=training.batch_size, seed=config.seed)
     situation = situation._replace(width=int(method.encoder.dim))
     about = dict(method.about)

@@ -49,6 +49,7 @@ from selfwise.modalities.text.data import (
     OpenText,
     TextFacts,
     check_weights,
+    find_tokenizer,
     make_inputs,
     warn_of_paths,
 )
@@ -65,8 +66,11 @@ class TextReading(Config):
     tokenizer: Annotated[str, AbsolutePath(*TOKENIZER_KINDS)] = ""
     """wordpiece, bpe, unigram, chars or words to train a tokenizer on the corpus, with its size as
     in wordpiece:30000 (by default 8,192, and all characters or words). Or a file or folder:
-    tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece .model. By default the
-    method's kind."""
+    tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece .model, or a run on text.
+    By default the tokenizer of `init_tokens`, otherwise the method's kind."""
+    init_tokens: Annotated[str, AbsolutePath()] = ""
+    """Folder of an earlier run on text with the same tokenizer, such as word vectors: its token
+    table, centered and scaled, initializes the token table of this run."""
     lowercase: bool = False
     """Train the tokenizer on lowercased text."""
     min_count: Annotated[int, Ge(1)] = MIN_WORD_COUNT
@@ -129,11 +133,12 @@ class TextModality:
                 f"--batch-tokens {options.batch_tokens} is less than a row of {options.max_length} "
                 "tokens"
             )
+        name = options.tokenizer or options.init_tokens or opening.method.default_tokenizer
         if opening.folder is not None:
             tokenizer = Tokenizer.load(opening.folder / FOLDER)
         else:
             tokenizer = open_tokenizer(
-                options.tokenizer or opening.method.default_tokenizer,
+                find_tokenizer(name),
                 lambda: documents,
                 lower=options.lowercase,
                 min_count=options.min_count,
@@ -146,7 +151,7 @@ class TextModality:
             held_out_share=options.val_fraction,
             batch_tokens=options.batch_tokens,
             method=opening.method,
-            tokenizer_name=options.tokenizer or opening.method.default_tokenizer,
+            tokenizer_name=name,
             weights=options.data_weights if documents.sources else None,
         )
 
