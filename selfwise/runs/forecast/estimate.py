@@ -1,7 +1,8 @@
 """A forecast of a score compared with the raw input, from the nearest measured cases.
 
-Nadaraya and Watson's mean of neighbors, weighted by distance. The uncertainty grows with the
-distance to the nearest case, so that a few cases promise nothing about data unlike theirs.
+Nadaraya and Watson's mean of neighbors, weighted by distance; the weights are as wide as the
+nearest case is far, so that an equal case decides. The uncertainty grows with that distance, too,
+so that a few cases promise nothing about data unlike theirs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,8 @@ FAMILIES = (  # methods whose scores say something about each other
 # a distance of 1: twice this much of it leaves hardly any weight
 DECADES_OF_AMOUNT, DECADES_OF_STEPS, DECADES_OF_LABELS = 1.0, 0.4, 1.5
 OTHER_KIND, OTHER_METHOD = 1.0, 1.0
-FARTHEST = 2.5  # cases beyond it are not compared
+NARROWEST = 0.5  # width of the weights around a case at distance 0; others widen it
+FARTHEST = 3.0  # cases beyond it are not compared
 NOISE = 3.0  # points between two runs that differ in nothing but options and seeds
 NOISE_OF_DISTANCE = 5.0  # points of it for a distance of 1
 PROBABLE = 1.28  # standard deviations: one side of an 80 % interval
@@ -66,7 +68,7 @@ class Forecast(NamedTuple):
         labels = "at few labels" if few else f"with {self.labels_per_class:,.0f} labels per class"
         return (
             f"{relation.get(self.level, 'about level with')} {RAW_NAMES[self.modality]} {labels} "
-            f"({self.low:+.0f} to {self.high:+.0f} points)"
+            f"({round(self.low):+d} to {round(self.high):+d} points)"
         )
 
     def list_basis(self) -> list[str]:
@@ -84,16 +86,19 @@ def forecast(outline: TrainingOutline, cases: Sequence[MeasuredCase] | None = No
     modality, labels = outline.modality, outline.labels_per_class
     if not near:
         return Forecast("not measured", modality, labels)
-    weights = [exp(-(distance**2) / 2) for distance, _ in near]
+    distance = near[0][0]
+    width = max(NARROWEST, distance)
+    weights = [exp(-((far / width) ** 2) / 2) for far, _ in near]
     total = sum(weights)
     mean = sum(w * case.difference for w, (_, case) in zip(weights, near)) / total
     squares = (w * (case.difference - mean) ** 2 for w, (_, case) in zip(weights, near))
-    distance = near[0][0]
     deviation = sqrt(NOISE**2 + (NOISE_OF_DISTANCE * distance) ** 2 + sum(squares) / total)
     low, high = mean - PROBABLE * deviation, mean + PROBABLE * deviation
     level: Level = "above" if low > 0 else "below" if high < 0 else "level"
-    shown = tuple(case for _, case in near[:SHOWN])
-    return Forecast(level, modality, labels, mean, low, high, distance, shown)
+    # cases that differ in nothing that a line shows count once
+    alike = {(c.data, c.method, c.steps, c.labels_per_class): c for _, c in reversed(near)}
+    shown = [case for _, case in near if case in alike.values()][:SHOWN]
+    return Forecast(level, modality, labels, mean, low, high, distance, tuple(shown))
 
 
 def _find_near(
