@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 WORDS = "[METHOD]"
 EXAMPLES = (
     "selfwise plan simclr --data photos/ --minutes 30",
-    "selfwise plan --data documents/ --minutes 10 --json",
+    "selfwise plan --data python-docs --minutes 10",
 )
 
 
