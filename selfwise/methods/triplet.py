@@ -21,7 +21,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views
 from selfwise.losses import triplet_mining as ways
-from selfwise.methods.default_rules import Conditions, DefaultRule, short_run_lars
+from selfwise.methods.default_rules import Conditions, DefaultRule, crop_rule, short_run_lars
 from selfwise.methods.inspection import ImageGrid, show_triplets
 from selfwise.methods.method import Method, PaperDefaults, Summary, scale_by_world_size
 from selfwise.methods.needs import IMAGE_SIZE
@@ -40,6 +40,7 @@ class ImagePairs(NamedTuple):
     draw: Float32[Tensor, "b 2"] | None = None  # for random negatives of each side
 
 
+CROPS = "how many steps a first run needs"
 LOG = "settings for six objectives on CIFAR-10"
 
 
@@ -48,6 +49,7 @@ def _choose_margin(about: Conditions) -> float | None:
 
 
 RULES = (
+    crop_rule(CROPS),
     *short_run_lars(4.0, base_batch=256, evidence=LOG),
     DefaultRule("margin", "machine", _choose_margin, "1 on a CPU, whose runs are short", LOG),
 )
