@@ -57,7 +57,7 @@ def parse_line(
     words = split_words(rest)
     if "RUN" in command.WORDS:
         allow_plugins(take_option("plugin", words))
-    values = OptionTable(kind).convert(words)
+    values = OptionTable(kind, read_before=_list_read_before(command)).convert(words)
     check_required(getattr(command, "REQUIRED", ()), values)
     return _as_paths(placed) | typed_values(kind, values)
 
@@ -85,7 +85,8 @@ def parse_method_line(
     if wants_help(argv):
         _print_method_help(f"{word} {name}", command, function, name, [*kinds, kind])
         return None
-    table = OptionTable(*kinds, kind)
+    before = ("config", "plugin", *_list_read_before(command))
+    table = OptionTable(*kinds, kind, read_before=before)
     values = table.convert(words)
     if files:
         file_values = drop_lengths(file_values, values)
@@ -106,6 +107,10 @@ def _propose_method(command: ModuleType, words: Sequence[Word]) -> str:
     if not places:
         raise ValueError("--data must be given")
     return str(command.propose_method(unwrap_sources(DataSources(places))))
+
+
+def _list_read_before(command: ModuleType) -> tuple[str, ...]:
+    return ("json",) if hasattr(command, "to_json") else ()
 
 
 def call_recipe(word: str, argv: Sequence[str]) -> None:
