@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from docs.generate.markdown import code, escape, table
+from selfwise.core.config_class import option_fields
 from selfwise.methods import Method, find_method, own_names
 from selfwise.methods.default_rules import DefaultRule
 from selfwise.runs.data_rules import DATA_RULES
@@ -77,8 +78,8 @@ def find_paper_value(kind: type[Method], option: str) -> str:
         return code(str(parameters[option].default))
     if option.startswith("encoder."):
         return f"that of {code(kind.default_encoder)}"
-    reading = config_class(kind).model_fields["reading"].annotation
-    return code(str(reading.model_fields[option].default))  # type: ignore[union-attr]
+    default = option_fields(config_class(kind))[option].default
+    return "that of the optimizer" if default is None else code(str(default))
 
 
 def link_log(title: str) -> str:
