@@ -25,6 +25,7 @@ from selfwise.report.write import write_page
 # last bit into a percent: each kind has numbers of its own
 KERNELS = "avx512" if torch.backends.cpu.get_cpu_capability() == "AVX512" else "avx2"
 HERE = Path(__file__).parent / KERNELS
+OTHER = Path(__file__).parent / {"avx2": "avx512", "avx512": "avx2"}[KERNELS]
 RECORDED = HERE / "recorded_with.json"
 STEPS, EVERY = 20, 5
 TIMED = re.compile("a second|time")  # rows that no rerun repeats
