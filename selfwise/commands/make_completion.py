@@ -9,7 +9,7 @@ from selfwise import commands
 COMMAND = "completion"
 WORDS = "SHELL"
 PATHS = frozenset(
-    ["data", "train", "test", "out", "init_from", "config", "tokenizer"]
+    ["data", "train", "test", "out", "init_from", "init_tokens", "config", "tokenizer"]
 )  # options that are files
 EXAMPLES = (
     "selfwise completion bash > ~/.local/share/bash-completion/completions/selfwise",

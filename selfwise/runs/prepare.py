@@ -82,7 +82,13 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
         run_data.adopt(request.earlier)
     training, sources = _resolve(request, run_data)
     plan = MethodPlan(kind, config.method_options, modality, request.encoder, config.seed)
-    method = build_started(plan, run_data, run_data.inputs, start=config.init_from)
+    method = build_started(
+        plan,
+        run_data,
+        run_data.inputs,
+        start=config.init_from,
+        tokens=getattr(config.reading, "init_tokens", ""),  # only text has it
+    )
     source = run_data.source(method, batch_size=training.batch_size, seed=config.seed)
     situation = situation._replace(width=int(method.encoder.dim))
     about = dict(method.about)
@@ -107,6 +113,8 @@ def _find_start(request: RunRequest) -> Literal["", "published", "run"]:
     """Return whether the first weights are published ones, those of a run, or random."""
     if request.earlier is not None:
         return "published" if request.earlier.imported else "run"
+    if getattr(request.config.reading, "init_tokens", ""):  # only text has it
+        return "run"
     return "published" if getattr(request.encoder.options, "pretrained", False) else ""
 
 

@@ -237,6 +237,12 @@ def describe_sources(documents: Documents, corpus: Corpus) -> tuple[SourceInfo, 
     )
 
 
+def find_tokenizer(name: str) -> str:
+    """Return the place of the tokenizer in a run folder, and any other name unchanged."""
+    folder = Path(name).expanduser() / FOLDER
+    return str(folder) if (folder / "tokenizer.json").is_file() else name
+
+
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Write the tokenizer into a run folder."""
     (folder / FOLDER).mkdir(exist_ok=True)

@@ -48,6 +48,7 @@ from selfwise.modalities.text.data import (
     OpenText,
     TextFacts,
     check_weights,
+    find_tokenizer,
     make_inputs,
     warn_of_paths,
 )
@@ -63,7 +64,11 @@ class TextReading(Config):
     tokenizer: Annotated[str, AbsolutePath(*TOKENIZER_KINDS)] = ""
     """wordpiece, bpe, unigram or chars to train a tokenizer on the corpus, with its size as in
     wordpiece:30000 (by default 8,192, and all characters). Or a file or folder: tokenizer.json,
-    vocab.txt, vocab.json with merges.txt, a SentencePiece .model. By default the method's kind."""
+    vocab.txt, vocab.json with merges.txt, a SentencePiece .model, or a run on text. By default the
+    tokenizer of `init_tokens`, otherwise the method's kind."""
+    init_tokens: Annotated[str, AbsolutePath()] = ""
+    """Folder of an earlier run on text with the same tokenizer, such as word vectors: its token
+    table, centered and scaled, initializes the token table of this run."""
     lowercase: bool = False
     """Train the tokenizer on lowercased text."""
     max_length: Annotated[int, Ge(8)] = 128
@@ -122,11 +127,12 @@ class TextModality:
                 f"--batch-tokens {options.batch_tokens} is less than a row of {options.max_length} "
                 "tokens"
             )
+        name = options.tokenizer or options.init_tokens or opening.method.default_tokenizer
         if opening.folder is not None:
             tokenizer = Tokenizer.load(opening.folder / FOLDER)
         else:
             tokenizer = open_tokenizer(
-                options.tokenizer or opening.method.default_tokenizer,
+                find_tokenizer(name),
                 lambda: documents,
                 lower=options.lowercase,
                 progress=partial(print_progress, prefix="tokenizer: "),
@@ -138,7 +144,7 @@ class TextModality:
             held_out_share=options.val_fraction,
             batch_tokens=options.batch_tokens,
             method=opening.method,
-            tokenizer_name=options.tokenizer or opening.method.default_tokenizer,
+            tokenizer_name=name,
             weights=options.data_weights if documents.sources else None,
         )
 
