@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 from docs.generate.markdown import code, escape, table
-from selfwise.core.config_class import option_fields
 from selfwise.methods import Method, find_method, own_names
 from selfwise.methods.default_rules import DefaultRule
 from selfwise.runs.data_rules import DATA_RULES
@@ -71,6 +70,8 @@ def _make_rows(
 
 def find_paper_value(kind: type[Method], option: str) -> str:
     """Return the value of an option without the rule, as code."""
+    if option == "adam_beta2":
+        return code(str(kind.paper.betas[1]))
     if hasattr(kind.paper, option):
         return code(str(getattr(kind.paper, option)))
     parameters = inspect.signature(kind).parameters
@@ -78,8 +79,8 @@ def find_paper_value(kind: type[Method], option: str) -> str:
         return code(str(parameters[option].default))
     if option.startswith("encoder."):
         return f"that of {code(kind.default_encoder)}"
-    default = option_fields(config_class(kind))[option].default
-    return "that of the optimizer" if default is None else code(str(default))
+    reading = config_class(kind).model_fields["reading"].annotation
+    return code(str(reading.model_fields[option].default))  # type: ignore[union-attr]
 
 
 def link_log(title: str) -> str:

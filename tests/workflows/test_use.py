@@ -21,6 +21,7 @@ QUICK = {
     "cpu_threads": 1,
     "quiet": True,
     "flip_prob": 0.0,
+    "defaults": "paper",
 }
 
 
