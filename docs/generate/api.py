@@ -36,6 +36,7 @@ MORE = {  # what the functions of a part return
         "selfwise.encoders.image.TimmEncoder",
         "selfwise.encoders.beit.ViT",
         "selfwise.encoders.text.TextTransformer",
+        "selfwise.encoders.word_table.WordTable",
         "selfwise.encoders.speech.SpeechTransformer",
     ),
     "probes": (

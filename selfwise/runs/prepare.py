@@ -180,6 +180,10 @@ def _resolve(request: RunRequest, data: OpenData) -> tuple[ResolvedTraining, dic
             "set the number of examples in a step: leave out one of them"
         )
     training = resolve_training(
-        requested, request.kind, num_workers=data.workers, batch_size=data.batch
+        requested,
+        request.kind,
+        num_workers=data.workers,
+        batch_size=data.batch,
+        paper=request.kind.paper_for(dict(request.config.method_options)),
     )
     return training, name_sources(requested, training)
