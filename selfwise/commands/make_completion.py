@@ -65,7 +65,7 @@ def _list_options(command: Any, method_names: list[str]) -> list[str]:
     if command.WORDS == "RECIPE":
         return []
     more = ["json"] if hasattr(command, "to_json") else []
-    if command.WORDS != "METHOD":
+    if not commands.takes_method(command):
         more += ["plugin"] if "RUN" in command.WORDS else []
         return [*list_option_paths(commands.make_option_class(command)), *more]
     kinds = [

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 from selfwise.core.config_class import flatten_config
 from selfwise.core.device import resolve_device
@@ -11,6 +12,7 @@ from selfwise.core.plugins import digest_code
 from selfwise.core.process import limit_threads
 from selfwise.core.progress import print_progress
 from selfwise.methods import Method
+from selfwise.methods.default_rules import Conditions
 from selfwise.modalities.modality import OpenData, Opening, Steps
 from selfwise.runs.build import (
     MethodPlan,
@@ -48,6 +50,10 @@ class PreparedRun:
     seed: int
     fit_budget: Callable[[ResolvedTraining], ResolvedTraining] = _keep
     """Returns the options of a new run with the defaults that its number of steps decides."""
+    conditions: Conditions = Conditions()  # noqa: RUF009 (an immutable tuple)
+    """Facts about the data from which the defaults of a new run are chosen."""
+    start: Literal["", "published", "run"] = ""
+    """Where the first weights come from; "" means that they are random."""
 
 
 def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> PreparedRun:
@@ -98,7 +104,18 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
         code=RunCode(kind, request.encoder.factory),
         seed=config.seed,
         fit_budget=partial(choose_for_budget, request, situation),
+        conditions=situation,
+        start=_find_start(request),
     )
+
+
+def _find_start(request: RunRequest) -> Literal["", "published", "run"]:
+    """Return whether the first weights are published ones, those of a run, or random."""
+    if request.earlier is not None:
+        return "published" if request.earlier.imported else "run"
+    if getattr(request.config.reading, "init_tokens", ""):  # only text has it
+        return "run"
+    return "published" if getattr(request.encoder.options, "pretrained", False) else ""
 
 
 def make_record(
@@ -163,6 +180,10 @@ def _resolve(request: RunRequest, data: OpenData) -> tuple[ResolvedTraining, dic
             "set the number of examples in a step: leave out one of them"
         )
     training = resolve_training(
-        requested, request.kind, num_workers=data.workers, batch_size=data.batch
+        requested,
+        request.kind,
+        num_workers=data.workers,
+        batch_size=data.batch,
+        paper=request.kind.paper_for(dict(request.config.method_options)),
     )
     return training, name_sources(requested, training)

@@ -9,9 +9,14 @@ from typing import Any, Literal, NamedTuple
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.evaluation.scores.bootstrap import ABOVE, WITHIN, WORSE, judge_interval
 from selfwise.evaluation.scores.names import (
+<<<<<<< HEAD
     AUTO,
     COMBINED,
     RAW,
+=======
+    RAW,
+    RAW_NAMES,
+>>>>>>> main
     RETRIEVAL,
     SUPERVISED,
     UNTRAINED,
@@ -35,7 +40,6 @@ from selfwise.workflows.verdict_glue import judge_glue_table
 
 Level = Literal["better", "mixed", "no better", "not measured"]
 
-RAW_NAMES = {"image": "raw pixels", "text": "a bag of words", "audio": "MFCC features"}
 NAMES = {UNTRAINED: "the untrained encoder", SUPERVISED: "the supervised baseline"}
 BEYOND = ", beyond the noise"
 FEW_TEST_EXAMPLES = 200  # below it, an interval is wider than most differences

@@ -8,3 +8,5 @@ DEVIATION = "mean+deviation"  # a pooling that is the default of probes
 CHOSEN = "chosen"  # in place of k of the nearest neighbors: on the training examples
 AUTO = "auto"  # in place of a layer: training labels choose layer and pooling
 WORDS = "bag of words"  # the raw baseline of GLUE
+# the raw input of each modality, in sentences
+RAW_NAMES = {"image": "raw pixels", "text": "a bag of words", "audio": "MFCC features"}
