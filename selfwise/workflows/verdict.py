@@ -9,14 +9,10 @@ from typing import Any, Literal, NamedTuple
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.evaluation.scores.bootstrap import ABOVE, WITHIN, WORSE, judge_interval
 from selfwise.evaluation.scores.names import (
-<<<<<<< HEAD
     AUTO,
     COMBINED,
     RAW,
-=======
-    RAW,
     RAW_NAMES,
->>>>>>> main
     RETRIEVAL,
     SUPERVISED,
     UNTRAINED,
