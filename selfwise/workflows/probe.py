@@ -87,33 +87,30 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         run: a run or its folder.
         train: labeled examples; retrieval needs no labels.
         test: labeled examples to score on; by default a fifth of `train`, drawn by the seed.
-        kind: linear (L-BFGS, regularization chosen on training labels, by groups if there are any),
-            weighted (for speech: linear on a learned sum of all layers), sgd (SimCLR's protocol),
-            knn, finetune, or retrieval (recall@k and MAP@R among the test examples, by cosine).
+        kind: linear (L-BFGS), weighted (for speech: linear on a learned sum of all layers), sgd
+            (SimCLR's protocol), knn, finetune or retrieval (recall@k and MAP@R by cosine).
         labels_per_class: numbers of labels for each class, for a curve: 10,100,all.
         seeds: number of label draws; unused with all labels and for retrieval, which draw none.
         k: neighbors that vote in knn; by default each competitor chooses on training labels.
-        layer: a layer instead of the encoder's output; negative counts from the last. With auto,
-            the training labels choose layer and pooling, for all competitors alike.
-        pooling: for text: mean, mean+deviation, cls, last or layers (the means of each), by default
-            the encoder's own; for speech: mean or mean+deviation. Auto keeps to it.
+        layer: instead of the output; -1 is the last. With auto, training labels choose it.
+        pooling: mean or mean+deviation; for text also cls, last or layers (the means of each).
         with_raw: also measure the encoder's vectors together with the raw input.
         window: for long texts: mean (over windows, by their tokens; the default), or first (cut).
-        text_column: for text: the column with the text.
-        label_column: for tables: the column with the label.
-        group_column: for tables of recordings: the column with the group, such as the speaker.
+        text_column: the column with the text.
+        label_column: the column with the label.
+        group_column: the column of recordings with the group, such as the speaker.
         supervised_baseline: add the encoder trained from scratch on these labels.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda, mps (Apple, not tested) or auto.
-        quiet: print nothing during the work.
+        quiet: print nothing.
     """
     run = run if isinstance(run, Run) else load(run)
-    auto = layer == AUTO
+    auto, number = layer == AUTO, None if isinstance(layer, str) else layer
     pooling = pooling or ("" if auto else _choose_pooling(run, kind))
     job = ProbeJob(
         run,
         kind,
-        FeatureOptions(None if isinstance(layer, str) else layer, pooling, window, device),
+        FeatureOptions(number, pooling, window, device),
         ReadingOptions(False, skip_broken, text_column, label_column, group_column),
         data={"train": name_data(train), "test": None if test is None else name_data(test)},
         budgets=label_curve.parse_budgets(labels_per_class),
