@@ -13,6 +13,7 @@ from selfwise.core.config_class import Config
 from selfwise.core.data_info import DataInfo
 from selfwise.core.types import Batch
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
+from selfwise.evaluation.monitors.held_out_loss import HeldOutBatches
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.methods.default_rules import Conditions
@@ -106,6 +107,16 @@ class Steps(Protocol):
     def __getitem__(self, step: int) -> Batch: ...
 
 
+@dataclass(frozen=True)
+class TrialData:
+    """Batches for short trials of a setting, and examples that no trial trains on."""
+
+    source: Steps
+    held_out: HeldOutBatches
+    cost: int
+    """Steps that read as many examples as a measurement; a step also has a backward pass."""
+
+
 @runtime_checkable
 class Facts(Protocol):
     """Facts about a run's data, available even without the data."""
@@ -163,6 +174,15 @@ class OpenData(Facts, Protocol):
 
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
         """Return the probes that monitor the run."""
+        ...
+
+    def split_for_trials(
+        self, source: Steps, method: Method, *, batch_size: int, seed: int
+    ) -> TrialData:
+        """Return the examples for short trials, before a run that reads `source`.
+
+        Raises ValueError if there are too few examples to hold some out.
+        """
         ...
 
     def join(self, folder: Path) -> None:

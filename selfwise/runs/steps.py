@@ -27,6 +27,8 @@ class StepPlan(NamedTuple):
 
     training: ResolvedTraining
     lasts: str
+    seconds: float | None = None
+    """The expected time; None if it was not measured."""
 
 
 def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -> StepPlan:
@@ -39,7 +41,8 @@ def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -
     copy = partial(deepcopy, prepared.method)
     check_memory(copy, source, training, seed=seed)
     if training.steps:
-        return StepPlan(training, "" if quiet else _estimate_time(prepared, probes, copy))
+        seconds = None if quiet else _estimate_seconds(prepared, probes, copy)
+        return StepPlan(training, _describe_time(seconds, quiet=quiet), seconds)
     length = source.steps_per_epoch
     budget = inf if training.minutes is None else 60 * training.minutes
     print_progress("measuring how long a step takes", quiet=quiet)
@@ -66,17 +69,25 @@ def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -
     else:
         epochs = training.epochs or 0.0
         steps = max(1, round(epochs * length))
-    lasts = format_duration(pace.estimate_seconds(steps, probes))
-    return StepPlan(training.replace(steps=steps, epochs=None, minutes=None), f"about {lasts}")
+    seconds = pace.estimate_seconds(steps, probes)
+    training = training.replace(steps=steps, epochs=None, minutes=None)
+    return StepPlan(training, _describe_time(seconds), seconds)
 
 
-def _estimate_time(
+def _describe_time(seconds: float | None, *, quiet: bool = False) -> str:
+    """Return the expected time as text; empty if `quiet` and unknown."""
+    if seconds is not None:
+        return f"about {format_duration(seconds)}"
+    return "" if quiet else "not measured with --compile"
+
+
+def _estimate_seconds(
     prepared: PreparedRun, probes: Sequence[Probe], copy: Callable[[], Method]
-) -> str:
+) -> float | None:
     """Estimate the time of a run whose number of steps is given, from a few steps of a copy."""
     training = prepared.training
     if training.compile:
-        return "not measured with --compile"
+        return None
     pace = measure_pace(
         copy,
         prepared.source,
@@ -86,7 +97,7 @@ def _estimate_time(
         patience=ESTIMATE_SECONDS,
         longest_look=ESTIMATE_SECONDS,
     )
-    return f"about {format_duration(pace.estimate_seconds(training.steps, probes))}"
+    return pace.estimate_seconds(training.steps, probes)
 
 
 def _describe_few_steps(training: ResolvedTraining, steps: int, seconds: float) -> str:
