@@ -24,6 +24,7 @@ from selfwise.runs.defaults import choose_defaults, choose_for_budget, set_value
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.pretrain_config import RunRequest
 from selfwise.runs.run_yaml import Choice, RunRecord
+from selfwise.runs.tune_config import TUNED
 from selfwise.training.config import (
     ResolvedTraining,
     check_training,
@@ -32,7 +33,6 @@ from selfwise.training.config import (
 )
 
 NOTHING_KNOWN = Conditions()
-TUNED = "tune"  # the source of values that a search has chosen, also where the user gave others
 
 
 def _keep(training: ResolvedTraining) -> ResolvedTraining:

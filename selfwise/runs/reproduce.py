@@ -18,10 +18,9 @@ from selfwise.core.config_class import (
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.plugins import FROM_PYTHON, is_import_path
 from selfwise.runs.names import IMPORTED
-from selfwise.runs.prepare import TUNED
 from selfwise.runs.pretrain_config import config_class
 from selfwise.runs.run_yaml import RunRecord
-from selfwise.runs.tune_config import TuningConfig
+from selfwise.runs.tune_config import TUNED, TuningConfig
 from selfwise.training.config import MACHINE, PAPER
 from selfwise.training.optimizers import scale_lr
 

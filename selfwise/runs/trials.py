@@ -11,8 +11,9 @@ from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss
 from selfwise.evaluation.monitors.view_agreement import LabelFreeScore
 from selfwise.methods import Method
 from selfwise.modalities.modality import TrialData
-from selfwise.runs.prepare import TUNED, PreparedRun, change_options
+from selfwise.runs.prepare import PreparedRun, change_options
 from selfwise.runs.successive_halving import HELD_OUT_LOSS, Trial
+from selfwise.runs.tune_config import TUNED
 from selfwise.runs.tune_settings import Setting
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import fit

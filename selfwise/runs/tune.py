@@ -17,7 +17,7 @@ from time import monotonic
 from selfwise.core.config_class import spell_option
 from selfwise.core.files import hold_lock
 from selfwise.core.progress import print_progress
-from selfwise.runs.prepare import TUNED, PreparedRun, change_options
+from selfwise.runs.prepare import PreparedRun, change_options
 from selfwise.runs.steps import plan_steps
 from selfwise.runs.successive_halving import (
     HELD_OUT_LOSS,
@@ -30,6 +30,7 @@ from selfwise.runs.successive_halving import (
     run_search,
 )
 from selfwise.runs.trials import Trials, make_trials, split_data
+from selfwise.runs.tune_config import TUNED
 from selfwise.runs.tune_messages import describe_trial, format_table, print_plan
 from selfwise.runs.tune_record import (
     TuneRecord,

@@ -7,6 +7,8 @@ from pydantic import AfterValidator
 
 from selfwise.core.config_class import Config
 
+TUNED = "tune"  # the source of values that a search has chosen, also where the user gave others
+
 
 def join_options(names: str | list[str]) -> str:
     """Return names of options in their own spelling, joined by commas."""

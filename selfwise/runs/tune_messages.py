@@ -7,7 +7,7 @@ from selfwise.runs.successive_halving import HELD_OUT_LOSS, LABEL_FREE, Search, 
 from selfwise.runs.tune_record import TuneRecord
 from selfwise.training.progress import format_duration
 
-JUDGES = {HELD_OUT_LOSS: "the held-out loss", LABEL_FREE: "the label-free score"}
+JUDGES = {HELD_OUT_LOSS: "the loss", LABEL_FREE: "the label-free score"}
 
 
 def print_plan(record: TuneRecord, *, quiet: bool) -> None:
@@ -16,7 +16,8 @@ def print_plan(record: TuneRecord, *, quiet: bool) -> None:
     lasts = "" if pace is None else f", about {format_duration(record.budget * pace)}"
     rungs = ", then ".join(f"{count} for {steps} steps" for count, steps in search.plan)
     lines = [
-        f"search: {len(search.settings)} settings, {rungs}; compared by {JUDGES[search.judge]}",
+        f"search: {len(search.settings)} settings, {rungs}; compared by {JUDGES[search.judge]} of "
+        "held-out examples",
         f"search: {record.budget:,} of {record.steps:,} steps with measurements{lasts}; "
         f"the run has the other {record.steps - record.budget:,}",
         *(f"  {format_setting(setting)}" for setting in search.settings),
@@ -81,6 +82,6 @@ def describe_search(record: TuneRecord) -> str:
     spent = search.count_spent(record.measuring)
     return (
         f"{len(search.settings)} settings in {len(search.trials)} trials, compared by "
-        f"{JUDGES[search.judge]} on held-out examples; the search cost {spent:,} of "
+        f"{JUDGES[search.judge]} of held-out examples; the search cost {spent:,} of "
         f"{record.steps:,} steps with its measurements"
     )

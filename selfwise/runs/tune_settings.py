@@ -91,12 +91,13 @@ def list_candidates(request: RunRequest, name: str, training: TrainingConfig) ->
     field = find_field(kind, path)
     known = {**TRAINING_CANDIDATES, **request.kind.candidates}.get(name)
     others = list(known) if known is not None else _derive(now, get_hint(field))
-    if not others:
+    values = list(dict.fromkeys([now, *others]))
+    if len(values) < 2:
         raise ValueError(
             f"{spell_option('tune_options')} {name}: the values to try do not follow from its "
             "type; a method can list them in `candidates`"
         )
-    return list(dict.fromkeys([now, *others]))
+    return values
 
 
 def _derive(now: object, hint: object) -> list[object]:
@@ -110,6 +111,8 @@ def _derive(now: object, hint: object) -> list[object]:
     bounds = find_bounds(hint)
     if isinstance(now, float) and bounds == {"ge": 0, "le": 1}:
         return list(SHARES)
+    if isinstance(now, int) and bounds.keys() == {"ge", "le"} and bounds["le"] - bounds["ge"] < 5:
+        return list(range(int(bounds["ge"]), int(bounds["le"]) + 1))
     if isinstance(now, int):
         values: Iterable[float] = (round(now * factor) for factor in FACTORS)
     else:
