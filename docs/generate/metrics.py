@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-GOLDEN = Path(__file__).parents[2] / "tests" / "golden"  # a short run of each method, as text
+# a short run of each method, as text
+GOLDEN = Path(__file__).parents[2] / "tests" / "golden" / "avx2"
 EVERY_RUN = ("step", "lr", "grad_norm", "data_wait")
 
 MEANINGS = {

@@ -45,8 +45,9 @@ def split_words(argv: Sequence[str]) -> list[Word]:
 class OptionTable:
     """The options of one command, from its config classes."""
 
-    def __init__(self, *kinds: type[Config]):
+    def __init__(self, *kinds: type[Config], read_before: Sequence[str] = ()):
         self.options: dict[str, FieldInfo] = {}
+        self.read_before = read_before  # options that are not in the classes, such as json
         self.takes_any_encoder = False
         for kind in reversed(kinds):
             self.options |= option_fields(kind)
@@ -67,7 +68,8 @@ class OptionTable:
         places: dict[str, list[str]] = {}
         for name, text in words:
             if name not in self.options and not self._is_of_encoder(name):
-                raise ValueError(describe_unknown_option(name, self.options))
+                known = [*self.options, *self.read_before]
+                raise ValueError(describe_unknown_option(name, known))
             if text is None and name in self.options and self.options[name].annotation is bool:
                 text = "yes"
             if text is None:

@@ -56,7 +56,7 @@ def parse_line(
     words = split_words(rest)
     if "RUN" in command.WORDS:
         allow_plugins(take_option("plugin", words))
-    values = OptionTable(kind).convert(words)
+    values = OptionTable(kind, read_before=_list_read_before(command)).convert(words)
     check_required(getattr(command, "REQUIRED", ()), values)
     return _as_paths(placed) | typed_values(kind, values)
 
@@ -83,7 +83,8 @@ def parse_method_line(
     if wants_help(argv):
         _print_method_help(f"{word} {name}", command, function, name, [*kinds, kind])
         return None
-    table = OptionTable(*kinds, kind)
+    before = ("config", "plugin", *_list_read_before(command))
+    table = OptionTable(*kinds, kind, read_before=before)
     values = table.convert(words)
     if files:
         file_values = drop_lengths(file_values, values)
@@ -94,6 +95,10 @@ def parse_method_line(
     for part in kinds:
         values |= typed_values(part, values)
     return {"method": name, **values}
+
+
+def _list_read_before(command: ModuleType) -> tuple[str, ...]:
+    return ("json",) if hasattr(command, "to_json") else ()
 
 
 def call_recipe(word: str, argv: Sequence[str]) -> None:

@@ -17,7 +17,8 @@ EXAMPLES = (
 def make_schema(name: str = "", *, encoder: str = "") -> dict[str, object]:
     """Describe options as a JSON schema: names, types, ranges, defaults and descriptions.
 
-    An editor that reads JSON schemas uses it to complete and check a file for --config.
+    An editor that reads JSON schemas uses that of a method to complete and check a file for
+    --config.
 
     Args:
         name: a method, for the options of `pretrain` with that method; or a command. By default the

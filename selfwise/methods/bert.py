@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from selfwise.core.ranges import ProperShare, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
+from selfwise.methods.default_rules import short_text_rules
 from selfwise.methods.inspection import MaskedTextExamples, predict_pairs, rank_predictions
 from selfwise.methods.method import (
     Method,
@@ -28,6 +29,13 @@ from selfwise.views.text.sentence_pairs import plan_next_sentence
 from selfwise.views.text.token_mask import MaskedTokens
 from selfwise.views.text.whole_word_mask import choose_ngrams, group_words
 
+RULES = short_text_rules(
+    lambda about: 7e-4,
+    "0.0007 up to 20,000 steps and a width of 256",
+    "the rate of BERT mini on novels",
+    beta2=0.98,
+)
+
 
 class BERT(Method):
     """Masked-LM plus next-sentence loss; each loss is averaged over the whole batch.
@@ -44,6 +52,7 @@ class BERT(Method):
     """
 
     modality = "text"
+    rules = RULES
     summary = Summary(
         predicts="masked tokens; whether the second text follows the first",
         source="the rest of two texts",

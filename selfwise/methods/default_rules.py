@@ -69,7 +69,9 @@ VIEW_CANDIDATES: Mapping[str, Sequence[object]] = MappingProxyType(
 # options whose value hardly changes the time that a step takes
 BUDGET_OPTIONS = ("optimizer", "lr", "warmup", "weight_decay", "adam_beta2")
 # options that are chosen together: where the user sets one, the others keep the paper's values
-TOGETHER = ({"optimizer", "lr"},)
+TOGETHER = ({"optimizer", "lr"}, {"batch_size", "batch_tokens", "batch_seconds"})
+SMALL_SIDE = 64  # px
+SHORT_TEXT_RUN, SMALL_WIDTH = 20_000, 256
 SHORT_RUN = 10_000  # steps: papers train for 100,000 and more
 
 
@@ -87,4 +89,50 @@ def short_run_lars(lr: float, *, base_batch: int, evidence: str) -> tuple[Defaul
     return (
         DefaultRule("optimizer", "budget", choose_optimizer, f"lars {when}", evidence),
         DefaultRule("lr", "budget", choose_lr, rate, evidence),
+    )
+
+
+def crop_rule(evidence: str) -> DefaultRule:
+    """Return the rule on the smallest crop of methods that compare or fill in crops."""
+
+    def choose(about: Conditions) -> float | None:
+        if about.image_kind == "drawing":
+            return 0.5
+        return 0.2 if 0 < about.side <= SMALL_SIDE else None
+
+    text = "0.5 for drawings, where a part is often another drawing; 0.2 for photos up to 64 px"
+    return DefaultRule("min_crop_scale", "data", choose, text, evidence)
+
+
+def short_text_rules(
+    choose_lr: Callable[[Conditions], float | None], about: str, evidence: str, *, beta2: float
+) -> tuple[DefaultRule, ...]:
+    """Return rules for a short run of a small transformer on text.
+
+    Args:
+        choose_lr: the peak rate; called for short runs alone.
+        about: that rate in words.
+        evidence: the experiment.
+        beta2: of adamw: with few tokens in a step, the average of squared gradients must be slow
+            enough to be one, and fast enough to forget the large first gradients.
+    """
+
+    def is_short(conditions: Conditions) -> bool:
+        return conditions.steps <= SHORT_TEXT_RUN and conditions.width <= SMALL_WIDTH
+
+    when = f"up to {SHORT_TEXT_RUN:,} steps and a width of {SMALL_WIDTH}"
+    return (
+        DefaultRule(
+            "lr", "budget", lambda c: choose_lr(c) if is_short(c) else None, about, evidence
+        ),
+        DefaultRule(
+            "warmup", "budget", lambda c: 0.06 if is_short(c) else None, f"0.06 {when}", evidence
+        ),
+        DefaultRule(
+            "adam_beta2",
+            "budget",
+            lambda c: beta2 if is_short(c) else None,
+            f"{beta2:g} {when}",
+            evidence,
+        ),
     )

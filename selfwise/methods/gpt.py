@@ -10,6 +10,7 @@ from torch import Tensor
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
+from selfwise.methods.default_rules import short_text_rules
 from selfwise.methods.inspection import NextTokenExamples, rank_predictions
 from selfwise.methods.method import Method, PaperDefaults, Summary, check_text, cross_entropy_step
 from selfwise.methods.needs import VOCABULARY
@@ -26,6 +27,16 @@ class NextTokens(NamedTuple):
     chosen: Bool[Tensor, "b n"]  # False where the next token is padding or of another document
 
 
+# 0.004 was best at a width of 128; the rate of Adam falls with the width (arXiv:2203.03466), and at
+# 768 this is GPT-2's 0.0006 again
+RULES = short_text_rules(
+    lambda about: 4e-3 * 128 / about.width,
+    "0.004 * 128 / width, up to 20,000 steps and a width of 256",
+    "the rate of a small GPT",
+    beta2=0.99,
+)
+
+
 class GPT(Method):
     """The mean cross-entropy of the next token over all tokens of all documents.
 
@@ -40,6 +51,7 @@ class GPT(Method):
     """
 
     modality = "text"
+    rules = RULES
     summary = Summary(
         predicts="the next token",
         source="all tokens before it",

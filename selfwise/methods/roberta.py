@@ -12,6 +12,7 @@ from selfwise.core.errors import did_you_mean
 from selfwise.core.ranges import ProperShare, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
+from selfwise.methods.default_rules import short_text_rules
 from selfwise.methods.inspection import MaskedTextExamples, rank_predictions
 from selfwise.methods.method import (
     Method,
@@ -34,6 +35,14 @@ PACKINGS = {
 }
 
 
+RULES = short_text_rules(
+    lambda about: 7e-4,
+    "0.0007 up to 20,000 steps and a width of 256",
+    "the rate of BERT mini on novels",
+    beta2=0.98,
+)
+
+
 class RoBERTa(Method):
     """Masked-LM loss on full rows, without pairs.
 
@@ -52,6 +61,7 @@ class RoBERTa(Method):
     """
 
     modality = "text"
+    rules = RULES
     summary = Summary(
         predicts="masked tokens",
         source="the rest of a full row of text",

@@ -29,6 +29,7 @@ from selfwise.methods.default_rules import (
     VIEW_CANDIDATES,
     Conditions,
     DefaultRule,
+    crop_rule,
     short_run_lars,
 )
 from selfwise.methods.inspection import ImageColumn, ImageGrid
@@ -43,7 +44,7 @@ class TwoViews(NamedTuple):
     b: Float[Tensor, "b c s s"]
 
 
-# up to 64 px, and for the short runs of a CPU, these beat the paper's values on held-out images
+CROPS = "how many steps a first run needs"
 LOG = "settings for SimCLR on CIFAR-10 with two cores"
 
 
@@ -52,6 +53,7 @@ def _choose_temperature(about: Conditions) -> float | None:
 
 
 RULES = (
+    crop_rule(CROPS),
     *short_run_lars(4.0, base_batch=256, evidence=LOG),
     DefaultRule(
         "temperature", "machine", _choose_temperature, "0.2 on a CPU, whose runs are short", LOG

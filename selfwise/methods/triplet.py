@@ -25,6 +25,7 @@ from selfwise.methods.default_rules import (
     VIEW_CANDIDATES,
     Conditions,
     DefaultRule,
+    crop_rule,
     short_run_lars,
 )
 from selfwise.methods.inspection import ImageGrid, show_triplets
@@ -45,6 +46,7 @@ class ImagePairs(NamedTuple):
     draw: Float32[Tensor, "b 2"] | None = None  # for random negatives of each side
 
 
+CROPS = "how many steps a first run needs"
 LOG = "settings for six objectives on CIFAR-10"
 
 
@@ -53,6 +55,7 @@ def _choose_margin(about: Conditions) -> float | None:
 
 
 RULES = (
+    crop_rule(CROPS),
     *short_run_lars(4.0, base_batch=256, evidence=LOG),
     DefaultRule("margin", "machine", _choose_margin, "1 on a CPU, whose runs are short", LOG),
 )

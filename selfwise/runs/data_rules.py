@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from selfwise.methods.default_rules import Conditions, DefaultRule
 
 SMALL_ENCODER = "settings for SimCLR on CIFAR-10 with two cores"
+TEXT_ROWS = "the rate of BERT mini on novels"
 DRAWINGS = "how many steps a first run needs"
 SMALL = 64  # px
 # a ResNet with one block a stage and three quarters of the width, on maps of half the side
@@ -27,12 +28,6 @@ def _choose_batch(about: Conditions) -> int | None:
     """Return the largest power of two that is at most half of the images, if that is below 256."""
     half = about.examples // 2
     return None if half >= 256 else max(2, 1 << max(0, half.bit_length() - 1))
-
-
-def _choose_crop(about: Conditions) -> float | None:
-    if about.image_kind == "drawing":
-        return 0.5
-    return 0.2 if 0 < about.side <= SMALL else None
 
 
 def _choose_flip(about: Conditions) -> float | None:
@@ -69,13 +64,6 @@ IMAGE_RULES = (
         "settings for the quickstart",
     ),
     DefaultRule(
-        "min_crop_scale",
-        "data",
-        _choose_crop,
-        "0.5 for drawings, where a part is often another drawing; 0.2 for photos up to 64 px",
-        DRAWINGS,
-    ),
-    DefaultRule(
         "flip_prob",
         "data",
         _choose_flip,
@@ -83,4 +71,24 @@ IMAGE_RULES = (
         DRAWINGS,
     ),
 )
-DATA_RULES: Mapping[str, tuple[DefaultRule, ...]] = {"image": IMAGE_RULES, "text": (), "audio": ()}
+TEXT_RULES = (
+    DefaultRule(
+        "batch_size",
+        "machine",
+        lambda about: 32 if about.on_cpu else None,
+        "32 rows on a CPU: more steps in the same time",
+        TEXT_ROWS,
+    ),
+    DefaultRule(
+        "max_length",
+        "machine",
+        lambda about: 64 if about.on_cpu else None,
+        "64 tokens on a CPU: shorter rows have fewer positions to learn",
+        TEXT_ROWS,
+    ),
+)
+DATA_RULES: Mapping[str, tuple[DefaultRule, ...]] = {
+    "image": IMAGE_RULES,
+    "text": TEXT_RULES,
+    "audio": (),
+}

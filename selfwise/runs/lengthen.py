@@ -102,7 +102,7 @@ def _describe_exact(
         text += (
             f", from step {start}, before the rate fell (later checkpoints are moved to {DECAYED}/)"
         )
-    return f"{text}: the result equals a run of {longer.steps} steps from the start"
+    return f"{text}: the result equals a run of {longer.steps} steps with these options"
 
 
 def _describe_jump(training: ResolvedTraining, longer: ResolvedTraining, done: int) -> str:

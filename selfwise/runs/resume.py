@@ -204,6 +204,7 @@ def pretrain_or_resume(
     init_from: str | Path = "",
     seed: int = 0,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
     """Call `pretrain`, or `resume` if the folder holds a run with equal options.
@@ -220,6 +221,7 @@ def pretrain_or_resume(
             init_from=init_from,
             seed=seed,
             quiet=quiet,
+            callbacks=callbacks,
             **options,
         )
     record = read_record(folder)
@@ -231,7 +233,8 @@ def pretrain_or_resume(
                 f"{folder} holds a run with {format_flag(name)} {before}, not {value}; "
                 "give another --out"
             )
-    return resume(folder, data=data if record.data == FROM_PYTHON else None, quiet=quiet)
+    examples = data if record.data == FROM_PYTHON else None
+    return resume(folder, data=examples, quiet=quiet, callbacks=callbacks)
 
 
 def _normalise_request(

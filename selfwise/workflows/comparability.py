@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.plugins import FROM_PYTHON, is_import_path
+from selfwise.methods import find_method
 from selfwise.runs.run_yaml import RunRecord
 from selfwise.training.config import ResolvedTraining
 from selfwise.workflows.describe_runs import format_value
@@ -12,11 +13,10 @@ HELD_OUT = "val/"
 # of the encoder or the machine, whatever the task: comparable between any runs
 FREE = {"lr", "grad_norm", "uniformity", "effective_rank", "knn_k", "data_wait"}
 ON_DATA = ("knn_top1",)  # comparable on equal data
-# methods whose task is harder in a larger batch, since they compare the examples of a batch
-COUPLED = ("simclr", "triplet", "triplet_labelled")
 # options that change how well a run solves its task, and not the task itself
 SOLVING = {
     "seed",
+    "defaults",
     "init_from",
     "encoder",
     "proj_dim",
@@ -74,8 +74,14 @@ def _list_settings(record: RunRecord, metric: str) -> dict[str, object]:
 
 
 def _compares_batch(method: str) -> bool:
-    """Return whether the method may compare examples of a batch; True for an unknown method."""
-    return method in COUPLED or method == FROM_PYTHON or is_import_path(method)
+    """Return whether the task of a method may be harder in a larger batch, since it compares the
+    examples of a batch; True for a method that is not installed."""
+    if method == FROM_PYTHON or is_import_path(method):
+        return True
+    try:
+        return bool(find_method(method).couples_batch)
+    except ValueError:
+        return True
 
 
 def _describe_setting(key: str, settings: Mapping[str, Mapping[str, object]]) -> str:

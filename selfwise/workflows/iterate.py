@@ -4,7 +4,7 @@ HuBERT, Hsu et al. 2021 (arXiv:2106.07447), section IV-C: MFCC, then layer 6 of 
 then layer 9 of the second. The same works for images, from patches.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from selfwise.runs.names import find_method_class
 from selfwise.runs.open import Run
 from selfwise.runs.pretrain_config import make_request
 from selfwise.runs.resume import pretrain_or_resume
+from selfwise.training.listeners import Callback
 
 FOLDER = "iteration-{}"
 
@@ -32,6 +33,7 @@ def iterate(
     next_steps: NonNegativeInt = 0,
     warm: bool = False,
     quiet: bool = False,
+    callbacks: Sequence[Callback] = (),
     **options: Any,
 ) -> Run:
     """Train repeatedly, each time on clusters of a layer of the previous run.
@@ -49,6 +51,7 @@ def iterate(
         next_steps: steps from the second iteration on; 0: as in the first.
         warm: start from the weights of the previous run instead of random weights.
         quiet: print nothing.
+        callbacks: functions of (step, values) that are called at each log line, as by `pretrain`.
         options: options of `pretrain`: of the method, training and reading.
 
     Raises ValueError with one sentence for an invalid request.
@@ -69,7 +72,9 @@ def iterate(
             if next_steps:
                 options |= {"steps": next_steps, "epochs": None, "minutes": None}
         folder = Path(out) / FOLDER.format(number)
-        run = pretrain_or_resume(method, data=data, out=folder, quiet=quiet, **options)
+        run = pretrain_or_resume(
+            method, data=data, out=folder, quiet=quiet, callbacks=callbacks, **options
+        )
     assert run is not None, "there is at least one iteration"
     return run
 

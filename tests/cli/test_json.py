@@ -22,6 +22,12 @@ def test_which_commands_have_it():
     }
 
 
+@pytest.mark.parametrize("line", [("doctor", "--jsn"), ("show", "run", "--jsonn")])
+def test_a_misspelled_one_leads_to_it(line, capsys):
+    assert cli.main(list(line)) == 2
+    assert "did you mean '--json'?" in capsys.readouterr().err
+
+
 def test_lists(capsys):
     methods = read(capsys, "methods", "--json")
     assert [row["method"] for row in methods] == method_names()

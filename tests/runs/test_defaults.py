@@ -169,3 +169,29 @@ def test_the_run_says_and_records_where_its_values_come_from(tmp_path, capsys):
     assert "--min-crop-scale 0.5 (data)" in said
     assert "--lr" in said
     assert "--defaults paper" in said
+
+
+TEXT = Conditions(characters=10_000_000, on_cpu=True, width=256)
+
+
+def test_text_on_a_cpu_gets_short_rows_in_small_batches():
+    made = choose_defaults(request("bert"), TEXT)
+    assert (made.config.training.batch_size, made.config.reading.max_length) == (32, 64)
+    on_gpu = choose_defaults(request("bert"), TEXT._replace(on_cpu=False))
+    assert on_gpu.sources == {}
+
+
+def test_a_budget_of_tokens_keeps_the_batch_open():
+    made = choose_defaults(request("roberta", batch_tokens=4096), TEXT)
+    assert made.config.training.batch_size is None
+    assert made.config.reading.max_length == 64
+
+
+def test_the_rate_of_text_follows_steps_and_width():
+    bert, gpt = request("bert"), request("gpt")
+    short = budget(bert, 3_000, TEXT)
+    assert (short.lr, short.warmup, short.adam_beta2) == (7e-4, 0.06, 0.98)
+    long, wide = budget(bert, 500_000, TEXT), budget(bert, 3_000, TEXT._replace(width=768))
+    assert long.lr == wide.lr == 1e-4
+    assert budget(gpt, 3_000, TEXT._replace(width=128)).lr == 4e-3
+    assert budget(gpt, 3_000, TEXT).lr == 2e-3

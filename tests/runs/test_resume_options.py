@@ -170,3 +170,16 @@ def test_a_quiet_run_prints_nothing(tmp_path, capfd):
     assert cli.main(line) == 0
     assert cli.main(["resume", str(tmp_path / "run"), "--steps", "3", "--quiet"]) == 0
     assert "".join(capfd.readouterr()) == ""
+
+
+def test_repeated_calls_hand_over_their_callbacks(tmp_path):
+    from selfwise.runs.resume import pretrain_or_resume
+
+    steps: list[int] = []
+    options = {"data": np.zeros((64, 1, 8, 8), np.uint8), "out": tmp_path / "run", "steps": 2}
+    options |= {"batch_size": 8, "monitor_every": 0, "log_every": 1, "quiet": True}
+    options["callbacks"] = [lambda step, values: steps.append(step)]
+    pretrain_or_resume("rotation", **options)
+    assert steps == [1, 2]
+    pretrain_or_resume("rotation", **options)
+    assert steps == [1, 2], "the run is finished, so nothing is logged"

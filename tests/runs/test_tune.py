@@ -72,7 +72,7 @@ def images(n=300):
 def pretrain(out, method=Denoise, data=None, **options):
     """The paper's rate is far too low; a rate ten times as high is right."""
     values = {"steps": STEPS, "tune": 5, "tune_fraction": FRACTION, "monitor_every": 0}
-    values |= {"cpu_threads": 1, "log_every": 200}
+    values |= {"cpu_threads": 1, "log_every": 200, "batch_size": 20}
     return selfwise.pretrain(
         method,
         data=images() if data is None else data,
@@ -211,7 +211,7 @@ def test_the_held_out_images_are_not_in_a_batch_of_any_trial(tmp_path, monkeypat
 def test_minutes_are_shared_between_search_and_run(tmp_path):
     run = pretrain(tmp_path / "run", steps=None, minutes=0.2, batch_size=100, tune=2)
     record = read_tune_record(tmp_path / "run")
-    assert sum(t.seconds for t in record.search.trials) + record.planning_seconds <= 0.5 * 12 * 1.2
+    assert record.search.rungs[0].steps <= record.search.plan[0][1]
     assert run.record.resolved["minutes"].value is None
     assert run.record.config["minutes"] == 0.2
     assert run.record.steps <= record.steps
@@ -245,7 +245,7 @@ def test_text_without_held_out_documents_is_refused(tmp_path):
     with pytest.raises(ValueError, match="judges settings on held-out documents"):
         selfwise.pretrain(
             "gpt", data=texts, out=tmp_path / "run", val_fraction=0, tune=2, steps=400,
-            vocab_size=300, batch_size=4, max_length=16,
+            tokenizer="bpe:300", batch_size=4, max_length=16,
             encoder_options={"depth": 1, "dim": 16, "heads": 2},
         )  # fmt: skip
 
