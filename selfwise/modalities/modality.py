@@ -13,11 +13,11 @@ from selfwise.core.config_class import Config
 from selfwise.core.data_info import DataInfo
 from selfwise.core.types import Batch
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
-from selfwise.evaluation.monitors.held_out_loss import HeldOutBatches
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.methods.default_rules import Conditions
 from selfwise.modalities.reading_options import ReadingOptions
+from selfwise.modalities.trial_data import TrialData
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 
@@ -105,16 +105,6 @@ class Steps(Protocol):
     def steps_per_epoch(self) -> int: ...
 
     def __getitem__(self, step: int) -> Batch: ...
-
-
-@dataclass(frozen=True)
-class TrialData:
-    """Batches for short trials of a setting, and examples that no trial trains on."""
-
-    source: Steps
-    held_out: HeldOutBatches
-    cost: int
-    """Steps that read as many examples as a measurement; a step also has a backward pass."""
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from math import ceil, inf, isfinite
 from typing import NamedTuple
 
-FACTOR = 3  # the best third goes on, with three times the steps
+FACTOR = 3  # the best third gets three times the steps
 MIN_STEPS = 10  # of a trial: fewer steps say nothing about a setting
 
 HELD_OUT_LOSS, LABEL_FREE = "held_out_loss", "label_free_score"

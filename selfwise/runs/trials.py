@@ -10,7 +10,7 @@ from selfwise.core.process import limit_threads
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss
 from selfwise.evaluation.monitors.view_agreement import LabelFreeScore
 from selfwise.methods import Method
-from selfwise.modalities.modality import TrialData
+from selfwise.modalities.trial_data import TrialData
 from selfwise.runs.prepare import PreparedRun, change_options
 from selfwise.runs.successive_halving import HELD_OUT_LOSS, Trial
 from selfwise.runs.tune_config import TUNED
@@ -70,6 +70,7 @@ def fit_options(base: ResolvedTraining, setting: Setting, steps: int) -> Resolve
 
 
 def split_data(prepared: PreparedRun) -> TrialData:
+    """Return the batches of the trials and the examples that judge them."""
     return prepared.data.split_for_trials(
         prepared.source,
         prepared.method,

@@ -19,7 +19,8 @@ from selfwise.data.text.mixture import count_tokens, divide_tokens, list_sources
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.methods import Method
 from selfwise.methods.needs import FromFacts
-from selfwise.modalities.modality import Record, Steps, TrialData
+from selfwise.modalities.modality import Record, Steps
+from selfwise.modalities.trial_data import TrialData
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
