@@ -36,6 +36,7 @@ MORE = {  # what the functions of a part return
         "selfwise.encoders.image.TimmEncoder",
         "selfwise.encoders.beit.ViT",
         "selfwise.encoders.text.TextTransformer",
+        "selfwise.encoders.word_table.WordTable",
         "selfwise.encoders.speech.SpeechTransformer",
     ),
     "probes": (
@@ -54,6 +55,11 @@ RESULTS = (
     "selfwise.evaluation.probes.baselines.FeatureSplit",
     "selfwise.glue.scores.GlueScores",
     "selfwise.profiling.bench_report.BenchReport",
+    "selfwise.workflows.plan.TrainingPlan",
+    "selfwise.workflows.plan.PlannedDefault",
+    "selfwise.runs.forecast.estimate.Forecast",
+    "selfwise.runs.forecast.cases.MeasuredCase",
+    "selfwise.runs.forecast.advice.Advice",
     "selfwise.workflows.fill.Filling",
     "selfwise.workflows.fill.Candidates",
     "selfwise.tokenizers.tokenizer.Tokenizer",
@@ -205,7 +211,7 @@ def _short_signature(name: str) -> str:
     if room != "selfwise" or last not in commands.command_names():
         return ""
     command = commands.import_command(last)
-    if command.WORDS != "METHOD":
+    if not commands.takes_method(command):
         return ""
     parameters = signature(command.load_function()).parameters.values()
     plain = [p.replace(annotation=Parameter.empty) for p in parameters]

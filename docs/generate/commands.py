@@ -87,7 +87,7 @@ def list_command_options(
     """Return all options of a command, without the options of single methods."""
     if command.WORDS == "RECIPE":
         return []
-    if command.WORDS != "METHOD":
+    if not commands.takes_method(command):
         return list_options([commands.make_option_class(command)])
     options = _list_shared_options(function)
     for name in NAMES:
@@ -113,7 +113,7 @@ def _list_shared_options(function: Callable[..., Any]) -> list[Option]:
 
 
 def _intro_of_options(word: str, command: ModuleType) -> str:
-    if command.WORDS == "METHOD":
+    if commands.takes_method(command):
         names = ", ".join(f"[{code(n)}](../methods/{n}.md)" for n in methods.method_names())
         return (
             f"Each method adds its own options: {names}. Options of the encoder are written "

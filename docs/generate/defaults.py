@@ -70,6 +70,8 @@ def _make_rows(
 
 def find_paper_value(kind: type[Method], option: str) -> str:
     """Return the value of an option without the rule, as code."""
+    if option == "adam_beta2":
+        return code(str(kind.paper.betas[1]))
     if hasattr(kind.paper, option):
         return code(str(getattr(kind.paper, option)))
     parameters = inspect.signature(kind).parameters

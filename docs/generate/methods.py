@@ -33,6 +33,7 @@ ABOUT_PAPER = {
     "schedule": "schedule of the rate after the warm-up",
     "betas": "betas of adamw and lamb",
     "eps": "eps of adamw and lamb",
+    "epochs": "passes over the data, unless an option says otherwise",
     "grad_clip": "largest norm of the gradient; 0 for no limit",
 }
 

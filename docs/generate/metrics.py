@@ -43,6 +43,7 @@ MEANINGS = {
     "nsp_accuracy": "fraction of pairs that are judged right",
     "nt_xent": "loss: cross-entropy of finding the other view of an image among all views",
     "contrastive_top1": "fraction of views whose nearest view is the other view of their image",
+    "pair_loss": "the loss of a pair of words (with cbow: of a center) with its negatives, in nats",
     "positive_distance": "mean squared distance of anchors and positives, at most 4",
     "reconstruction_mse": "squared error of images that are decoded from their codes",
     "rotation_loss": "loss: cross-entropy over the four turns",
@@ -51,6 +52,7 @@ MEANINGS = {
     "sop_accuracy": "fraction of pairs whose order is predicted",
     "temperature": "temperature of the Gumbel-softmax at this step",
     "triplet_loss": "loss: by how much triplets violate the margin, on average",
+    "word2vec_loss": "loss: the sum of pair_loss over the pairs of a step",
     "uniformity": "how evenly images are spread over the unit sphere; -4 is even, 0 a collapse "
     "(arXiv:2005.10242)",
 }

@@ -25,6 +25,7 @@ MAX_LINES = 40
 # each command, after the commands that prepare its input
 SESSIONS = {
     "pretrain": f"selfwise pretrain simclr --data photos/ --out runs/photos --steps 60 {TINY}",
+    "plan": f"selfwise plan --data photos/ --minutes 30 {TINY}",
     "resume": "selfwise resume runs/photos",
     "show": "selfwise show runs/photos",
     "probe": "selfwise probe runs/photos --train labelled/train --test labelled/test",

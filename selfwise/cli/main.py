@@ -121,7 +121,7 @@ def _call_command(command: ModuleType, word: str, argv: Argv) -> None:
     if as_json:
         argv = [one for one in argv if one != JSON]
     function = command.load_function()
-    if command.WORDS == "METHOD":
+    if commands.takes_method(command):
         options = parse.parse_method_line(word, command, function, argv)
     else:
         options = parse.parse_line(word, command, function, argv)

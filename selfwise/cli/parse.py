@@ -8,6 +8,7 @@ from typing import Any
 from selfwise import methods, recipes
 from selfwise.cli.flags import (
     OptionTable,
+    Word,
     check_required,
     drop_lengths,
     first_paragraph,
@@ -20,7 +21,7 @@ from selfwise.cli.flags import (
 from selfwise.cli.help import format_help
 from selfwise.commands import make_method_classes, make_option_class
 from selfwise.core.config_class import Config, make_options_class, nest_values
-from selfwise.core.data_sources import DataSources
+from selfwise.core.data_sources import DataSources, unwrap_sources
 from selfwise.core.plugins import allow_plugins, is_import_path, resolve_import_path
 from selfwise.modalities import modality_of
 from selfwise.runs.create import pretrain
@@ -72,12 +73,13 @@ def parse_method_line(
     named = bool(argv) and not argv[0].startswith("-")
     words = split_words(argv[1:] if named else argv)
     files, plugins = take_option("config", words), take_option("plugin", words)
-    if not named and not files:
-        _explain_method(word, argv)
+    proposed = "" if named or files or wants_help(argv) else _propose_method(command, words)
+    if not named and not files and not proposed:
+        _explain_method(word, command, argv)
         return None
     if plugins:
         allow_plugins(plugins)
-    name, file_values = _read_files(files, argv[0] if named else "")
+    name, file_values = _read_files(files, argv[0] if named else proposed)
     encoder = _find_encoder(dict(words), file_values)
     *kinds, kind = make_method_classes(function, name, encoder)
     if wants_help(argv):
@@ -94,7 +96,17 @@ def parse_method_line(
     check_required([n for n in ("data", "out") if n in own and own[n].is_required()], values)
     for part in kinds:
         values |= typed_values(part, values)
-    return {"method": name, **values}
+    return {"method": "" if proposed else name, **values}
+
+
+def _propose_method(command: ModuleType, words: Sequence[Word]) -> str:
+    """Return the method that a command chooses for its data, or "" if it has to be named."""
+    if not hasattr(command, "propose_method"):
+        return ""
+    places = [text for name, text in words if name == "data" and text]
+    if not places:
+        raise ValueError("--data must be given")
+    return str(command.propose_method(unwrap_sources(DataSources(places))))
 
 
 def _list_read_before(command: ModuleType) -> tuple[str, ...]:
@@ -117,11 +129,11 @@ def call_recipe(word: str, argv: Sequence[str]) -> None:
     recipe(**typed_values(kind, OptionTable(kind).read_values(argv[1:])))
 
 
-def _explain_method(word: str, argv: Sequence[str]) -> None:
+def _explain_method(word: str, command: ModuleType, argv: Sequence[str]) -> None:
     names = ", ".join(methods.method_names())
     if not wants_help(argv):
         raise ValueError(f"name a method first: {names}")
-    print(f"usage: selfwise {word} METHOD [options]\n\nMETHOD: {names}")
+    print(f"usage: selfwise {word} {command.WORDS} [options]\n\nMETHOD: {names}")
     print(f"\nselfwise {word} METHOD --help lists the options of a method.")
 
 

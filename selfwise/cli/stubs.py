@@ -44,23 +44,25 @@ class StubWriter:
         """Add a command with its options, or an overload of it for each method."""
         command = commands.import_command(name)
         function = command.load_function()
-        if command.WORDS != "METHOD":
+        if not commands.takes_method(command):
             self.functions.append(self._function(name, function))
             return
         for method in methods.own_names():
             self.functions.append("@overload\n" + self._for_method(name, function, method))
         for method in ("str", "type[Method]"):
             self.functions.append("@overload\n" + self._for_any(name, function, method))
+        if command.WORDS == "[METHOD]":
+            self.functions.append("@overload\n" + self._for_any(name, function, ""))
 
     def _for_any(self, name: str, function: Callable[..., object], method: str) -> str:
         """Return the overload for other names, with training options; for a class, with any
-        options."""
+        options; and without a method."""
         parameters = self._parameters(function, method)
         listed = {p.partition(":")[0] for p in parameters}
         kinds: list[type[Config]] = [make_options_class(pretrain, skip=NOT_OPTIONS), TrainingConfig]
         parameters += self._options(kinds, listed)
         parameters.append(ENCODER_OPTIONS)
-        if method != "str":
+        if method == "type[Method]":
             parameters.append("**options: Any")
         return self._define(name, parameters, function)
 
@@ -97,7 +99,7 @@ class StubWriter:
 
     def _parameters(self, function: Callable[..., object], method: str) -> list[str]:
         """Return the function's own parameters, the method first."""
-        parameters = [f"method: {method}", "*"]
+        parameters = [f"method: {method}", "*"] if method else ["*"]
         for p in signature(function).parameters.values():
             if p.kind is Parameter.KEYWORD_ONLY:
                 default = "" if p.default is Parameter.empty else " = ..."

@@ -10,6 +10,7 @@ REQUIRED   options that the command line requires and Python does not
 PYTHON_ONLY  parameters that are not options
 SHARED     True if several processes may run it together
 load_function  imports the function that is called with the options
+propose_method  the method for the data of a command line that names none, for "[METHOD]"
 format_result  the text to print at the end, given the result and the options
 to_json    the result as plain data, for `--json`, if the command has that option
 """
@@ -40,6 +41,11 @@ def command_names() -> list[str]:
     return sorted(f.stem for f in Path(__file__).parent.glob("*.py") if f.stem != "__init__")
 
 
+def takes_method(command: ModuleType) -> bool:
+    """Return whether a command trains a method, whose options it has."""
+    return command.WORDS in ("METHOD", "[METHOD]")
+
+
 def import_command(name: str) -> ModuleType:
     """Import the file of a Python function."""
     return import_module(f"selfwise.commands.{name}")
@@ -52,7 +58,7 @@ def make_api_function(name: str) -> Callable[..., Any]:
 
     command = import_command(name)
     function = check_arguments(command.load_function())
-    if command.WORDS == "METHOD":
+    if takes_method(command):
         from selfwise.runs.signatures import list_options
 
         vars(function)["__signature__"] = list_options(command.load_function())

@@ -9,7 +9,7 @@ from selfwise import commands
 COMMAND = "completion"
 WORDS = "SHELL"
 PATHS = frozenset(
-    ["data", "train", "test", "out", "init_from", "config", "tokenizer"]
+    ["data", "train", "test", "out", "init_from", "init_tokens", "config", "tokenizer"]
 )  # options that are files
 EXAMPLES = (
     "selfwise completion bash > ~/.local/share/bash-completion/completions/selfwise",
@@ -65,7 +65,7 @@ def _list_options(command: Any, method_names: list[str]) -> list[str]:
     if command.WORDS == "RECIPE":
         return []
     more = ["json"] if hasattr(command, "to_json") else []
-    if command.WORDS != "METHOD":
+    if not commands.takes_method(command):
         more += ["plugin"] if "RUN" in command.WORDS else []
         return [*list_option_paths(commands.make_option_class(command)), *more]
     kinds = [

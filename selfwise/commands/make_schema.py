@@ -42,7 +42,7 @@ def make_schema(name: str = "", *, encoder: str = "") -> dict[str, object]:
             )
         )
     command = known_commands.get(name, known_commands["pretrain"])
-    if command.WORDS != "METHOD":
+    if not commands.takes_method(command):
         kinds = [commands.make_option_class(command)]
         return {"$schema": DIALECT} | describe_options(kinds, title=f"selfwise {name}")
     chosen = methods.own_names() if name in ("", *known_commands) else [name]

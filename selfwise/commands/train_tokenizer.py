@@ -1,4 +1,4 @@
-"""Train a tokenizer: CORPUS --kind wordpiece|bpe|unigram|chars --out FOLDER."""
+"""Train a tokenizer: CORPUS --kind wordpiece|bpe|unigram|chars|words --out FOLDER."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any

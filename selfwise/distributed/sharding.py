@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from selfwise.core.sparse import coalesce_rows
 from selfwise.core.types import Batch, Step, Term, batch_size, shard_slice, slice_batch
 from selfwise.distributed.process_group import DistributedEnv
 
@@ -98,7 +99,10 @@ def all_reduce_gradients(method: nn.Module) -> None:
     must know which parameters have no gradient. Here the buckets never change. Each bucket is
     pending while the next one is packed.
     """
-    grads = [p.grad for p in method.parameters() if p.grad is not None]
+    for p in method.parameters():
+        if p.grad is not None and p.grad.is_sparse:
+            p.grad = _add_sparse(p.grad)
+    grads = [p.grad for p in method.parameters() if p.grad is not None and not p.grad.is_sparse]
     pending = []
     for bucket in _buckets(grads):
         flat = torch.cat([grad.flatten() for grad in bucket])
@@ -107,6 +111,31 @@ def all_reduce_gradients(method: nn.Module) -> None:
         work.wait()
         sums = flat.split([grad.numel() for grad in bucket])
         torch._foreach_copy_(bucket, [s.view_as(grad) for s, grad in zip(sums, bucket)])
+
+
+def _add_sparse(gradient: Tensor) -> Tensor:
+    """Return the sum of the sparse gradients of all processes, added in the order of the ranks."""
+    gradient = coalesce_rows(gradient)
+    rows, values = gradient.indices()[0], gradient.values()
+    sizes = [
+        torch.empty((), dtype=torch.int64, device=rows.device) for _ in range(dist.get_world_size())
+    ]
+    dist.all_gather(sizes, torch.tensor(len(rows), device=rows.device))
+    counts = [int(size) for size in sizes]
+    all_rows, all_values = (_gather_ragged(part, counts) for part in (rows, values))
+    together = torch.sparse_coo_tensor(
+        all_rows[None], all_values, gradient.shape, check_invariants=False
+    )
+    return together.coalesce()
+
+
+def _gather_ragged(part: Tensor, counts: list[int]) -> Tensor:
+    """Return the parts of all processes one after another; they have these numbers of rows."""
+    padded = part.new_zeros(max(counts), *part.shape[1:])
+    padded[: len(part)] = part
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([one[:count] for one, count in zip(parts, counts)])
 
 
 def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:

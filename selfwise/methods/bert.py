@@ -33,7 +33,7 @@ RULES = short_text_rules(
     lambda about: 7e-4,
     "0.0007 up to 20,000 steps and a width of 256",
     "the rate of BERT mini on novels",
-    beta2=0.98,
+    average_decay=0.98,
 )
 
 

@@ -105,7 +105,11 @@ def crop_rule(evidence: str) -> DefaultRule:
 
 
 def short_text_rules(
-    choose_lr: Callable[[Conditions], float | None], about: str, evidence: str, *, beta2: float
+    choose_lr: Callable[[Conditions], float | None],
+    about: str,
+    evidence: str,
+    *,
+    average_decay: float,
 ) -> tuple[DefaultRule, ...]:
     """Return rules for a short run of a small transformer on text.
 
@@ -113,8 +117,8 @@ def short_text_rules(
         choose_lr: the peak rate; called for short runs alone.
         about: that rate in words.
         evidence: the experiment.
-        beta2: of adamw: with few tokens in a step, the average of squared gradients must be slow
-            enough to be one, and fast enough to forget the large first gradients.
+        average_decay: `adam_beta2`: with few tokens in a step, the average of squared gradients
+            must be slow enough to be one, and fast enough to forget the large first gradients.
     """
 
     def is_short(conditions: Conditions) -> bool:
@@ -131,8 +135,8 @@ def short_text_rules(
         DefaultRule(
             "adam_beta2",
             "budget",
-            lambda c: beta2 if is_short(c) else None,
-            f"{beta2:g} {when}",
+            lambda c: average_decay if is_short(c) else None,
+            f"{average_decay:g} {when}",
             evidence,
         ),
     )

@@ -33,7 +33,7 @@ RULES = short_text_rules(
     lambda about: 4e-3 * 128 / about.width,
     "0.004 * 128 / width, up to 20,000 steps and a width of 256",
     "the rate of a small GPT",
-    beta2=0.99,
+    average_decay=0.99,
 )
 
 

@@ -16,7 +16,7 @@ from selfwise.methods.default_rules import DefaultRule
 from selfwise.methods.inspection import Inspection
 from selfwise.methods.needs import Need
 
-OptimizerName = Literal["adamw", "lamb", "lars", "sgd"]
+OptimizerName = Literal["adamw", "lamb", "lars", "sgd", "sparse_sgd"]
 ScheduleName = Literal["cosine", "linear", "constant", "wsd"]
 
 
@@ -34,6 +34,7 @@ class PaperDefaults(NamedTuple):
     betas: tuple[float, float] = (0.9, 0.999)  # of adamw and lamb
     eps: float = 1e-8  # of adamw and lamb
     grad_clip: float = 0.0  # largest norm of the gradient; 0 for no limit
+    epochs: float = 100.0  # without steps, epochs or minutes
 
 
 class Summary(NamedTuple):
@@ -67,6 +68,8 @@ class Method(nn.Module):
     # options of the encoder that the method sets, unless the user sets them
     encoder_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     rounded_view: ClassVar[bool] = False  # True: in half precision the view itself is rounded
+    # True: gradients hold only the rows of tables that a step reads; needs sparse_sgd
+    sparse_gradients: ClassVar[bool] = False
     carried: ClassVar[tuple[str, ...]] = ()  # parameters that `init_from` copies with the encoder
     least_documents: ClassVar[int] = 1  # text only
     default_tokenizer: ClassVar[str] = ""  # a kind of tokenizer that can be trained; text only
@@ -76,6 +79,11 @@ class Method(nn.Module):
     # method sets its own sampler, from views/, and the data source of a run calls it. None: each
     # example is a row, as with most images
     draw: RowSampler | LabelSampler | None = None
+
+    @classmethod
+    def paper_for(cls, options: Mapping[str, object]) -> PaperDefaults:
+        """Return how the paper trains the method with these options."""
+        return cls.paper
 
     def view(self, batch: Any, rng: Rng) -> Any:
         """Return the task made from the batch, on its device; all randomness comes from `rng`."""
@@ -169,7 +177,13 @@ _ROLES = {
 
 
 def check_sees_all(name: str, encoder: TextEncoder) -> None:
-    """Raise ValueError for a causal encoder, which cannot see both sides of a mask."""
+    """Raise ValueError for an encoder that does not see both sides of a mask: one that is causal,
+    or a table of word vectors."""
+    if not getattr(encoder, "contextual", True):
+        raise ValueError(
+            f"{name} needs an encoder that sees both sides of a mask, and a table of word vectors "
+            "sees neither; bert-mini would be right"
+        )
     if encoder.causal:
         raise ValueError(
             f"{name} needs an encoder that sees both sides of a mask, and this encoder is causal; "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from annotated_types import Ge
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from selfwise.core.config_class import AbsolutePath, Config
@@ -36,6 +36,14 @@ class HasVocabulary(Protocol):
 
     @property
     def vocabulary(self) -> Vocabulary: ...
+
+
+@runtime_checkable
+class HasTokenCounts(Protocol):
+    """The number of times that each token occurs in the training documents of a run."""
+
+    @property
+    def token_counts(self) -> Int64[Tensor, "v"]: ...
 
 
 @runtime_checkable
@@ -129,4 +137,5 @@ Need = FromFacts[Any] | FromData | PatchTargetNeed | FrameTargetNeed
 
 IMAGE_SIZE = FromFacts[HasImageInfo](lambda facts: facts.info.size)
 NUM_CLASSES = FromFacts[HasImageInfo](lambda facts: facts.info.classes)
+TOKEN_COUNTS = FromFacts[HasTokenCounts](lambda facts: facts.token_counts)
 VOCABULARY = FromFacts[HasVocabulary](lambda facts: facts.vocabulary)

@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,12 +26,12 @@ from selfwise.modalities.modality import EncoderFactory, OpenData
 from selfwise.runs.build import RunCode
 from selfwise.runs.first_words import print_first_words
 from selfwise.runs.open import Run, load
-from selfwise.runs.prepare import PreparedRun, complete_record, prepare_run
+from selfwise.runs.prepare import PreparedRun, prepare_run
 from selfwise.runs.pretrain_config import RunRequest, make_request
 from selfwise.runs.processes import check_together, join_run, lead_run
 from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
 from selfwise.runs.run_yaml import RunRecord, has_record, read_record, write_record
-from selfwise.runs.steps import plan_steps
+from selfwise.runs.steps import finish_plan
 from selfwise.runs.tune import tune_run
 from selfwise.runs.tune_record import FILE as TUNE_FILE
 from selfwise.runs.tune_record import is_searching
@@ -136,18 +135,13 @@ def train_prepared(
     prepared: PreparedRun, out: Path, *, quiet: bool, callbacks: Sequence[Callback] = ()
 ) -> Run:
     """Create the run folder and take all steps."""
-    data, method, source, seed = prepared.data, prepared.method, prepared.source, prepared.seed
-    probes = data.probes(method, prepared.training, seed=seed)
-    plan = plan_steps(prepared, probes, quiet=quiet)
-    training = prepared.fit_budget(plan.training).fix_warmup()
-    if training.monitor_every != prepared.training.monitor_every:
-        probes = data.probes(method, training, seed=seed)
+    method, source, seed = prepared.method, prepared.source, prepared.seed
+    final, probes, plan = finish_plan(prepared, estimate=not quiet, quiet=quiet)
+    record, training = final.record, final.training
     if training.keep_best:
         check_best(partial(deepcopy, method), source, training, seed=seed, probes=probes)
-    record = complete_record(prepared.record, training)
-    final = replace(prepared, record=record, training=training)
     print_first_words(final, out, plan.lasts, quiet=quiet)
-    _make_folder(out, record, data)
+    _make_folder(out, record, prepared.data)
     with _removed_if_never_saved(out, training), lead_run(out, training) as env:
         fit(
             method,

@@ -1,7 +1,9 @@
-"""Facts that a run prints before its first step: data, encoder, training, machine, time, folder."""
+"""Facts that a run prints before its first step: encoder, training, worth, data, machine, time.
 
-from collections.abc import Sequence
-from functools import partial
+`selfwise plan` prints them too, without a run folder.
+"""
+
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -9,8 +11,10 @@ from torch import nn
 from selfwise.core.config_class import format_flag
 from selfwise.core.progress import format_count, print_progress
 from selfwise.runs.defaults import list_rules
+from selfwise.runs.forecast.estimate import Forecast, forecast
+from selfwise.runs.forecast.outline import outline_run
 from selfwise.runs.prepare import PreparedRun
-from selfwise.runs.run_yaml import RunRecord
+from selfwise.runs.run_yaml import Choice, RunRecord
 from selfwise.training.config import ResolvedTraining
 
 WIDTH = 12  # of the first column
@@ -19,34 +23,54 @@ MAX_LINE = 66  # characters of a list of options
 
 def print_first_words(prepared: PreparedRun, out: Path, lasts: str, *, quiet: bool) -> None:
     """Print the facts of `describe_run` on stderr, one per line; nothing if `quiet`."""
-    say = partial(print_progress, quiet=quiet)
-    say(f"selfwise pretrain {prepared.record.method}")
-    for name, text in describe_run(prepared, out, lasts):
-        say(f"  {name:<{WIDTH}}{text}")
+    if quiet:
+        return
+    facts = describe_run(prepared, lasts, forecast(outline_run(prepared)), out)
+    for line in [f"selfwise pretrain {prepared.record.method}", *format_facts(facts)]:
+        print_progress(line)
 
 
-def describe_run(prepared: PreparedRun, out: Path, lasts: str) -> list[tuple[str, str]]:
+def format_facts(facts: Iterable[tuple[str, str]]) -> list[str]:
+    """Return lines with a name in the first column."""
+    return [f"  {name:<{WIDTH}}{text}" for name, text in facts]
+
+
+def describe_run(
+    prepared: PreparedRun, lasts: str, worth: Forecast, out: Path | None = None
+) -> list[tuple[str, str]]:
     """Return names and facts; a name is empty if the fact continues the one above.
 
-    `lasts` is the expected time as text.
+    Args:
+        prepared: the run, with its number of steps.
+        lasts: the expected time as text.
+        worth: the forecast of its score.
+        out: the run folder; without it the cases of the forecast take the place of the lines on
+            the folder and on exports.
     """
     method, record, training = prepared.method, prepared.record, prepared.training
     encoder = count_parameters(method.encoder)
     heads = count_parameters(method) - encoder
     more = f", and {heads:,} in the heads" if heads else ""
     steps = f"{format_count(training.steps, 'step')} of {_describe_batch(prepared, training)}"
-    return [
-        *_label("data", [_name_data(record), *prepared.data.describe()]),
+    plan = [
         ("encoder", f"{record.encoder_name}, {encoder:,} parameters{more}"),
-        ("training", f"{steps}, {training.optimizer}, peak rate {training.lr:.3g}"),
+        ("training", f"{steps}, {training.optimizer}, lr {training.lr:.3g}"),
+        ("worth", str(worth)),
+    ]
+    facts = [
+        *_label("data", [_name_data(record), *prepared.data.describe()]),
         *_label("defaults", _describe_defaults(prepared)),
         ("machine", _describe_machine(training)),
-        ("time", lasts),
+        *([("time", lasts)] if lasts else []),
+    ]
+    if out is None:
+        return [*plan, *_label("rests on", worth.list_basis()), *facts]
+    exports = _describe_exports(method, prepared)
+    return [
+        *plan,
+        *facts,
         ("run folder", str(out)),
-        *_label(
-            "export",
-            [record_exports] if (record_exports := _describe_exports(method, prepared)) else [],
-        ),
+        *_label("export", [exports] if exports else []),
     ]
 
 
@@ -68,23 +92,33 @@ def _label(name: str, lines: Sequence[str]) -> list[tuple[str, str]]:
 def _describe_batch(prepared: PreparedRun, training: ResolvedTraining) -> str:
     about = "about " if prepared.data.batch else ""
     length = prepared.source.steps_per_epoch
-    return (
-        f"{about}{format_count(training.batch_size, 'example')}, {training.steps / length:.3g} "
-        "passes over the data"
-    )
+    epochs = format_epochs(training.steps / length)
+    return f"{about}{format_count(training.batch_size, 'example')} ({epochs})"
+
+
+def format_epochs(epochs: float) -> str:
+    """Format a number of passes over the data."""
+    return "1 epoch" if epochs == 1 else f"{epochs:,.3g} epochs"
 
 
 def _describe_defaults(prepared: PreparedRun) -> list[str]:
-    """Return the values that the data, the budget or the machine decided instead of the paper."""
-    resolved = prepared.record.resolved
     chosen = [
-        f"{format_flag(rule.option)} {_format_value(resolved[rule.option].value)} ({rule.source})"
-        for rule in list_rules(prepared.code.method)
-        if rule.option in resolved and resolved[rule.option].source == rule.source
+        f"{format_flag(option)} {_format_value(value)} ({source})"
+        for option, (value, source) in list_decided(prepared).items()
     ]
     if not chosen:
         return []
     return [*_wrap(chosen), "(--defaults paper has the values of the paper)"]
+
+
+def list_decided(prepared: PreparedRun) -> dict[str, Choice]:
+    """Return the values that the data, the budget or the machine decided instead of the paper."""
+    resolved = prepared.record.resolved
+    return {
+        rule.option: resolved[rule.option]
+        for rule in list_rules(prepared.code.method)
+        if rule.option in resolved and resolved[rule.option].source == rule.source
+    }
 
 
 def _format_value(value: object) -> str:

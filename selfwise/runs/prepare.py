@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 from selfwise.core.config_class import flatten_config
 from selfwise.core.device import resolve_device
@@ -32,8 +33,6 @@ from selfwise.training.config import (
     resolve_training,
 )
 
-NOTHING_KNOWN = Conditions()
-
 
 def _keep(training: ResolvedTraining) -> ResolvedTraining:
     return training
@@ -54,8 +53,10 @@ class PreparedRun:
     """Returns the options of a new run with the defaults that its number of steps decides."""
     request: RunRequest | None = None
     """The request of a new run, with the defaults that its data decide."""
-    situation: Conditions = NOTHING_KNOWN
-    """The facts from which its defaults are chosen."""
+    conditions: Conditions = Conditions()  # noqa: RUF009 (an immutable tuple)
+    """Facts about the data from which the defaults of a new run are chosen."""
+    start: Literal["", "published", "run"] = ""
+    """Where the first weights come from; "" means that they are random."""
 
 
 def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> PreparedRun:
@@ -100,7 +101,8 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
         seed=config.seed,
         fit_budget=partial(choose_for_budget, request, situation),
         request=request,
-        situation=situation,
+        conditions=situation,
+        start=_find_start(request),
     )
 
 
@@ -124,7 +126,7 @@ def change_options(
         record=make_record(request, prepared.data, training, training_sources, dict(method.about)),
         training=training,
         method=method,
-        fit_budget=partial(choose_for_budget, request, prepared.situation),
+        fit_budget=partial(choose_for_budget, request, prepared.conditions),
         request=request,
     )
 
@@ -134,7 +136,22 @@ def _build_method(request: RunRequest, data: OpenData) -> Method:
     plan = MethodPlan(
         request.kind, config.method_options, request.modality, request.encoder, config.seed
     )
-    return build_started(plan, data, data.inputs, start=config.init_from)
+    return build_started(
+        plan,
+        data,
+        data.inputs,
+        start=config.init_from,
+        tokens=getattr(config.reading, "init_tokens", ""),  # only text has it
+    )
+
+
+def _find_start(request: RunRequest) -> Literal["", "published", "run"]:
+    """Return whether the first weights are published ones, those of a run, or random."""
+    if request.earlier is not None:
+        return "published" if request.earlier.imported else "run"
+    if getattr(request.config.reading, "init_tokens", ""):  # only text has it
+        return "run"
+    return "published" if getattr(request.encoder.options, "pretrained", False) else ""
 
 
 def make_record(
@@ -200,6 +217,10 @@ def _resolve(request: RunRequest, data: OpenData) -> tuple[ResolvedTraining, dic
             "set the number of examples in a step: leave out one of them"
         )
     training = resolve_training(
-        requested, request.kind, num_workers=data.workers, batch_size=data.batch
+        requested,
+        request.kind,
+        num_workers=data.workers,
+        batch_size=data.batch,
+        paper=request.kind.paper_for(dict(request.config.method_options)),
     )
     return training, name_sources(requested, training)

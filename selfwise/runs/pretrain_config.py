@@ -206,6 +206,8 @@ def make_request(
         _check_not_supplied(kind_of, encoder_options, factory, spell)
     merged = merge_values(nest_values(kind_of, below), nested) if below else nested
     config = make_config(kind_of, merged, spell=spell)
+    if tokens := getattr(config.reading, "init_tokens", ""):  # only text has it
+        _check_init_tokens(Path(tokens), init_from, spell)
     requested = select_values(config, nested)
     if ":" in method_name + name:
         # other processes of the run may also import code that the user named or passed
@@ -221,6 +223,20 @@ def make_request(
         earlier=earlier,
         is_outside=is_outside,
     )
+
+
+def _check_init_tokens(folder: Path, init_from: str | Path, spell: Callable[[str], str]) -> None:
+    """Raise ValueError unless the folder is a run on text, and nothing else sets its table."""
+    if init_from:
+        raise ValueError(
+            f"{spell('init_from')} and {spell('init_tokens')} both set the token table: give one "
+            "of them"
+        )
+    if (modality := read_record(folder).modality) != "text":
+        raise ValueError(
+            f"{spell('init_tokens')} {folder} is a run on {modality}, which has no tokens: give a "
+            "run on text"
+        )
 
 
 # arguments that a run gives the encoder, and the option that sets each

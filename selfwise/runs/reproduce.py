@@ -86,6 +86,25 @@ def format_reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand
     return ReproduceCommand(_wrap([first, *words, f"--out {shlex.quote(out)}"]), notes)
 
 
+def format_requested_command(record: RunRecord, *, out: str) -> str:
+    """Return the shell command that trains with the options of the user; "" for data from Python.
+
+    Unlike the command that repeats a run, it leaves the number of steps to the next measurement.
+    """
+    values = {n: v for n, v in record.config.items() if n not in ("method", "data")}
+    if FROM_PYTHON in (record.method, *record.sources, *values.values()):
+        return ""
+    words = [format_data_words(record), *(_format_words(n, v) for n, v in _list_values(values))]
+    first = f"selfwise pretrain {shlex.quote(record.method)}"
+    return _wrap([first, *words, f"--out {shlex.quote(out)}"])
+
+
+def format_data_words(record: RunRecord) -> str:
+    """Return the option with the data, once for each source; PATH for data from Python."""
+    places = ["PATH" if place == FROM_PYTHON else place for place in record.sources]
+    return " ".join(_format_words("data", place) for place in places)
+
+
 def _import_command(record: RunRecord, out: str) -> ReproduceCommand:
     about = record.imported
     words = ["selfwise", "import", about.get("family", record.method), about.get("from", "FOLDER")]
@@ -110,6 +129,8 @@ def _format_words(name: str, value: object) -> str:
     """Return an option as a shell and the command line read it; encoder values are YAML."""
     if isinstance(value, bool):
         value = "yes" if value else "no"
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
     elif isinstance(value, str) and name.startswith(ENCODER_PREFIX) and not _is_plain_text(value):
         value = json.dumps(value)
     text = shlex.quote(str(value))

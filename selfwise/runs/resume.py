@@ -251,7 +251,8 @@ def _normalise_request(
     The runs that it names may no longer exist.
     """
     values = {**options, "seed": seed}
-    gone = {"init_from": init_from, "targets": options.get("targets", "")}
+    gone = {"init_from": init_from}
+    gone |= {name: options.get(name, "") for name in ("targets", "init_tokens")}
     gone = {n: str(Path(v).resolve()) for n, v in gone.items() if v and not Path(v).exists()}
     same = {n: path for n, path in gone.items() if record.get(n) == path}
     values = {n: value for n, value in values.items() if n not in same}

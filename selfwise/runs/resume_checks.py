@@ -13,7 +13,7 @@ from selfwise.training.checkpoint import Checkpoint, hash_file_hex
 
 # options that change where and how a run is computed and saved, but not its result
 MAY_CHANGE = (
-    *("data", "init_from", "device", "num_workers", "keep_last", "save_every"),
+    *("data", "init_from", "init_tokens", "device", "num_workers", "keep_last", "save_every"),
     *("logger", "logger_project"),
 )
 # files that the modalities write into a run folder

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from math import inf
 from time import monotonic
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 from selfwise.core.progress import print_progress
 from selfwise.methods.method import Method
-from selfwise.runs.prepare import PreparedRun
+from selfwise.runs.prepare import PreparedRun, complete_record
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 from selfwise.training.memory_estimate import check_memory
@@ -23,15 +24,40 @@ MIN_USEFUL_STEPS = 50  # fewer steps teach an encoder little
 
 
 class StepPlan(NamedTuple):
-    """The options with their number of steps, and the expected time as text."""
+    """The options with their number of steps, and the expected time; 0 if it is not measured."""
 
     training: ResolvedTraining
     lasts: str
-    seconds: float | None = None
-    """The expected time; None if it was not measured."""
+    seconds: float = 0.0
+    step_seconds: float = 0.0
 
 
-def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -> StepPlan:
+class FinalRun(NamedTuple):
+    """A run before its first step, with every option set."""
+
+    prepared: PreparedRun
+    probes: Sequence[Probe]
+    plan: StepPlan
+
+
+def finish_plan(prepared: PreparedRun, *, estimate: bool, quiet: bool) -> FinalRun:
+    """Measure the number of steps of a prepared run, and choose the defaults that depend on it.
+
+    `estimate`: measure the time of a run whose number of steps is given. Nothing is written.
+    """
+    data, method, seed = prepared.data, prepared.method, prepared.seed
+    probes = data.probes(method, prepared.training, seed=seed)
+    plan = plan_steps(prepared, probes, estimate=estimate, quiet=quiet)
+    training = prepared.fit_budget(plan.training).fix_warmup()
+    if training.monitor_every != prepared.training.monitor_every:
+        probes = data.probes(method, training, seed=seed)
+    record = complete_record(prepared.record, training)
+    return FinalRun(replace(prepared, record=record, training=training), probes, plan)
+
+
+def plan_steps(
+    prepared: PreparedRun, probes: Sequence[Probe], *, estimate: bool, quiet: bool
+) -> StepPlan:
     """Return the options with the number of steps in the given epochs or minutes.
 
     Measures steps on copies of the method; if the number of steps is given, only to report how long
@@ -41,8 +67,7 @@ def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -
     copy = partial(deepcopy, prepared.method)
     check_memory(copy, source, training, seed=seed)
     if training.steps:
-        seconds = None if quiet else _estimate_seconds(prepared, probes, copy)
-        return StepPlan(training, _describe_time(seconds, quiet=quiet), seconds)
+        return _estimate_time(prepared, probes, copy) if estimate else StepPlan(training, "")
     length = source.steps_per_epoch
     budget = inf if training.minutes is None else 60 * training.minutes
     print_progress("measuring how long a step takes", quiet=quiet)
@@ -69,25 +94,21 @@ def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -
     else:
         epochs = training.epochs or 0.0
         steps = max(1, round(epochs * length))
-    seconds = pace.estimate_seconds(steps, probes)
-    training = training.replace(steps=steps, epochs=None, minutes=None)
-    return StepPlan(training, _describe_time(seconds), seconds)
+    return _describe_pace(training.replace(steps=steps, epochs=None, minutes=None), pace, probes)
 
 
-def _describe_time(seconds: float | None, *, quiet: bool = False) -> str:
-    """Return the expected time as text; empty if `quiet` and unknown."""
-    if seconds is not None:
-        return f"about {format_duration(seconds)}"
-    return "" if quiet else "not measured with --compile"
+def _describe_pace(training: ResolvedTraining, pace: Pace, probes: Sequence[Probe]) -> StepPlan:
+    seconds = pace.estimate_seconds(training.steps, probes)
+    return StepPlan(training, f"about {format_duration(seconds)}", seconds, pace.step)
 
 
-def _estimate_seconds(
+def _estimate_time(
     prepared: PreparedRun, probes: Sequence[Probe], copy: Callable[[], Method]
-) -> float | None:
+) -> StepPlan:
     """Estimate the time of a run whose number of steps is given, from a few steps of a copy."""
     training = prepared.training
     if training.compile:
-        return None
+        return StepPlan(training, "not measured with --compile")
     pace = measure_pace(
         copy,
         prepared.source,
@@ -97,7 +118,7 @@ def _estimate_seconds(
         patience=ESTIMATE_SECONDS,
         longest_look=ESTIMATE_SECONDS,
     )
-    return pace.estimate_seconds(training.steps, probes)
+    return _describe_pace(training, pace, probes)
 
 
 def _describe_few_steps(training: ResolvedTraining, steps: int, seconds: float) -> str:

@@ -84,7 +84,7 @@ def _plan(prepared: PreparedRun, *, quiet: bool) -> TuneRecord:
     begun = monotonic()
     request, seed, minutes = prepared.request, prepared.seed, prepared.training.minutes
     probes = prepared.data.probes(prepared.method, prepared.training, seed=seed)
-    plan = plan_steps(prepared, probes, quiet=quiet)
+    plan = plan_steps(prepared, probes, estimate=not quiet, quiet=quiet)
     steps, tuning = plan.training.steps, request.config.tuning
     data = split_data(prepared)
     share = int(tuning.tune_fraction * steps)
@@ -110,7 +110,7 @@ def _plan(prepared: PreparedRun, *, quiet: bool) -> TuneRecord:
         steps=steps,
         budget=sum(n * (length + data.cost) for n, length in rungs),
         measuring=data.cost,
-        step_seconds=None if plan.seconds is None else plan.seconds / steps,
+        step_seconds=plan.seconds / steps if plan.seconds else None,
         planning_seconds=round(monotonic() - begun, 3),
         search=Search(settings, judge, rungs),
     )

@@ -113,7 +113,9 @@ def _choose_encoder(kind: type[Method], factory: EncoderFactory | None) -> Encod
         return EncoderChoice("", Config(), factory)
     family, _, _ = kind.default_encoder.partition("-")
     name, options = ENCODERS.get(family, ENCODERS["resnet"])
-    if kind.modality == "text":
+    if kind.default_encoder == "word2vec":
+        name, options = "word2vec", {"dim": 32}
+    elif kind.modality == "text":
         name, options = f"{family}-tiny", ENCODERS["text"][1]
         options = options | ({"embedding": 16} if family == "albert" else {})
     config = modality_of(kind).find_encoder_options(name)

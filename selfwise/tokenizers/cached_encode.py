@@ -123,6 +123,8 @@ def build_encoder(library: "tokenizers.Tokenizer") -> EncodeTexts:
         pieces = {piece: i for piece, i in model["vocab"].items() if piece not in special}
         unknown = model["vocab"][model["unk_token"]]
         return CharacterEncoder(pieces, unknown, lower=normal.get("type") == "Lowercase")
+    if is_words(config):
+        return WordEncoder(plain_encode, _split_at_spaces)
     if normal.get("type") == "BertNormalizer" and pre.get("type") == "BertPreTokenizer":
         return WordEncoder(plain_encode, _split_at_spaces)
     plain = normal.get("type") in (None, "Lowercase")
@@ -221,7 +223,16 @@ def is_characters(config: Mapping[str, Any]) -> bool:
     return every and config["model"]["type"] == "WordLevel" and normal in (None, "Lowercase")
 
 
+def is_words(config: Mapping[str, Any]) -> bool:
+    """Return whether a tokenizer.json has whole words in lower case and nothing else."""
+    pre = config["pre_tokenizer"] or {}
+    split = pre.get("type") == "Split" and pre["pattern"] == {"Regex": WORD_PATTERN}
+    normal = (config["normalizer"] or {}).get("type")
+    return split and config["model"]["type"] == "WordLevel" and normal == "Lowercase"
+
+
 EVERY_CHARACTER = r"[\s\S]"
+WORD_PATTERN = r"\w+(?:'\w+)*"
 
 
 class _WordNumbers(dict[str, int]):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from selfwise.core.types import Vocabulary
-from selfwise.tokenizers.cached_encode import SPACE, is_characters
+from selfwise.tokenizers.cached_encode import SPACE
 from selfwise.tokenizers.library import tokenizers
 
 ROLES = {
@@ -20,6 +20,7 @@ ROLES = {
 }
 NAMES = tuple(dict.fromkeys(name for names in ROLES.values() for name in names))
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+WORDS_SPECIAL = ("[PAD]", "[UNK]")
 ROBERTA = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BYTE_SPACES = tuple("ĠĊĉčĈċČ")  # what byte-level BPE writes for space, newline, tab, and others
 
@@ -66,7 +67,7 @@ def _word_start_rule(config: Mapping[str, Any]) -> Callable[[str], bool]:
     if model["type"] == "WordPiece":
         prefix = model["continuing_subword_prefix"]
         return lambda piece: not piece.startswith(prefix) or piece == prefix
-    if is_characters(config) or model.get("end_of_word_suffix"):
+    if model["type"] == "WordLevel" or model.get("end_of_word_suffix"):
         return lambda piece: True
     if is_byte_level(config):
         return lambda piece: piece.startswith(BYTE_SPACES)

@@ -16,11 +16,12 @@ from selfwise.tokenizers.cached_encode import FlatIds, build_encoder
 from selfwise.tokenizers.library import tokenizers
 from selfwise.tokenizers.load import read_tokenizer
 from selfwise.tokenizers.plain_text import remove_special_names
-from selfwise.tokenizers.special_tokens import BERT, build_vocabulary
+from selfwise.tokenizers.special_tokens import BERT, WORDS_SPECIAL, build_vocabulary
+from selfwise.tokenizers.train import MIN_WORD_COUNT
 
-TOKENIZER_KINDS = ("wordpiece", "bpe", "unigram", "chars")
+TOKENIZER_KINDS = ("wordpiece", "bpe", "unigram", "chars", "words")
 DEFAULT_VOCAB = 8192
-MIN_VOCAB = {"wordpiece": 64, "bpe": 261, "unigram": 64, "chars": 6}
+MIN_VOCAB = {"wordpiece": 64, "bpe": 261, "unigram": 64, "chars": 6, "words": 3}
 # parts of a tokenizer.json that do not decide the ids
 _IGNORED_PARTS = ("version", "truncation", "padding", "post_processor", "decoder")
 
@@ -134,19 +135,23 @@ def train_tokenizer(
     lower: bool = False,
     seed: int = 0,
     max_bytes: int | None = None,
+    min_count: int = MIN_WORD_COUNT,
     progress: Callable[[str], None] | None = None,
 ) -> Tokenizer:
-    """Return a tokenizer of one of the four kinds, learned from texts.
+    """Return a tokenizer of one of the kinds, learned from texts.
 
     The same texts give the same tokenizer.
 
     Args:
-        kind: wordpiece, bpe, unigram, or chars.
+        kind: wordpiece, bpe, unigram, chars, or words.
         texts: to learn from, or a corpus, which is read piece by piece.
-        vocab_size: tokens, special ones included; by default 8,192, or all characters for chars.
-        lower: lower-case the text, and take accents off where the kind does so.
+        vocab_size: tokens, special ones included; by default 8,192, for chars all characters, for
+            words all that are frequent enough.
+        lower: lower-case the text, and take accents off where the kind does so; words are always
+            in lower case.
         seed: changes nothing, because nothing is drawn.
         max_bytes: bytes of text to learn from; longer texts are sampled evenly.
+        min_count: rarer words are unknown; for words alone.
         progress: called with one sentence if it is a sample.
 
     Raises ValueError for an unknown kind, a vocabulary that is too small, and texts without text.
@@ -157,6 +162,8 @@ def train_tokenizer(
         raise ValueError(f"a {kind} vocabulary needs {MIN_VOCAB[kind]} tokens, got {vocab_size}")
     if isinstance(texts, PieceStream):  # a document may be longer than memory
         texts = (piece.text for piece in texts.pieces())
+    if kind == "words":
+        return Tokenizer(_train_words(texts, vocab_size, min_count))
     if kind == "chars":  # counting needs little memory, and a rare character is unknown forever
         library = train_.build_character_tokenizer(texts, vocab_size, lower=lower)
         if library.get_vocab_size() == len(BERT):
@@ -180,6 +187,18 @@ def train_tokenizer(
     return Tokenizer(learn(sample.blocks, vocab_size or DEFAULT_VOCAB, lower=lower))
 
 
+def _train_words(
+    texts: Iterable[str], vocab_size: int | None, min_count: int
+) -> "tokenizers.Tokenizer":
+    """Raise ValueError if no word is frequent enough."""
+    library = train_.train_words(texts, vocab_size, min_count=min_count)
+    if library.get_vocab_size() == len(WORDS_SPECIAL):
+        raise ValueError(
+            f"{NO_TEXT}: no word occurs {min_count} times; a smaller --min-count keeps rarer words"
+        )
+    return library
+
+
 NO_TEXT = "there is no text to train a tokenizer on"
 
 
@@ -189,6 +208,7 @@ def open_tokenizer(
     *,
     lower: bool = False,
     max_bytes: int | None = None,
+    min_count: int = MIN_WORD_COUNT,
     progress: Callable[[str], None] | None = None,
 ) -> Tokenizer:
     """`wordpiece:8192` or `chars`: trained on `texts()`; anything else is a path.
@@ -204,7 +224,13 @@ def open_tokenizer(
             )
         vocab = int(size) if colon else None
         return train_tokenizer(
-            kind, texts(), vocab_size=vocab, lower=lower, max_bytes=max_bytes, progress=progress
+            kind,
+            texts(),
+            vocab_size=vocab,
+            lower=lower,
+            max_bytes=max_bytes,
+            min_count=min_count,
+            progress=progress,
         )
     if not Path(name).expanduser().exists():
         raise ValueError(

@@ -1,11 +1,18 @@
 """Tokenizers trained on a corpus: WordPiece, byte-level BPE, Unigram, characters."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from selfwise.tokenizers.cached_encode import EVERY_CHARACTER, SPACE, lower_text
+from selfwise.tokenizers.cached_encode import (
+    EVERY_CHARACTER,
+    SPACE,
+    WORD_PATTERN,
+    lower_text,
+)
 from selfwise.tokenizers.library import (
     decoders,
     models,
@@ -15,7 +22,7 @@ from selfwise.tokenizers.library import (
     tokenizers,
     trainers,
 )
-from selfwise.tokenizers.special_tokens import BERT, ROBERTA
+from selfwise.tokenizers.special_tokens import BERT, ROBERTA, WORDS_SPECIAL
 
 MAX_TRAINING_BYTES = {
     "wordpiece": 2**26,
@@ -27,6 +34,8 @@ MAX_ALPHABET = (
     1000  # characters of a WordPiece or Unigram vocabulary at most, as in tokenizers' own
 )
 MIN_COUNT = 2  # of a pair of pieces that is merged
+MIN_WORD_COUNT = 5  # of a word (word2vec.c)
+WORD = re.compile(WORD_PATTERN)
 
 
 def train_wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> "tokenizers.Tokenizer":
@@ -150,6 +159,33 @@ def build_character_tokenizer(
     )
     library.decoder = decoders.Fuse()
     return add_special_tokens(library, BERT)
+
+
+def train_words(
+    texts: Iterable[str], vocab: int | None, *, min_count: int
+) -> "tokenizers.Tokenizer":
+    """Return one token for each word in lower case that occurs `min_count` times, the most frequent
+    first.
+
+    A word is a run of letters, digits and underscores, with apostrophes inside (don't). Everything
+    else is left out of the text, as in the corpora of word2vec. There are no special tokens but
+    [PAD] and [UNK], since nothing is put around a text.
+    """
+    counts: Counter[str] = Counter()
+    for block in _join_blocks(texts):
+        counts.update(WORD.findall(lower_text(block)))
+    frequent = [word for word, count in counts.items() if count >= min_count]
+    frequent.sort(key=lambda word: (-counts[word], word))
+    room = None if vocab is None else max(vocab - len(WORDS_SPECIAL), 0)
+    names = [*WORDS_SPECIAL, *frequent[:room]]
+    library = tokenizers.Tokenizer(
+        models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="[UNK]")
+    )
+    library.normalizer = normalizers.Lowercase()
+    library.pre_tokenizer = pre_tokenizers.Split(
+        tokenizers.Regex(WORD_PATTERN), behavior="removed", invert=True
+    )
+    return add_special_tokens(library, WORDS_SPECIAL)
 
 
 def add_special_tokens(

@@ -15,7 +15,6 @@ from selfwise.training.loggers import check_installed, join_names
 from selfwise.training.optimizers import scale_lr
 from selfwise.training.schedules import LENGTHENABLE, compute_factor
 
-DEFAULT_EPOCHS = 100
 DECAY_FRACTION = 0.2  # of wsd
 
 
@@ -24,7 +23,8 @@ class TrainingConfig(Config):
     data."""
 
     steps: Annotated[int, Ge(1)] | None = None
-    """Number of optimizer steps. Without steps, epochs or minutes: 100 epochs."""
+    """Number of optimizer steps. Without steps, epochs or minutes: the method's number of epochs,
+    100 for most methods."""
     epochs: Annotated[float, Gt(0)] | None = None
     """Instead of steps: passes over the data."""
     minutes: Annotated[float, Gt(0)] | None = None
@@ -145,11 +145,13 @@ def resolve_training(
     *,
     num_workers: int,
     batch_size: int | None = None,
+    paper: PaperDefaults | None = None,
 ) -> ResolvedTraining:
     """Fill in options that the user left open, from the method's paper and from the machine.
 
     `num_workers` is the number that suits the data. `batch_size` is the mean number of examples in
     a step if the data decide, as seconds of audio do; micro-batches may then differ in size.
+    `paper` is how the paper trains the method with the options of this run.
     Without a number of steps, `steps` stays 0 until an epoch or a minute is measured.
 
     Raises ValueError for incompatible values, naming the option.
@@ -159,7 +161,7 @@ def resolve_training(
     options = options.model_copy(update={"batch_size": batch_size or options.batch_size})
     device = resolve_device(options.device)
     processes = count_local_processes(options.devices) if options.devices > 1 else 1
-    values = options.model_dump() | _fill_from_paper(options, method.paper)
+    values = options.model_dump() | _fill_from_paper(options, paper or method.paper)
     values |= {
         "device": device,
         "precision": resolve_precision(options.precision, device),
@@ -172,7 +174,7 @@ def resolve_training(
     if values["schedule"] == "wsd" and options.decay_fraction is None:
         values["decay_fraction"] = DECAY_FRACTION
     if not any((options.steps, options.epochs, options.minutes)):
-        values["epochs"] = DEFAULT_EPOCHS
+        values["epochs"] = method.paper.epochs
     resolved = make_config(ResolvedTraining, values)
     check_training(resolved, method)
     _check_batch(resolved, from_data=from_data)
@@ -260,11 +262,36 @@ def check_training(options: TrainingConfig, method: type[Method]) -> None:
         raise ValueError(
             f"--adam-beta2 is for adamw and lamb, and this run has --optimizer {optimizer}"
         )
+    _check_sparse(options, method, optimizer)
     _check_decay(options, options.schedule or method.paper.schedule)
     if options.compile:
         check_compiler()
     check_installed(options.logger)  # before the run folder is created
     _check_coupling(options, method.couples_batch)
+
+
+def _check_sparse(options: TrainingConfig, method: type[Method], optimizer: str) -> None:
+    """Raise ValueError for options that sparse gradients do not go with."""
+    name = method.__name__.lower()
+    if (optimizer == "sparse_sgd") != method.sparse_gradients:
+        right = method.paper.optimizer
+        kind = "sparse" if method.sparse_gradients else "no sparse"
+        raise ValueError(
+            f"--optimizer {optimizer} is not possible: {name} has {kind} gradients; "
+            f"--optimizer {right} would be right"
+        )
+    if not method.sparse_gradients:
+        return
+    for option in ("weight_decay", "grad_clip"):
+        if value := getattr(options, option):
+            flag = option.replace("_", "-")
+            raise ValueError(
+                f"--{flag} {value:g} is not possible: the gradients of {name} are sparse, and a "
+                f"step changes only the words that it reads; leave out --{flag}"
+            )
+    if options.compile or options.precision == "fp16":
+        flag = "--compile" if options.compile else "--precision fp16"
+        raise ValueError(f"{flag} does not work with the sparse gradients of {name}: leave it out")
 
 
 def _check_decay(options: TrainingConfig, schedule: str) -> None:

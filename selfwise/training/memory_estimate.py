@@ -18,7 +18,8 @@ from selfwise.training.step import TrainState, build_state
 SMALL_DIVISOR = 16  # the small passes use a sixteenth and an eighth of a micro-batch
 SPARE_FACTOR = 2.0  # times the bound of one pass: a loss that compares pairs grows quadratically
 TEMPORARY_FACTOR = 1.1  # temporary tensors: the backward pass holds a few at a time
-STATES = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}  # numbers that an optimizer stores per weight
+# numbers that an optimizer stores per weight
+STATES = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2, "sparse_sgd": 0}
 CGROUPS = (  # limit, use, and the statistics that give the file cache's part of the use
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat",

@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from selfwise.core.sparse import coalesce_rows
 from selfwise.methods.method import PaperDefaults
+
+MAX_MOVE = 0.5  # of a word vector in a step; trained vectors have norms of 1 to 5
 
 
 class LARS(Optimizer):
@@ -122,6 +125,31 @@ class LAMB(Optimizer):
         return state
 
 
+class SparseSGD(Optimizer):
+    """Stochastic gradient descent on the rows of tables that have a gradient, without momentum.
+
+    A row moves by at most `max_move` in a step: the gradient of a frequent word is a sum over
+    hundreds of pairs, none of which sees the effect of the others, and without a limit that sum
+    diverges. (word2vec.c moves a word after each pair.)
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float, *, max_move: float):
+        super().__init__(params, {"lr": lr, "max_move": max_move})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        assert closure is None, "SparseSGD takes one gradient per step"
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                gradient = coalesce_rows(p.grad)
+                rows, values = gradient.indices()[0], gradient.values()
+                longest = values.norm(dim=1, keepdim=True).mul_(group["lr"])
+                scale = (group["max_move"] / longest).clamp_max_(1.0)
+                p.index_add_(0, rows, values * scale, alpha=-group["lr"])
+
+
 class Moments(NamedTuple):
     """Settings of the optimizers that average the gradient; the other optimizers ignore them."""
 
@@ -151,7 +179,12 @@ def adamw(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optim
     return torch.optim.AdamW(groups, lr, betas=moments.betas, eps=moments.eps, fused=True)
 
 
-OPTIMIZERS = {f.__name__: f for f in (adamw, lamb, lars, sgd)}
+def sparse_sgd(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optimizer:
+    """Return SparseSGD."""
+    return SparseSGD(groups, lr, max_move=MAX_MOVE)
+
+
+OPTIMIZERS = {f.__name__: f for f in (adamw, lamb, lars, sgd, sparse_sgd)}
 
 
 def scale_lr(defaults: PaperDefaults, batch: int) -> float:

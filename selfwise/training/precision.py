@@ -1,5 +1,6 @@
 """Mixed precision: autocast around the forward pass, and the loss scale that fp16 needs."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -8,6 +9,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from selfwise.core.device import HALF_DTYPES
+from selfwise.core.sparse import coalesce_rows
 from selfwise.core.types import Step, Term, cast_floats
 
 
@@ -55,7 +57,7 @@ class Precision(NamedTuple):
         if max_norm:
             norm = nn.utils.clip_grad_norm_(parameters, max_norm)
         else:
-            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            norm = nn.utils.get_total_norm(list_gradients(parameters))
         norm = norm.detach().float()
         if self.scaler is None:
             return Term(norm, torch.ones_like(norm))
@@ -69,6 +71,21 @@ class Precision(NamedTuple):
             return
         self.scaler.step(optimizer)
         self.scaler.update()
+
+
+def list_gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
+    """Return the gradients of the parameters that have one; of a sparse gradient its numbers, after
+    adding up repeated rows."""
+    gradients = []
+    for p in parameters:
+        if p.grad is None:
+            continue
+        if p.grad.is_sparse:
+            p.grad = coalesce_rows(p.grad)  # stays, since the optimizer needs it as well
+            gradients.append(p.grad.values())
+        else:
+            gradients.append(p.grad)
+    return gradients
 
 
 def choose_precision(name: str, device_type: str, *, rounds_view: bool) -> Precision:

@@ -1,20 +1,24 @@
 """Train a tokenizer on a corpus."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from selfwise.core.extras import check_extra
 from selfwise.data.text.documents import open_documents
 from selfwise.tokenizers.tokenizer import Tokenizer, train_tokenizer
+from selfwise.tokenizers.train import MIN_WORD_COUNT
 
 
 def make_tokenizer(
     corpus: object,
     *,
     out: Path,
-    kind: Literal["wordpiece", "bpe", "unigram", "chars"] = "wordpiece",
+    kind: Literal["wordpiece", "bpe", "unigram", "chars", "words"] = "wordpiece",
     vocab_size: int | None = None,
     lowercase: bool = False,
+    min_count: Annotated[int, Ge(1)] = MIN_WORD_COUNT,
     text_column: str = "",
     documents: str = "auto",
 ) -> Tokenizer:
@@ -23,9 +27,11 @@ def make_tokenizer(
     Args:
         corpus: text, in any form that `pretrain` takes.
         out: folder, which must not exist yet.
-        kind: wordpiece, bpe (byte-level), unigram or chars.
-        vocab_size: tokens of the vocabulary; by default 8,192, and for chars all characters.
+        kind: wordpiece, bpe (byte-level), unigram, chars, or words (whole words in lower case).
+        vocab_size: tokens of the vocabulary; by default 8,192, for chars all characters, for words
+            all that are frequent enough.
         lowercase: train on lowercased text.
+        min_count: rarer words are unknown; for words alone.
         text_column: the column that holds the text, in jsonl, csv, tsv and parquet.
         documents: the unit of a document in a txt file: file, blank or line.
     """
@@ -35,7 +41,9 @@ def make_tokenizer(
     texts = open_documents(corpus, field=text_column, documents=documents)
     if texts.left_out:
         print(texts.left_out)
-    tokenizer = train_tokenizer(kind, texts, vocab_size=vocab_size, lower=lowercase, progress=print)
+    tokenizer = train_tokenizer(
+        kind, texts, vocab_size=vocab_size, lower=lowercase, min_count=min_count, progress=print
+    )
     out.mkdir(parents=True)
     tokenizer.save(out)
     return tokenizer

@@ -7,7 +7,13 @@ from typing import Any, Literal, NamedTuple
 
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.evaluation.scores.bootstrap import ABOVE, WITHIN, WORSE, judge_interval
-from selfwise.evaluation.scores.names import RAW, RETRIEVAL, SUPERVISED, UNTRAINED
+from selfwise.evaluation.scores.names import (
+    RAW,
+    RAW_NAMES,
+    RETRIEVAL,
+    SUPERVISED,
+    UNTRAINED,
+)
 from selfwise.evaluation.scores.probe_score import ProbeScore
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore
 from selfwise.runs import logs_and_scores
@@ -26,7 +32,6 @@ from selfwise.workflows.verdict_glue import judge_glue_table
 
 Level = Literal["better", "mixed", "no better", "not measured"]
 
-RAW_NAMES = {"image": "raw pixels", "text": "a bag of words", "audio": "MFCC features"}
 NAMES = {UNTRAINED: "the untrained encoder", SUPERVISED: "the supervised baseline"}
 BEYOND = ", beyond the noise"
 FEW_TEST_EXAMPLES = 200  # below it, an interval is wider than most differences

@@ -322,7 +322,7 @@ def test_flags_do_not_collide():
         sections = [path[0] for path in options.values()]
         assert {"training", "reading", "encoder_options"} <= {*sections}
         shared = {option for option, path in options.items() if len(path) == 1}
-        assert shared == {"data", "encoder", "init_from", "seed"}
+        assert shared == {"data", "encoder", "init_from", "seed", "defaults"}
         assert not command & ({*options} - shared), name
 
 

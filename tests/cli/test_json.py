@@ -18,7 +18,7 @@ def test_which_commands_have_it():
     by_word = import_commands()
     found = {word for word, command in by_word.items() if hasattr(command, "to_json")}
     assert found == {
-        *("show", "probe", "methods", "recipes", "doctor", "glue", "perplexity", "bench")
+        *("show", "probe", "methods", "recipes", "doctor", "glue", "perplexity", "bench", "plan")
     }
 
 

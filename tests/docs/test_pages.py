@@ -31,7 +31,7 @@ def pages():
 def test_command_page_has_all_options_and_examples(word, pages, capsys):
     page, command = pages[f"commands/{word}.md"], commands.import_commands()[word]
     assert all(example in page for example in command.EXAMPLES)
-    if command.WORDS not in ("METHOD", "RECIPE"):
+    if not commands.takes_method(command) and command.WORDS != "RECIPE":
         cli.main([word, "--help"])
         flags = set(re.findall(r"^  (--[a-z0-9-]+)", capsys.readouterr().out, re.M)) - {"--plugin"}
         assert flags == set(re.findall(r"^\| `(--[a-z0-9-]+)`", page, re.M))
@@ -52,7 +52,7 @@ def test_examples_are_two_command_lines_that_parse(word, monkeypatch, tmp_path):
     for example in command.EXAMPLES:
         program, named, *argv = shlex.split(re.split(r" [|>] ", example)[0])
         assert (program, named) == ("selfwise", word)
-        if command.WORDS == "METHOD":
+        if commands.takes_method(command):
             assert parse.parse_method_line(word, command, command.load_function(), argv)
         elif command.WORDS != "RECIPE":
             parse.parse_line(word, command, command.load_function(), argv)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from selfwise.data.text.labelled import Texts
-from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED, WORDS
+from selfwise.evaluation.scores.names import PRETRAINED, RAW_NAMES, UNTRAINED, WORDS
 from selfwise.glue import finetune_recipes
 from selfwise.glue.compare import MIN_EXAMPLES, compare_metric, compute_seed_intervals, judge_seeds
 from selfwise.glue.finetune import _count_choosers
@@ -15,7 +15,6 @@ from selfwise.glue.scores import COMPETITORS, GlueScores
 from selfwise.glue.task_results import compare_fits
 from selfwise.glue.task_splits import TaskSplits, _note_constant_labels
 from selfwise.glue.tasks import find_task
-from selfwise.workflows.verdict import RAW_NAMES
 from selfwise.workflows.verdict_glue import judge_glue_table
 
 TASK = find_task("rte")

@@ -78,6 +78,11 @@ RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {
             ("albert", "unigram:200"),
         )
     },
+    "word2vec": (
+        "word2vec",
+        "texts",
+        ON_TEXT | {"encoder": "word2vec", "encoder_options": {"dim": 32}, "tokenizer": "words"},
+    ),
     "hubert": ("hubert", "recordings", ON_SOUND | {**BANDS, "num_clusters": 8}),
 }
 

@@ -11,6 +11,7 @@ from selfwise.core.rng import generator, init_seed
 from selfwise.core.types import Batch, ImageBatch, Labelled, TextBatch, Vocabulary
 from selfwise.encoders import image as image_encoders
 from selfwise.encoders import speech, text
+from selfwise.encoders.word_table import WORD_TABLE, build_word_table
 from selfwise.methods import Method
 from selfwise.views.image import color_bins
 from tests.helpers import patch_cases, speech_cases
@@ -44,6 +45,8 @@ def vocabulary(size: int = 64) -> Vocabulary:
 def tiny_text_encoder(name: str, *, vocab: int = 64, **options):
     """The smallest encoder of the family that goes with the method."""
     family = methods.find_method(name).default_encoder.partition("-")[0]
+    if family == WORD_TABLE:
+        return build_word_table(vocab=vocab, special=vocabulary().special, dim=32, **options)
     narrow = {"embedding": 16} if family == "albert" else {}
     return text.build_text_encoder(
         f"{family}-tiny", vocab=vocab, **{**TINY_TEXT, **narrow, **options}
@@ -61,6 +64,7 @@ def build(name: str, **options) -> Method:
     """The method with a tiny encoder, and what a run would supply."""
     kind = methods.find_method(name)
     supplied = {"size": SIZE, "classes": 4, "vocab": vocabulary(), "length": LENGTH}
+    supplied["counts"] = torch.arange(64, 0, -1)
     supplied |= {"num_clusters": speech_cases.CLUSTERS, "targets": patch_cases.Brightness()}
     supplied["prior"] = color_bins.smooth_prior(torch.ones(color_bins.BINS))
     wanted = signature(kind).parameters

@@ -61,9 +61,10 @@ LONG = {
     "bert": ({}, {"lr": 0.003, "warmup": 0, "grad_accum_steps": 2}),
     "hubert": ({"unmasked_weight": 0.3}, {"lr": 0.001, "warmup": 0, "grad_accum_steps": 2}),
 }
-SHORT = {name: ({}, SLOW) for name in methods.method_names() if name not in LONG}
+OWN = {"word2vec": {"batch_size": 16}}  # the only optimizer for its gradients
+SHORT = {name: ({}, OWN.get(name, SLOW)) for name in methods.method_names() if name not in LONG}
 # without batch norm, and so equal to one process
-PLAINLY = [*LONG, "albert", "beit", "fsq", "gpt", "roberta"]
+PLAINLY = [*LONG, "albert", "beit", "fsq", "gpt", "roberta", "word2vec"]
 
 
 class Again:

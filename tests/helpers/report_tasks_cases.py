@@ -65,7 +65,7 @@ def run(name: str, folder: Path, **options: Any) -> Run:
     """The method's smallest run on its `data`."""
     kind = methods.find_method(name)
     family = kind.default_encoder.partition("-")[0]
-    told: dict[str, Any] = {"batch_size": 8, **QUICK}
+    told: dict[str, Any] = {"batch_size": 8, "defaults": "paper", **QUICK}
     if kind.modality == "text":
         told |= {"encoder": f"{family}-tiny", "encoder_options": TEXT}
         told |= {

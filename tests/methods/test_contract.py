@@ -7,7 +7,6 @@ import pytest
 from selfwise import methods
 from selfwise.methods import Method
 from selfwise.testing import contract
-from selfwise.training.optimizers import build_optimizer
 from tests.helpers import cases
 
 # learning one batch by heart is asked for below, and more of it
@@ -34,7 +33,7 @@ def test_the_encoder_is_reachable(case):
 def test_overfits_one_batch(case):
     method, view = case.method, case.view()
     first = method(view).loss.item()
-    optimizer = build_optimizer("adamw", method, lr=3e-3, weight_decay=0.0)
+    optimizer = contract.build_overfitting_optimizer(method)
     for _ in range(60):
         optimizer.zero_grad()
         loss = method(view).loss

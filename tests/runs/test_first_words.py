@@ -87,7 +87,7 @@ def test_embed_and_probe_leave_out_what_the_run_left_out(tmp_path, capsys):
 @pytest.mark.run  # training
 def test_embeddings_are_in_float32_unless_asked(tmp_path, capsys):
     out = tmp_path / "run"
-    options = {**SMALL, "precision": "bf16"}
+    options = {**SMALL, "precision": "bf16", "defaults": "paper"}
     selfwise.pretrain("simclr", data="digits:test", out=out, quiet=True, **options)
     exact, asked = (
         selfwise.embed(out, "digits:test"),

@@ -11,6 +11,8 @@ from selfwise.cli import main as cli
 from selfwise.cli.parse import parse_method_line
 from selfwise.commands import import_commands
 from selfwise.core.data_sources import DataSources
+from selfwise.report.sections.examples import find_examples
+from selfwise.report.sections.summary import shorten_data_name, write_title
 from selfwise.runs.reproduce import format_reproduce_command
 from selfwise.runs.run_yaml import read_record
 from selfwise.workflows.perplexity import perplexity
@@ -118,6 +120,19 @@ def test_held_out_text_is_of_every_source_and_one_number(runs):
     record = read_record(runs("gpt"))
     values = perplexity(runs("gpt"))
     assert values["unigram_entropy"] == pytest.approx(record.info.unigram_entropy, abs=1e-3)
+
+
+@pytest.mark.run
+def test_a_report_names_all_sources_and_shows_paragraphs_of_each(runs, root):
+    run = runs("gpt")
+    names = [shorten_data_name(str(place)) for place in places(root)]
+    assert write_title([run]) == f"gpt on {' + '.join(names)}"
+    shown = find_examples(selfwise.load(run), "", seed=0)
+    assert shown.where.endswith(f"{' + '.join(names)}, which the run was trained on")
+    texts = [*shown.examples.texts]
+    for place in places(root):
+        files = [place] if place.is_file() else place.iterdir()
+        assert {file.read_text() for file in files} & {*texts}
 
 
 @pytest.mark.run

@@ -32,7 +32,8 @@ def stop_at_two(selfwise, tmp_path, *told):
 
 @pytest.fixture
 def stopped(selfwise, flat, tmp_path):
-    return stop_at_two(selfwise, tmp_path, "simclr", "--data", flat, *TINY, "--batch-size", "16")
+    told = ["simclr", "--data", flat, *TINY, "--batch-size", "16", "--defaults", "paper"]
+    return stop_at_two(selfwise, tmp_path, *told)
 
 
 @pytest.mark.parametrize(

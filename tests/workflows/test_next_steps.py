@@ -36,7 +36,7 @@ def parsed(command: str) -> dict:
     assert program == "selfwise"
     module = commands.import_commands()[word]
     function = module.load_function()
-    if module.WORDS == "METHOD":
+    if commands.takes_method(module):
         options = parse.parse_method_line(word, module, function, argv)
     else:
         options = parse.parse_line(word, module, function, argv)

@@ -29,7 +29,7 @@ def home(tmp_path_factory):
     data = photos(home / "my photos")
     simclr(data, home / "plain", temperature=0.2, knn_every=2, seed=3)
     deeper = {**TINY["encoder_options"], "zero_init_last": False}
-    simclr(data, home / "longer", steps=6, batch_size=8, encoder_options=deeper)
+    simclr(data, home / "longer", steps=6, batch_size=8, temperature=0.5, encoder_options=deeper)
     roberta(sentences(home / "text.txt"), home / "text")
     told = {**unit_cases.SPEECH, "iterations": 1}
     iterate("hubert", data=unit_cases.voices(home / "voices"), out=home / "speech", **told)

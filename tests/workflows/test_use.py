@@ -21,6 +21,7 @@ QUICK = {
     "cpu_threads": 1,
     "quiet": True,
     "flip_prob": 0.0,
+    "defaults": "paper",
 }
 
 
@@ -279,7 +280,7 @@ def test_without_a_budget_there_is_one_that_ends_and_its_time_is_printed(
     done = selfwise.pretrain("simclr", data="digits", out=tmp_path / "d", **told)
     assert done.record.option("steps") == 14
     said = capsys.readouterr().err
-    assert "14 steps of 64 examples, 0.5 passes over the data" in said
+    assert "14 steps of 64 examples (0.5 epochs)" in said
     assert "time        about 0:" in said
 
 

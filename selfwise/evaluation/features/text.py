@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from scipy.sparse import hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
@@ -34,6 +34,15 @@ class EmbeddingEncoder(Protocol):
 
     def embed(self, batch: TextBatch) -> Tensor:
         """Return the embeddings (b n d)."""
+        ...
+
+
+@runtime_checkable
+class WordsEncoder(Protocol):
+    """An encoder whose features leave out some real tokens, such as unknown words."""
+
+    def real_words(self, batch: TextBatch) -> Bool[Tensor, "b n"]:
+        """Return which positions the features are computed from."""
         ...
 
 
@@ -175,7 +184,7 @@ def pool_tokens(
         return torch.cat([mean, squares.sqrt()], dim=1)
     if valid is None:
         return tokens.mean(dim=1) if how == "mean" else tokens[:, -1]
-    count = valid.sum(dim=1)
+    count = valid.sum(dim=1).clamp_min(1)  # a text may have only unknown words
     if how == "mean":
         return (tokens * valid[..., None]).sum(dim=1) / count[:, None]
     return tokens[torch.arange(len(tokens), device=tokens.device), count - 1]
@@ -229,6 +238,7 @@ def _encode_poolings(
         layers = [encoder(batch)]
     else:
         layers = encoder.hidden(batch)
+    valid = encoder.real_words(batch) if isinstance(encoder, WordsEncoder) else batch.valid
     tokens = [features.tokens for features in layers if features.tokens is not None]
     vectors = []
     for layer, pooling in places:
@@ -236,13 +246,12 @@ def _encode_poolings(
             assert isinstance(encoder, EmbeddingEncoder), type(encoder)
             layer_tokens = [encoder.embed(batch), *tokens]
             means = [
-                pool_tokens(layer_output.float(), batch.valid, "mean")
-                for layer_output in layer_tokens
+                pool_tokens(layer_output.float(), valid, "mean") for layer_output in layer_tokens
             ]
             vectors.append(torch.cat(means, dim=1))
         else:
             layer_output = tokens[-1] if layer is None else select_layer(tokens, layer)
-            vectors.append(pool_tokens(layer_output.float(), batch.valid, pooling))
+            vectors.append(pool_tokens(layer_output.float(), valid, pooling))
     return vectors
 
 

@@ -6,3 +6,5 @@ RETRIEVAL = "retrieval"  # kind of probe that learns from no labels
 DEVIATION = "mean+deviation"  # a pooling that is the default of probes
 CHOSEN = "chosen"  # in place of k of the nearest neighbors: on the training examples
 WORDS = "bag of words"  # the raw baseline of GLUE
+# the raw input of each modality, in sentences
+RAW_NAMES = {"image": "raw pixels", "text": "a bag of words", "audio": "MFCC features"}

@@ -3,10 +3,14 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.data_info import SourceInfo, TextInfo
@@ -18,14 +22,16 @@ from selfwise.data.text.documents import Documents, TextList
 from selfwise.data.text.mixture import count_tokens, divide_tokens, list_sources, split_corpus
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.methods import Method
-from selfwise.methods.needs import FromFacts
+from selfwise.methods.needs import TOKEN_COUNTS, FromFacts
 from selfwise.modalities.modality import Record, Steps
 from selfwise.modalities.trial_data import TrialData
+from selfwise.targets.tensor_file import load_tensors, save_tensors
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 
 FOLDER = "tokenizer"  # in the run folder
+COUNTS_FILE = "token_counts.safetensors"  # in the run folder, if the method needs the counts
 TRIAL_TOKENS = 2**14  # equal tokens and masks in all trials, so fewer than a run measures suffice
 MAX_PATH = 255  # characters; a longer text is not looked up as a path
 PROGRESS_FROM = 2**24  # reading more bytes than this reports its progress
@@ -37,10 +43,19 @@ class TextFacts:
 
     info: TextInfo
     tokenizer: Tokenizer
+    folder: Path
 
     @property
     def vocabulary(self) -> Vocabulary:
         return pad_vocabulary(self.tokenizer.vocabulary, self.info.vocab)
+
+    @cached_property
+    def token_counts(self) -> Int64[Tensor, "v"]:
+        """How often each token occurs in the training documents.
+
+        Raises ValueError if the run has not recorded it.
+        """
+        return load_tensors(self.folder / COUNTS_FILE, "count of its tokens")[0]["counts"]
 
 
 @dataclass
@@ -55,7 +70,7 @@ class OpenText:
     method: type[Method]
     tokenizer_name: str  # a kind or a path, as in the options
     weights: Sequence[float] | None = None  # of several sources
-    trained: Corpus | None = None  # set by `source`, like the next
+    trained: Corpus | None = None  # set by `_open_corpus`, like the next
     held_out: Corpus | None = None
     about: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -64,6 +79,14 @@ class OpenText:
     @property
     def vocabulary(self) -> Vocabulary:
         return pad_vocabulary(self.tokenizer.vocabulary, self.info.vocab)
+
+    @cached_property
+    def token_counts(self) -> Int64[Tensor, "v"]:
+        """How often each token occurs in the training documents."""
+        self._open_corpus(sentences=False)
+        assert self.trained is not None
+        counts = self.trained.counts()
+        return torch.from_numpy(np.pad(counts, (0, self.info.vocab - len(counts))))
 
     @property
     def inputs(self) -> Mapping[str, object]:
@@ -108,18 +131,8 @@ class OpenText:
         self.info = self.info.replace(vocab=max(self.info.vocab, getattr(earlier.info, "vocab", 0)))
 
     def source(self, method: Method, *, batch_size: int, seed: int) -> TextSource:
-        sentences = draw_of(method).needs_sentences
-        corpus = open_corpus(
-            self.documents,
-            self.tokenizer,
-            sentences=sentences,
-            progress=report_tenths(_format_reading, min_total=PROGRESS_FROM),
-        )
-        if self.held_out_share:
-            # depends only on the data: runs with different seeds are judged on one held-out text
-            self.trained, self.held_out = split_corpus(corpus, self.held_out_share, seed=0)
-        else:
-            self.trained, self.held_out = corpus, None
+        corpus = self._open_corpus(sentences=draw_of(method).needs_sentences)
+        assert self.trained is not None
         _check_documents(self.trained, self.held_out, method)
         self._check_sources(method)
         source = self._rows(
@@ -187,6 +200,23 @@ class OpenText:
 
     def save(self, folder: Path) -> None:
         save_tokenizer(self.tokenizer, folder)
+        if TOKEN_COUNTS in self.method.needs.values():
+            save_tensors(folder / COUNTS_FILE, {"counts": self.token_counts}, {})
+
+    def _open_corpus(self, *, sentences: bool) -> Corpus:
+        """Read the documents, and set what is trained on and what is held out."""
+        corpus = open_corpus(
+            self.documents,
+            self.tokenizer,
+            sentences=sentences,
+            progress=report_tenths(_format_reading, min_total=PROGRESS_FROM),
+        )
+        if self.held_out_share:
+            # depends only on the data: runs with different seeds are judged on one held-out text
+            self.trained, self.held_out = split_corpus(corpus, self.held_out_share, seed=0)
+        else:
+            self.trained, self.held_out = corpus, None
+        return corpus
 
     def _rows(
         self,
@@ -251,6 +281,12 @@ def describe_sources(documents: Documents, corpus: Corpus) -> tuple[SourceInfo, 
         SourceInfo(fingerprint=source.fingerprint, documents=rows.stop - rows.start, tokens=tokens)
         for source, rows, tokens in sources
     )
+
+
+def find_tokenizer(name: str) -> str:
+    """Return the place of the tokenizer in a run folder, and any other name unchanged."""
+    folder = Path(name).expanduser() / FOLDER
+    return str(folder) if (folder / "tokenizer.json").is_file() else name
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:

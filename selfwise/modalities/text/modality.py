@@ -22,6 +22,7 @@ from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.encoders import text as encoders
 from selfwise.encoders.custom import build_checked_encoder
 from selfwise.encoders.text_presets import TextShape, resolve_text_shape
+from selfwise.encoders.word_table import WORD_TABLE, WordTableShape, build_word_table
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features import text as reading
 from selfwise.evaluation.features.compute import ComputeOptions
@@ -48,10 +49,12 @@ from selfwise.modalities.text.data import (
     OpenText,
     TextFacts,
     check_weights,
+    find_tokenizer,
     make_inputs,
     warn_of_paths,
 )
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
+from selfwise.tokenizers.train import MIN_WORD_COUNT
 
 WINDOW = "mean"  # how probes and embeddings read longer texts
 UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
@@ -61,11 +64,17 @@ class TextReading(Config):
     """How to read documents."""
 
     tokenizer: Annotated[str, AbsolutePath(*TOKENIZER_KINDS)] = ""
-    """wordpiece, bpe, unigram or chars to train a tokenizer on the corpus, with its size as in
-    wordpiece:30000 (by default 8,192, and all characters). Or a file or folder: tokenizer.json,
-    vocab.txt, vocab.json with merges.txt, a SentencePiece .model. By default the method's kind."""
+    """wordpiece, bpe, unigram, chars or words to train a tokenizer on the corpus, with its size as
+    in wordpiece:30000 (by default 8,192, and all characters or words). Or a file or folder:
+    tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece .model, or a run on text.
+    By default the tokenizer of `init_tokens`, otherwise the method's kind."""
+    init_tokens: Annotated[str, AbsolutePath()] = ""
+    """Folder of an earlier run on text with the same tokenizer, such as word vectors: its token
+    table, centered and scaled, initializes the token table of this run."""
     lowercase: bool = False
     """Train the tokenizer on lowercased text."""
+    min_count: Annotated[int, Ge(1)] = MIN_WORD_COUNT
+    """With the tokenizer words: words that occur less often are unknown."""
     max_length: Annotated[int, Ge(8)] = 128
     """Tokens in a row, including special tokens."""
     text_column: str = ""
@@ -101,11 +110,13 @@ class TextModality:
     encoder_facts = ("vocab", "seed")
     encoder_help = """
   --encoder FAMILY-SIZE bert, roberta, albert, gpt or gpt1; tiny, mini, small, medium, base, large
+  --encoder word2vec    a table of word vectors, for the method word2vec
   --encoder.NAME VALUE  any setting: depth, dim, heads, ff, length, dropout, pooling, ...
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        return make_overrides_class(TextShape, prefix=ENCODER_PREFIX)
+        shape = WordTableShape if name == WORD_TABLE else TextShape
+        return make_overrides_class(shape, prefix=ENCODER_PREFIX)
 
     def read_data(self, data: object, options: TextReading, method: type[Method]) -> Documents:
         warn_of_paths(data)
@@ -122,13 +133,15 @@ class TextModality:
                 f"--batch-tokens {options.batch_tokens} is less than a row of {options.max_length} "
                 "tokens"
             )
+        name = options.tokenizer or options.init_tokens or opening.method.default_tokenizer
         if opening.folder is not None:
             tokenizer = Tokenizer.load(opening.folder / FOLDER)
         else:
             tokenizer = open_tokenizer(
-                options.tokenizer or opening.method.default_tokenizer,
+                find_tokenizer(name),
                 lambda: documents,
                 lower=options.lowercase,
+                min_count=options.min_count,
                 progress=partial(print_progress, prefix="tokenizer: "),
             )
         return OpenText(
@@ -138,12 +151,12 @@ class TextModality:
             held_out_share=options.val_fraction,
             batch_tokens=options.batch_tokens,
             method=opening.method,
-            tokenizer_name=options.tokenizer or opening.method.default_tokenizer,
+            tokenizer_name=name,
             weights=options.data_weights if documents.sources else None,
         )
 
     def load_facts(self, folder: Path, info: TextInfo) -> TextFacts:
-        return TextFacts(info, Tokenizer.load(folder / FOLDER))
+        return TextFacts(info, Tokenizer.load(folder / FOLDER), folder)
 
     def load_inputs(
         self,
@@ -166,6 +179,9 @@ class TextModality:
                 choice.factory, choice.options, TextEncoder, kind="text", vocab=vocab, seed=seed
             )
         options = drop_none(choice.options)
+        if choice.name == WORD_TABLE:
+            special = facts.vocabulary.special
+            return build_word_table(vocab=vocab, special=special, seed=seed, **options)
         if "length" not in options and resolve_text_shape(choice.name, options).length < length:
             options["length"] = length
         encoder = encoders.build_text_encoder(choice.name, vocab=vocab, seed=seed, **options)

@@ -12,7 +12,7 @@ from selfwise.data.image.dataset import Images
 from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.modalities.reading_options import ReadingOptions
-from selfwise.report.sections.summary import shorten_data_name
+from selfwise.report.sections.summary import name_training_data, shorten_data_name
 from selfwise.runs import logs_and_scores
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run
@@ -46,7 +46,7 @@ def find_examples(run: Run, data: str, *, seed: int) -> ShownExamples | str:
     """
     if data:
         examples = run.modality.open_examples(run, data, ReadingOptions())
-        return _describe_examples(examples, data, "")
+        return _describe_examples(examples, shorten_data_name(data), "")
     training_data = run.record.data
     candidates = [*_list_test_data(run), training_data]
     where = next((data for data in candidates if data not in (FROM_PYTHON, IMPORTED)), "")
@@ -56,10 +56,11 @@ def find_examples(run: Run, data: str, *, seed: int) -> ShownExamples | str:
         )
     try:
         if where == training_data:
-            examples = _read_training_data(run, where, seed)
-            return _describe_examples(examples, where, ", which the run was trained on")
+            examples = _read_training_data(run, seed)
+            name = name_training_data(run.record)
+            return _describe_examples(examples, name, ", which the run was trained on")
         examples = run.modality.open_examples(run, where, ReadingOptions())
-        return _describe_examples(examples, where, "")
+        return _describe_examples(examples, shorten_data_name(where), "")
     except (ValueError, OSError) as error:
         return f"The run's data cannot be shown: {error}."
 
@@ -69,7 +70,7 @@ def _describe_examples(
 ) -> ShownExamples:
     """Return the examples with what a reader should know of them."""
     kind = "paragraphs" if isinstance(examples, Texts) else "examples"
-    return ShownExamples(examples, f"{len(examples):,} {kind} of {shorten_data_name(where)}{more}")
+    return ShownExamples(examples, f"{len(examples):,} {kind} of {where}{more}")
 
 
 def _list_test_data(run: Run) -> list[str]:
@@ -80,20 +81,34 @@ def _list_test_data(run: Run) -> list[str]:
     return [where for names in score_data if (where := names.get("test") or names.get("train"))]
 
 
-def _read_training_data(run: Run, where: str, seed: int) -> Images | Texts | Recordings:
+def _read_training_data(run: Run, seed: int) -> Images | Texts | Recordings:
     """Read the run's training data with the run's options."""
     record = run.record
     if record.modality == "text":
         corpus = open_documents(
-            where, field=record.option("text_column"), documents=record.option("documents")
+            record.place, field=record.option("text_column"), documents=record.option("documents")
         )
         return draw_passages(corpus, seed=seed)
     options = ReadingOptions(skip_broken=bool(record.get("skip_broken")))
-    return run.modality.open_examples(run, where, options)
+    return run.modality.open_examples(run, record.data, options)
 
 
 def draw_passages(corpus: Documents, *, seed: int) -> Texts:
-    """Return up to 2,000 paragraphs from the first 8 million characters, in their order."""
+    """Return up to 2,000 paragraphs from the first 8 million characters, in their order.
+
+    Several sources have equal parts of these characters.
+    """
+    sources = corpus.sources or [corpus]
+    most = MAX_CHARACTERS // len(sources)
+    paragraphs = [text for source in sources for text in _read_paragraphs(source, most)]
+    long = [" ".join(text.split()) for text in paragraphs if len(text.strip()) >= MIN_PASSAGE]
+    long = long or [text.strip() for text in paragraphs if text.strip()]
+    rows = np.sort(shuffle_indices(len(long), seed, "report passages")[:MAX_PASSAGES])
+    return open_texts([long[row] for row in rows])
+
+
+def _read_paragraphs(corpus: Documents, max_characters: int) -> list[str]:
+    """Return the paragraphs at the beginning of a corpus."""
     paragraphs: list[str] = []
     num_read, rest = 0, ""
     for piece in corpus.pieces():
@@ -101,9 +116,6 @@ def draw_passages(corpus: Documents, *, seed: int) -> Texts:
         paragraphs += [*whole, rest] if piece.last else whole
         rest = "" if piece.last else rest
         num_read += len(piece.text)
-        if num_read > MAX_CHARACTERS:
+        if num_read > max_characters:
             break
-    long = [" ".join(text.split()) for text in paragraphs if len(text.strip()) >= MIN_PASSAGE]
-    long = long or [text.strip() for text in paragraphs if text.strip()]
-    rows = np.sort(shuffle_indices(len(long), seed, "report passages")[:MAX_PASSAGES])
-    return open_texts([long[row] for row in rows])
+    return paragraphs

@@ -54,7 +54,7 @@ def write_title(folders: Sequence[Path]) -> str:
     if len(folders) > 1:
         return f"{len(folders)} runs side by side"
     record = read_record(folders[0])
-    return f"{record.method} on {shorten_data_name(record.data)}"
+    return f"{record.method} on {name_training_data(record)}"
 
 
 def write_lead(folders: Sequence[Path]) -> str:
@@ -128,6 +128,11 @@ def shorten_data_name(where: str) -> str:
     return where if len(parts) < 3 else "/".join(parts[-2:])
 
 
+def name_training_data(record: RunRecord) -> str:
+    """Return the short names of all sources of a run."""
+    return " + ".join(map(shorten_data_name, record.sources))
+
+
 def _format_duration(hours: float) -> str:
     """Return a length of sound."""
     return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
@@ -144,7 +149,7 @@ def _list_facts(folder: Path) -> dict[str, str]:
         )
     if record.imported:
         return {**facts, "imported from": str(record.imported["from"])}
-    facts["data"] = f"{shorten_data_name(record.data)}, {info.examples:,} examples"
+    facts["data"] = f"{name_training_data(record)}, {info.examples:,} examples"
     if record.modality == "audio":
         facts["data"] += f", {_format_duration(info.hours)}"
     if record.modality == "text":
@@ -155,6 +160,8 @@ def _list_facts(folder: Path) -> dict[str, str]:
     facts["steps"] += f", each of {describe_batch(record)} examples"
     if start := record.get("init_from"):
         facts["started from"] = shorten_data_name(start)
+    if tokens := record.get("init_tokens"):
+        facts["token table from"] = shorten_data_name(str(tokens))
     return facts
 
 

@@ -34,6 +34,17 @@ def collate_packed(
     return _to_batch(layout, rows, starts=_document_starts(layout, first))
 
 
+def collate_pieces(
+    tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
+) -> TextBatch:
+    """Return pieces one after the other without special tokens, each a separate document."""
+    piece, row = _pieces_of_rows(plan, rows)
+    spans = np.asarray(plan.pieces)[piece]
+    none = np.zeros(len(piece), bool)
+    layout = _layout_pieces(tokens, spans, row, none, none, width=length, vocabulary=vocabulary)
+    return _to_batch(layout, rows, starts=_document_starts(layout, layout.column))
+
+
 def collate_pairs(
     tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:

@@ -69,6 +69,27 @@ def plan_best_fit(
     return _plan_best_fit(pieces, pieces[:, 1] - pieces[:, 0] + 1, length - 1, random)
 
 
+def plan_pieces(
+    documents: Spans,
+    sentences: Spans | None,
+    *,
+    length: int,
+    vocabulary: Vocabulary,
+    random: np.random.Generator,
+) -> EpochPlan:
+    """Return rows of `length` tokens without special tokens, filled by best fit.
+
+    A document that is longer than a row is cut at a random place of its own and then every row, so
+    that other words are next to a cut in every epoch.
+
+    Raises EmptyPlan if the documents have no token.
+    """
+    real = documents[documents[:, 1] > documents[:, 0]]
+    _check_not_empty(real)
+    _, pieces = _split_spans(real, length, random)
+    return _plan_best_fit(pieces, pieces[:, 1] - pieces[:, 0], length, random)
+
+
 def plan_full_sentences(
     documents: Spans,
     sentences: Spans | None,

@@ -22,7 +22,13 @@ FORMS: Mapping[Form, str] = {
     "onnx": "ONNX",
     "safetensors": "safetensors",
 }
-_LISTED_ELSEWHERE = ("data", "encoder", "init_from", "steps")  # options with lines of their own
+_LISTED_ELSEWHERE = (
+    "data",
+    "encoder",
+    "init_from",
+    "init_tokens",
+    "steps",
+)  # options with lines of their own
 # folders whose names mean nothing without their parent's name
 _PARTS = ("train", "training", "val", "valid", "validation", "test", "images", "data")
 
@@ -166,6 +172,8 @@ def _describe_origin(record: RunRecord) -> Iterable[str]:
             else ""
         )
         yield f"started from the run {to_markdown(start)}{how}"
+    if tokens := record.get("init_tokens", ""):
+        yield f"token table from the run {to_markdown(tokens)}"
     if imported := record.imported:
         family = to_markdown(imported["family"])
         yield f"weights imported from {to_markdown(imported['from'])} ({family})"

@@ -6,11 +6,12 @@ from shlex import quote
 from typing import NamedTuple
 
 from selfwise.core.plugins import FROM_PYTHON
+from selfwise.evaluation.scores.names import RAW_NAMES
 from selfwise.runs.logs_and_scores import Logged, read_metrics, read_scores
 from selfwise.runs.run_yaml import RunRecord, read_record
 from selfwise.runs.score_groups import ScoreGroup, group_scores
 from selfwise.training import checkpoint
-from selfwise.workflows.verdict import RAW_NAMES, Verdict, choose_main_score, read_verdicts
+from selfwise.workflows.verdict import Verdict, choose_main_score, read_verdicts
 
 
 class NextStep(NamedTuple):

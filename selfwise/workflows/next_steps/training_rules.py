@@ -4,6 +4,7 @@ from shlex import quote
 
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.evaluation.monitors.representation import COLLAPSED_RANK, COLLAPSED_UNIFORMITY
+from selfwise.runs.forecast.advice import FEW_IMAGES, MIN_PUBLISHED_SIZE, PUBLISHED
 from selfwise.training.schedules import LENGTHENABLE
 from selfwise.workflows.next_steps.situation import (
     NextStep,
@@ -12,9 +13,6 @@ from selfwise.workflows.next_steps.situation import (
 )
 
 FEW_PASSES = 100  # over images and recordings; papers train for hundreds of epochs
-FEW_IMAGES = 5_000  # below it, training from scratch teaches little beyond raw pixels
-MIN_PUBLISHED_SIZE = 32  # px: weights of photos help little with smaller images
-PUBLISHED = "resnet18"  # an encoder with published weights
 SMALL_BATCH = 256  # of methods that compare the examples of a batch
 EASY = 0.99  # accuracy of a pretext task that no longer teaches anything
 FAILING = 1.5  # times chance: a pretext accuracy below it has not begun to rise

@@ -1,0 +1,55 @@
+"""The token table of a new encoder from the table of an earlier run, such as vectors of words."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from selfwise.core.config_class import spell_option
+from selfwise.tokenizers.tokenizer import Tokenizer
+
+# A transformer learns its first rows from a table of this deviation; vectors of words are longer
+DEVIATION = 0.05
+
+
+@torch.no_grad()
+def copy_token_table(
+    encoder: nn.Module, earlier: nn.Module, *, ours: Tokenizer, theirs: Tokenizer, where: Path
+) -> None:
+    """Replace the rows of the encoder's token table by the rows of an earlier encoder.
+
+    The rows are centered, and scaled to a common deviation of 0.05. Heads that share the table get
+    it too. Rows beyond the tokenizer's tokens stay.
+
+    Args:
+        encoder: the new encoder.
+        earlier: the encoder of the earlier run.
+        ours: the tokenizer of the new run.
+        theirs: the tokenizer of the earlier run.
+        where: folder of the earlier run, for errors.
+
+    Raises ValueError if the tokenizers or the widths differ, or a table is missing.
+    """
+    option = f"{spell_option('init_tokens')} {where}"
+    target, source = getattr(encoder, "token", None), getattr(earlier, "token", None)
+    if not isinstance(source, nn.Embedding):
+        raise ValueError(f"{option} is a run whose encoder has no token table")
+    if not isinstance(target, nn.Embedding):
+        raise ValueError(f"{option} is for encoders with a token table, and this one has none")
+    if ours.fingerprint != theirs.fingerprint:
+        raise ValueError(
+            f"{option} has another tokenizer than this run, so its vectors belong to other tokens: "
+            f"leave out {spell_option('tokenizer')} to take the tokenizer of {where}"
+        )
+    if (given := source.embedding_dim) != (width := target.embedding_dim):
+        raise ValueError(
+            f"{option} has vectors of {given} numbers, and the token table of this encoder has "
+            f"{width}: use vectors of {width}, or give {spell_option('encoder.embedding')} "
+            f"{given}, which adds a linear layer after the table"
+        )
+    rows = source.weight[: ours.vocabulary.size].float()
+    rows = rows - rows.mean(dim=0)
+    deviation = rows.square().mean().sqrt()
+    if not deviation > 0:
+        raise ValueError(f"{option} has equal vectors for all tokens, or broken ones")
+    target.weight[: len(rows)] = rows * (DEVIATION / deviation)
