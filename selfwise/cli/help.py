@@ -23,6 +23,7 @@ TITLES = {
     "method_options": "method",
     "needs_options": "targets",
     "training": "optimization",
+    "tuning": "optimization",
     "reading": "data",
     "encoder_options": "encoder",
 }

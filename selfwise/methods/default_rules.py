@@ -6,7 +6,7 @@ shows it. A method lists its own rules in `rules`; rules that are about the data
 method are in `runs/data_rules.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -55,6 +55,16 @@ class DefaultRule(NamedTuple):
     evidence: str
     """Title of the entry in docs/log.md with the experiment."""
 
+
+# values that a search tries for the views of methods that compare two views of an image
+VIEW_CANDIDATES: Mapping[str, Sequence[object]] = MappingProxyType(
+    {
+        "min_crop_scale": (0.08, 0.2, 0.35, 0.5),  # 0.08 is the papers'; 0.5 suits drawings
+        "flip_prob": (0.0, 0.5),
+        "jitter_strength": (0.25, 0.5, 1.0),  # SimCLR, appendix B.9 and A
+        "blur_prob": (0.0, 0.5),
+    }
+)
 
 # options whose value hardly changes the time that a step takes
 BUDGET_OPTIONS = ("optimizer", "lr", "warmup", "weight_decay", "adam_beta2")

@@ -1,6 +1,6 @@
 """The contract of every method."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -61,6 +61,9 @@ class Method(nn.Module):
     rules: ClassVar[
         tuple[DefaultRule, ...]
     ] = ()  # defaults for data and budgets unlike the paper's
+    # values of its options that a search (--tune-options) tries, where others than half and double
+    # the default are sensible
+    candidates: ClassVar[Mapping[str, Sequence[object]]] = MappingProxyType({})
     default_encoder: ClassVar[str] = "resnet18"
     # options of the encoder that the method sets, unless the user sets them
     encoder_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})

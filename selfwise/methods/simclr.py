@@ -25,7 +25,13 @@ from selfwise.losses.contrastive import (
     nt_xent_shard,
     unit_views,
 )
-from selfwise.methods.default_rules import Conditions, DefaultRule, crop_rule, short_run_lars
+from selfwise.methods.default_rules import (
+    VIEW_CANDIDATES,
+    Conditions,
+    DefaultRule,
+    crop_rule,
+    short_run_lars,
+)
 from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, Summary, mean_over
 from selfwise.methods.needs import IMAGE_SIZE
@@ -77,6 +83,8 @@ class SimCLR(Method):
 
     modality = "image"
     rules = RULES
+    # temperatures of table 5 and of appendix B.9
+    candidates = MappingProxyType({**VIEW_CANDIDATES, "temperature": (0.1, 0.2, 0.5, 1.0)})
     summary = Summary(
         predicts="which views are of one image",
         source="two augmented views of each image",

@@ -21,7 +21,13 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views
 from selfwise.losses import triplet_mining as ways
-from selfwise.methods.default_rules import Conditions, DefaultRule, crop_rule, short_run_lars
+from selfwise.methods.default_rules import (
+    VIEW_CANDIDATES,
+    Conditions,
+    DefaultRule,
+    crop_rule,
+    short_run_lars,
+)
 from selfwise.methods.inspection import ImageGrid, show_triplets
 from selfwise.methods.method import Method, PaperDefaults, Summary, scale_by_world_size
 from selfwise.methods.needs import IMAGE_SIZE
@@ -78,6 +84,7 @@ class Triplet(Method):
 
     modality = "image"
     rules = RULES
+    candidates = MappingProxyType({**VIEW_CANDIDATES, "mining": ("semihard", "hard", "random")})
     summary = Summary(
         predicts="that two views are nearer than a negative",
         source="two augmented views of each image",

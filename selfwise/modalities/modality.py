@@ -22,6 +22,7 @@ from selfwise.modalities.feature_options import (
     FeaturePlace,
 )
 from selfwise.modalities.reading_options import ReadingOptions
+from selfwise.modalities.trial_data import TrialData
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 
@@ -168,6 +169,15 @@ class OpenData(Facts, Protocol):
 
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
         """Return the probes that monitor the run."""
+        ...
+
+    def split_for_trials(
+        self, source: Steps, method: Method, *, batch_size: int, seed: int
+    ) -> TrialData:
+        """Return the examples for short trials, before a run that reads `source`.
+
+        Raises ValueError if there are too few examples to hold some out.
+        """
         ...
 
     def join(self, folder: Path) -> None:

@@ -17,6 +17,7 @@ from selfwise.report.sections import (
     scores,
     summary,
     tasks,
+    tuning,
     verdicts,
 )
 from selfwise.report.sections.examples import find_examples
@@ -70,10 +71,10 @@ def build_sections(folders: Sequence[Path], *, data: str, seed: int) -> list[Sec
         top, embedding_sections = _build_run_sections(folders[0], data, seed=seed)
     else:
         top, embedding_sections = summary.build_sections(folders), []
-    details = [*curves.build_sections(folders), *options.build_sections(folders)]
+    builders = (curves, tuning, options)
+    details = [section for one in builders for section in one.build_sections(folders)]
     ranked = ranking.build_sections(folders)
-    builders = (scores, glue)
-    score_sections = [section for one in builders for section in one.build_sections(folders)]
+    score_sections = [section for one in (scores, glue) for section in one.build_sections(folders)]
     last = next_steps.build_sections(folders)
     return [*ranked, *top, *score_sections, *embedding_sections, *details, *last]
 

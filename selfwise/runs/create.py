@@ -3,6 +3,7 @@
 RUN/run.yaml        options, versions, hardware, data fingerprint: enough to repeat the run
 RUN/metrics.jsonl   loss and metrics by step
 RUN/checkpoints/    whole checkpoints, the last two by default
+RUN/tune.json       the search before the run, with --tune
 RUN/timing.jsonl, RUN/features/ (a cache that may be deleted)
 RUN/tensorboard/ and similar folders, from loggers
 """
@@ -31,6 +32,10 @@ from selfwise.runs.processes import check_together, join_run, lead_run
 from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
 from selfwise.runs.run_yaml import RunRecord, has_record, read_record, write_record
 from selfwise.runs.steps import finish_plan
+from selfwise.runs.tune import tune_run
+from selfwise.runs.tune_record import FILE as TUNE_FILE
+from selfwise.runs.tune_record import is_searching
+from selfwise.runs.tune_settings import check_tuning
 from selfwise.runs.view_pictures import draw_first_views
 from selfwise.training.best_metric import check_best
 from selfwise.training.checkpoint import list_checkpoints
@@ -89,9 +94,11 @@ def pretrain(
             code=RunCode(request.kind, request.encoder.factory),
         )
         return load(out, method=request.kind, encoder=request.encoder.factory)
-    check_free(out, request.method)
+    check_free(out, request.method, tuning=bool(request.config.tuning.tune))
     check_processes(request, data)
     prepared = prepare_run(request, data, quiet=quiet)
+    if request.config.tuning.tune:
+        prepared = tune_run(prepared, out, quiet=quiet)
     return train_prepared(prepared, out, quiet=quiet, callbacks=callbacks)
 
 
@@ -108,7 +115,9 @@ def request_run(
     request = make_request(method, values, data=data, encoder=encoder, init_from=init_from)
     training = request.config.training
     devices = count_processes(training.devices if "devices" in training.model_fields_set else None)
-    return request if devices == training.devices else request.with_devices(devices)
+    request = request if devices == training.devices else request.with_devices(devices)
+    check_tuning(request)
+    return request
 
 
 def check_processes(request: RunRequest, data: object) -> None:
@@ -157,8 +166,11 @@ def make_listeners(
     return Listeners(options, partial(draw_first_views, prepared), tuple(callbacks))
 
 
-def check_free(out: Path, method: str) -> None:
-    """Raise ValueError if `out` holds anything: no run overwrites files."""
+def check_free(out: Path, method: str, *, tuning: bool = False) -> None:
+    """Raise ValueError if `out` holds anything: no run overwrites files.
+
+    With `tuning` it may hold a search that was stopped.
+    """
     if not out.exists():
         return
     if out.is_file():
@@ -172,6 +184,13 @@ def check_free(out: Path, method: str) -> None:
             f"{spell_option('out')} {out} already holds a run{other}; resume it with `selfwise "
             f"resume {out}`, or give a new run another folder"
         )
+    if is_searching(out):
+        if not tuning:
+            raise ValueError(
+                f"{spell_option('out')} {out} holds an unfinished search; continue it with "
+                f"`selfwise resume {out}`, or give a folder that does not exist yet"
+            )
+        return
     if out.is_dir() and any(out.iterdir()) and not (out / BEGUN).is_file():
         raise ValueError(
             f"{spell_option('out')} {out} is not empty; give a folder that does not exist yet"
@@ -190,9 +209,15 @@ def _make_folder(out: Path, record: RunRecord, data: OpenData) -> None:
 
 
 def _clear_begun(out: Path) -> None:
-    """Remove the files in `out` of a process that was killed before it wrote run.yaml."""
-    if (out / BEGUN).is_file() and not has_record(out):
-        shutil.rmtree(out)
+    """Remove the files in `out` of a process that was killed before it wrote run.yaml, but not a
+    search."""
+    if not (out / BEGUN).is_file() or has_record(out):
+        return
+    for path in out.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != TUNE_FILE:
+            path.unlink()
 
 
 @contextmanager

@@ -50,9 +50,19 @@ def _apply(request: RunRequest, rules: Sequence[DefaultRule], conditions: Condit
     chosen = {option: value for option, value in chosen.items() if value is not None}
     if not chosen:
         return request
-    config = _set_options(request.config, chosen)
-    name, factory = request.encoder.name, request.encoder.factory
     sources = {rule.option: rule.source for rule in rules if rule.option in chosen}
+    return set_values(request, chosen, sources)
+
+
+def set_values(
+    request: RunRequest, values: Mapping[str, object], sources: Mapping[str, str]
+) -> RunRequest:
+    """Return the request with these values of options and their sources.
+
+    Raises ValueError for a value that the option does not allow.
+    """
+    config = _set_options(request.config, values)
+    name, factory = request.encoder.name, request.encoder.factory
     return replace(
         request,
         config=config,

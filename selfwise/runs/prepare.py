@@ -21,10 +21,11 @@ from selfwise.runs.build import (
     digest_factory,
     open_newest,
 )
-from selfwise.runs.defaults import choose_defaults, choose_for_budget
+from selfwise.runs.defaults import choose_defaults, choose_for_budget, set_values
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.pretrain_config import RunRequest
 from selfwise.runs.run_yaml import Choice, RunRecord
+from selfwise.runs.tune_config import TUNED
 from selfwise.training.config import (
     ResolvedTraining,
     check_training,
@@ -50,6 +51,8 @@ class PreparedRun:
     seed: int
     fit_budget: Callable[[ResolvedTraining], ResolvedTraining] = _keep
     """Returns the options of a new run with the defaults that its number of steps decides."""
+    request: RunRequest | None = None
+    """The request of a new run, with the defaults that its data decide."""
     conditions: Conditions = Conditions()  # noqa: RUF009 (an immutable tuple)
     """Facts about the data from which the defaults of a new run are chosen."""
     start: Literal["", "published", "run"] = ""
@@ -81,14 +84,7 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
     if request.earlier is not None:
         run_data.adopt(request.earlier)
     training, sources = _resolve(request, run_data)
-    plan = MethodPlan(kind, config.method_options, modality, request.encoder, config.seed)
-    method = build_started(
-        plan,
-        run_data,
-        run_data.inputs,
-        start=config.init_from,
-        tokens=getattr(config.reading, "init_tokens", ""),  # only text has it
-    )
+    method = _build_method(request, run_data)
     source = run_data.source(method, batch_size=training.batch_size, seed=config.seed)
     situation = situation._replace(width=int(method.encoder.dim))
     about = dict(method.about)
@@ -104,8 +100,48 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
         code=RunCode(kind, request.encoder.factory),
         seed=config.seed,
         fit_budget=partial(choose_for_budget, request, situation),
+        request=request,
         conditions=situation,
         start=_find_start(request),
+    )
+
+
+def change_options(
+    prepared: PreparedRun, values: Mapping[str, object], sources: Mapping[str, str]
+) -> PreparedRun:
+    """Return a new run with other values of options of its method or its training.
+
+    The batches stay. The method is built again if one of its options changes.
+
+    Raises ValueError for a value that the option does not allow.
+    """
+    assert prepared.request is not None, "a resumed run keeps its options"
+    request = set_values(prepared.request, values, sources)
+    training, training_sources = _resolve(request, prepared.data)
+    method = prepared.method
+    if request.config.method_options != prepared.request.config.method_options:
+        method = _build_method(request, prepared.data)
+    return replace(
+        prepared,
+        record=make_record(request, prepared.data, training, training_sources, dict(method.about)),
+        training=training,
+        method=method,
+        fit_budget=partial(choose_for_budget, request, prepared.conditions),
+        request=request,
+    )
+
+
+def _build_method(request: RunRequest, data: OpenData) -> Method:
+    config = request.config
+    plan = MethodPlan(
+        request.kind, config.method_options, request.modality, request.encoder, config.seed
+    )
+    return build_started(
+        plan,
+        data,
+        data.inputs,
+        start=config.init_from,
+        tokens=getattr(config.reading, "init_tokens", ""),  # only text has it
     )
 
 
@@ -138,6 +174,7 @@ def make_record(
     values |= dict(training)
     sources |= {**training_sources, **request.sources}
     sources |= dict.fromkeys(request.requested, "user")
+    sources |= {name: source for name, source in request.sources.items() if source == TUNED}
     plain = {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
     return RunRecord(
         method=request.method,

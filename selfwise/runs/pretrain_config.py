@@ -41,6 +41,7 @@ from selfwise.runs.names import (
     name_sources,
 )
 from selfwise.runs.run_yaml import RunRecord, read_record
+from selfwise.runs.tune_config import TuningConfig
 from selfwise.training.config import TrainingConfig
 
 _NEEDS: dict[type[Method], type[Config]] = {}
@@ -67,6 +68,7 @@ class PretrainConfig(Config):
     method_options: Config
     needs_options: Config
     training: TrainingConfig = TrainingConfig()
+    tuning: TuningConfig = TuningConfig()
     reading: Config
     encoder_options: Config
 

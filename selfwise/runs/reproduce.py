@@ -20,6 +20,7 @@ from selfwise.core.plugins import FROM_PYTHON, is_import_path
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.pretrain_config import config_class
 from selfwise.runs.run_yaml import RunRecord
+from selfwise.runs.tune_config import TUNED, TuningConfig
 from selfwise.training.config import MACHINE, PAPER
 from selfwise.training.optimizers import scale_lr
 
@@ -51,7 +52,7 @@ def list_changes(record: RunRecord) -> dict[str, Change]:
     return {
         name: Change(value, defaults.get(name))
         for name, (value, source) in record.resolved.items()
-        if (source in ("user", "init_from") or name == "steps")
+        if (source in ("user", "init_from", TUNED) or name == "steps")
         and name not in (*MACHINE_OPTIONS, *LENGTH_OPTIONS)
         and value not in (None, "")
         and value != defaults.get(name)
@@ -64,6 +65,11 @@ def format_reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand
         return _import_command(record, out)
     notes: list[str] = []
     values = {n: v for n, v in record.config.items() if n not in ("method", *LENGTH_OPTIONS)}
+    if record.get("tune"):  # the command repeats the run that followed, and not the search
+        values = {n: v for n, v in values.items() if n not in TuningConfig.model_fields}
+        found = {n: value for n, (value, source) in record.resolved.items() if source == TUNED}
+        values |= found | {"optimizer": record.option("optimizer")}
+        notes.append("A search chose " + ", ".join(found) + ": tune.json has its trials.")
     values |= {"steps": record.steps}
     values |= {n: value for n in MACHINE_OPTIONS if (value := record.get(n)) is not None}
     if values["data"] == FROM_PYTHON:

@@ -9,7 +9,7 @@ from annotated_types import Ge
 from torch import nn
 
 from selfwise.core.config_class import format_flag
-from selfwise.core.data_sources import SEVERAL
+from selfwise.core.data_sources import SEVERAL, DataSources
 from selfwise.core.device import resolve_device
 from selfwise.core.extras import check_modality
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
@@ -28,6 +28,7 @@ from selfwise.runs.pretrain_config import make_request
 from selfwise.runs.processes import check_as_many, check_together, join_run, lead_run, reopen_run
 from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
 from selfwise.runs.run_yaml import RunRecord, has_record, read_record, write_record
+from selfwise.runs.tune_record import is_searching, read_tune_record
 from selfwise.training.listeners import Callback, check_callbacks
 from selfwise.training.loggers import check_installed
 from selfwise.training.loop import fit
@@ -50,7 +51,8 @@ def resume(
     callbacks: Sequence[Callback] = (),
     quiet: bool = False,
 ) -> Run:
-    """Continue a stopped run; the result equals that of an uninterrupted run.
+    """Continue a stopped run, or the search before it; the result equals that of an uninterrupted
+    run.
 
     Args:
         run: folder of the run.
@@ -75,6 +77,10 @@ def resume(
     check_callbacks(callbacks)
     allow_plugins(plugins)
     folder = Path(run)
+    if is_searching(folder):
+        changed = [steps, device, num_workers, save_every, keep_last, logger, logger_project]
+        _check_unchanged(folder, changed)
+        return _resume_search(folder, data, method, encoder, callbacks=callbacks, quiet=quiet)
     old = read_record(folder)
     check_modality(old.modality)
     code = resolve_code(folder, old, method=method, encoder=encoder)
@@ -86,6 +92,40 @@ def resume(
     record = _change_options(old, given, data)
     return _resume_with(
         folder, record, code, data=data, steps=steps, callbacks=callbacks, quiet=quiet
+    )
+
+
+def _check_unchanged(folder: Path, changed: Sequence[object]) -> None:
+    """Raise ValueError if the user gives options for the rest of a search."""
+    if any(value is not None for value in changed):
+        raise ValueError(
+            f"{folder} holds an unfinished search, which continues with the options that it began "
+            "with: leave out all options but those that name code or data"
+        )
+
+
+def _resume_search(
+    folder: Path,
+    data: object,
+    method: type[Method] | None,
+    encoder: EncoderFactory | nn.Module | None,
+    *,
+    callbacks: Sequence[Callback],
+    quiet: bool,
+) -> Run:
+    """Continue a search with the options that it began with, and train the run."""
+    record = read_tune_record(folder)
+    assert record is not None, "the caller has seen it"
+    options = dict(record.config)
+    name, place = options.pop("method"), options.pop("data")
+    if data is None:
+        if place == FROM_PYTHON:
+            raise ValueError(f"{folder} was given its data in Python: resume it there, with data=")
+        data = DataSources(place) if isinstance(place, list) else place
+    if encoder is not None:
+        options["encoder"] = encoder
+    return pretrain(
+        method or name, data=data, out=folder, callbacks=callbacks, quiet=quiet, **options
     )
 
 

@@ -103,6 +103,7 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
     step, progress = describe_progress(folder, record)
     lines = [f"{record.method} in {folder}", *_indent_lines(progress)]
     lines += ["", "verdict", *_indent_lines(_describe_verdicts(folder, record))]
+    lines += _describe_tuning(folder)
     log = logs_and_scores.read_metrics(folder)
     lines += _add_heading("last metrics", _list_last_metrics(log))
     if log.unreadable:
@@ -136,6 +137,18 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
         *_indent_lines([reproduce.command]),
     ]
     return lines
+
+
+def _describe_tuning(folder: Path) -> list[str]:
+    """Return the trials of the search before a run; none if it had no search."""
+    from selfwise.runs.tune_messages import describe_search, tabulate_trials
+    from selfwise.runs.tune_record import read_tune_record
+
+    record = read_tune_record(folder)
+    if record is None:
+        return []
+    table = _add_heading("search for a setting", tabulate_trials(record))
+    return [*table, *_indent_lines([describe_search(record)])]
 
 
 def _describe_several(folders: Sequence[Path], run_records: "Sequence[RunRecord]") -> list[str]:

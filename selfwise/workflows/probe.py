@@ -87,8 +87,7 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         run: a run or its folder.
         train: labeled examples; retrieval needs no labels.
         test: labeled examples to score on; by default a fifth of `train`, drawn by the seed.
-        kind: linear (L-BFGS), weighted (for speech: linear on a learned sum of all layers), sgd
-            (SimCLR's protocol), knn, finetune or retrieval (recall@k and MAP@R by cosine).
+        kind: linear, weighted (for speech), sgd, knn, finetune or retrieval (docs/guide/probes.md).
         labels_per_class: numbers of labels for each class, for a curve: 10,100,all.
         seeds: number of label draws; unused with all labels and for retrieval, which draw none.
         k: neighbors that vote in knn; by default each competitor chooses on training labels.
@@ -99,7 +98,7 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         text_column: the column with the text.
         label_column: the column with the label.
         group_column: the column of recordings with the group, such as the speaker.
-        supervised_baseline: add the encoder trained from scratch on these labels.
+        supervised_baseline: add supervised training from scratch.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda, mps (Apple, not tested) or auto.
         quiet: print nothing.

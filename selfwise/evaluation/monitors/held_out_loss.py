@@ -8,7 +8,7 @@ import torch
 
 from selfwise.core.device import to_float64
 from selfwise.core.rng import Rng, generator
-from selfwise.core.types import Batch, EpochPlan, Term, to_device
+from selfwise.core.types import Batch, EpochPlan, Step, Term, to_device
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.method import Method
 
@@ -55,16 +55,23 @@ class HeldOutLoss:
         """Return the mean of every term and metric over all examples."""
         return {name: float(term.mean) for name, term in self.terms(method).items()}
 
-    @torch.no_grad()
+    def total(self, method: Method) -> float:
+        """Return the loss over all examples: the sum of its terms, as in training."""
+        return sum(float(term.mean) for term in self._add(method, lambda step: step.terms).values())
+
     def terms(self, method: Method) -> dict[str, Term]:
         """Return sums and counts of every term and metric over all examples."""
+        return self._add(method, lambda step: step.terms | step.metrics)
+
+    @torch.no_grad()
+    def _add(self, method: Method, choose: Callable[[Step], dict[str, Term]]) -> dict[str, Term]:
         device = next(method.parameters()).device
         sums: dict[str, Term] = {}
         with evaluation_mode(method, device):
             for number in range(self.count):
                 rng = Rng(generator(self.seed, "held out", number), seed=self.seed)
                 step = method(method.view(to_device(self.read(number), device), rng))
-                for name, (total, count) in (step.terms | step.metrics).items():
+                for name, (total, count) in choose(step).items():
                     total, count = to_float64(total), to_float64(count)
                     previous = sums.get(
                         name, Term(torch.zeros_like(total), torch.zeros_like(count))

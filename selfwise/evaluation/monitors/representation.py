@@ -100,13 +100,13 @@ class RepresentationMonitor:
         views = [evaluation_view(batch, self.size, fraction=choose_crop_fraction(self.size))]
         if has_pair:
             rng = Rng(generator(self.seed, "health"), part, len(self.batch.x))
-            views += _find_pair(method.view(batch, rng))
+            views += find_pair(method.view(batch, rng))
         return tuple(method.encoder(view).pooled.float().cpu() for view in views)
 
     def _makes_pair(self, method: Method, example: ImageBatch) -> bool:
         """Try one example, because views that are not a pair may cost much, as with a dVAE."""
         rng = Rng(generator(self.seed, "health"))
-        return not method.labelled and bool(_find_pair(method.view(example, rng)))
+        return not method.labelled and bool(find_pair(method.view(example, rng)))
 
 
 def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
@@ -131,7 +131,7 @@ def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
     )
 
 
-def _find_pair(view: object) -> list[Tensor]:
+def find_pair(view: object) -> list[Tensor]:
     """Return the two views of a method that makes two, otherwise none."""
     pair = [getattr(view, name, None) for name in ("a", "b")]
     return pair if all(isinstance(one, Tensor) for one in pair) else []  # type: ignore[return-value]

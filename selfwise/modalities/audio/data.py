@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
+from selfwise.core.config_class import spell_option
 from selfwise.core.data_info import AudioInfo
 from selfwise.core.progress import format_count
 from selfwise.core.types import HOP, RATE, WINDOW
 from selfwise.data.audio.dataset import FileStore
 from selfwise.data.audio.open import AudioSource, Recordings
-from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss
+from selfwise.evaluation.monitors.held_out_loss import HeldOutBatches, HeldOutLoss
 from selfwise.methods import Method
 from selfwise.modalities.audio.targets import SpeechTargets, save_targets
-from selfwise.modalities.modality import Record
+from selfwise.modalities.modality import Record, Steps
+from selfwise.modalities.trial_data import TrialData
 from selfwise.targets.frame_labels import FrameLabels
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
@@ -81,11 +83,26 @@ class OpenAudio:
             )
         if not training.monitor_every or self.held_out is None:
             return []
+        batches = self._held_out_batches(seed)
+        return [HeldOutLoss(batches, seed=seed, every=training.monitor_every)]
+
+    def split_for_trials(
+        self, source: Steps, method: Method, *, batch_size: int, seed: int
+    ) -> TrialData:
+        """Use the held-out recordings of the run, in batches of a step's length."""
+        if self.held_out is None:
+            raise ValueError(
+                f"{spell_option('tune')} judges settings on held-out recordings, and this run has "
+                f"none: give {spell_option('val_fraction')} a value above 0"
+            )
+        held_out = self._held_out_batches(seed)
+        return TrialData(source, held_out, cost=held_out[1])
+
+    def _held_out_batches(self, seed: int) -> HeldOutBatches:
+        assert self.held_out is not None, "the callers have checked this"
         labels = None if self.targets is None else self.targets.held_out
         source = self._source(self.held_out, labels, seed=seed)
-        count = min(source.steps_per_epoch, HELD_OUT_BATCHES)
-        read = source.__getitem__
-        return [HeldOutLoss((read, count), seed=seed, every=training.monitor_every)]
+        return source.__getitem__, min(source.steps_per_epoch, HELD_OUT_BATCHES)
 
     def join(self, folder: Path) -> None:
         """Nothing to prepare: reading recordings writes nothing."""

@@ -1,13 +1,14 @@
 """The images of a run: opening, monitoring, and the needs of its method."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.config_class import spell_option
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.parallel import count_cpus
 from selfwise.core.progress import format_count
@@ -25,7 +26,8 @@ from selfwise.evaluation.monitors.pictures import (
 from selfwise.evaluation.monitors.representation import RepresentationMonitor
 from selfwise.methods import Method
 from selfwise.modalities.image.method_needs import ImageNeeds
-from selfwise.modalities.modality import Record
+from selfwise.modalities.modality import Record, Steps
+from selfwise.modalities.trial_data import TrialData
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 
@@ -37,6 +39,8 @@ PICTURES = {
 }  # of methods that have these attributes
 SAMPLE_SEED = 0  # samples depend only on the images: runs with several seeds share them
 SAMPLE_BATCH = 100
+MAX_TRIAL_IMAGES, MIN_TRIAL_IMAGES = 512, 16  # held out to judge settings
+MAX_TRIAL_BATCH = 128  # of them encoded together
 
 
 @dataclass
@@ -110,6 +114,32 @@ class OpenImages:
                 self.pictures = kind(self.images, size=size, seed=seed, every=every, folder=None)
                 probes.append(self.pictures)
         return probes
+
+    def split_for_trials(
+        self, source: Steps, method: Method, *, batch_size: int, seed: int
+    ) -> TrialData:
+        """Hold out a tenth of the images, at most 512, in whole batches of at most 128.
+
+        A run itself holds out nothing, and trains on these images too. Their choice depends only on
+        the images, so that runs with several seeds are judged on equal ones.
+        """
+        rows = shuffle_indices(len(self.images), SAMPLE_SEED, "trials")
+        held = min(MAX_TRIAL_IMAGES, len(rows) // 10)
+        size = min(held, batch_size, MAX_TRIAL_BATCH)
+        if size < MIN_TRIAL_IMAGES:
+            raise ValueError(
+                f"{spell_option('tune')} holds out a tenth of the images to judge settings, and "
+                f"{len(rows)} images in batches of {batch_size} are too few: it needs "
+                f"{10 * MIN_TRIAL_IMAGES} images and batches of {MIN_TRIAL_IMAGES}"
+            )
+        count = held // size
+        groups = np.split(np.sort(rows[: count * size]), count)
+        trained = replace(self, images=self.images.take(np.sort(rows[count * size :])))
+        return TrialData(
+            source=trained.source(method, batch_size=batch_size, seed=seed),
+            held_out=(lambda number: self.images.read(groups[number]), count),
+            cost=-(-count * size // batch_size),
+        )
 
     def join(self, folder: Path) -> None:
         """List files that this process's loader finds broken together with those of other

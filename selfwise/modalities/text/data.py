@@ -23,7 +23,8 @@ from selfwise.data.text.mixture import count_tokens, divide_tokens, list_sources
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.methods import Method
 from selfwise.methods.needs import TOKEN_COUNTS, FromFacts
-from selfwise.modalities.modality import Record
+from selfwise.modalities.modality import Record, Steps
+from selfwise.modalities.trial_data import TrialData
 from selfwise.targets.tensor_file import load_tensors, save_tensors
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training.config import ResolvedTraining
@@ -31,6 +32,7 @@ from selfwise.training.loop import Probe
 
 FOLDER = "tokenizer"  # in the run folder
 COUNTS_FILE = "token_counts.safetensors"  # in the run folder, if the method needs the counts
+TRIAL_TOKENS = 2**14  # equal tokens and masks in all trials, so fewer than a run measures suffice
 MAX_PATH = 255  # characters; a longer text is not looked up as a path
 PROGRESS_FROM = 2**24  # reading more bytes than this reports its progress
 
@@ -178,6 +180,20 @@ class OpenText:
             print_progress(f"warning: no held-out loss: {error}")
             return []
         return [HeldOutLoss(sample_text_batches(rows), seed=seed, every=training.monitor_every)]
+
+    def split_for_trials(
+        self, source: Steps, method: Method, *, batch_size: int, seed: int
+    ) -> TrialData:
+        """Use the held-out documents of the run, at most 16,000 tokens of them."""
+        if self.held_out is None:
+            raise ValueError(
+                f"{spell_option('tune')} judges settings on held-out documents, and this run has "
+                f"none: give {spell_option('val_fraction')} a value above 0"
+            )
+        rows = self._rows(self.held_out, method, batch_size=1, seed=seed)
+        tokens = min(TRIAL_TOKENS, rows.plan(0).size * rows.length)
+        held_out = sample_text_batches(rows, tokens=TRIAL_TOKENS)
+        return TrialData(source, held_out, cost=-(-tokens // (rows.length * batch_size)))
 
     def join(self, folder: Path) -> None:
         """Nothing to prepare: reading rows writes nothing."""
