@@ -15,6 +15,7 @@ from selfwise.core.types import Batch
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.methods.default_rules import Conditions
+from selfwise.modalities.earlier_run import OpenRun, Record
 from selfwise.modalities.feature_options import (
     Embed,
     EmbedPlaces,
@@ -39,51 +40,6 @@ class EncoderChoice:
     """The chosen options; None means the encoder's own value."""
     factory: EncoderFactory | None = None
     """The factory that was passed in Python, or that the import path names."""
-
-
-@runtime_checkable
-class Record(Protocol):
-    """The part of run.yaml that modalities read."""
-
-    @property
-    def method(self) -> str: ...
-
-    @property
-    def info(self) -> DataInfo: ...
-
-    @property
-    def reading(self) -> Config: ...
-
-    @property
-    def training(self) -> ResolvedTraining: ...
-
-    @property
-    def encoder_name(self) -> str: ...
-
-    @property
-    def encoder_options(self) -> Mapping[str, object]: ...
-
-
-@runtime_checkable
-class EarlierRun(Protocol):
-    """A run in a folder, with its method in eval mode on the CPU."""
-
-    @property
-    def record(self) -> Record: ...
-
-    @property
-    def method(self) -> Method: ...
-
-    @property
-    def weights(self) -> str:
-        """SHA-256 of the weights."""
-        ...
-
-    @property
-    def step(self) -> int: ...
-
-
-OpenRun = Callable[[Path], EarlierRun]  # raises ValueError if the folder is not a run
 
 
 @dataclass(frozen=True)

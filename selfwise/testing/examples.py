@@ -15,13 +15,8 @@ from selfwise.core.types import RATE, Batch
 from selfwise.methods import Method
 from selfwise.methods.needs import PatchTargetNeed
 from selfwise.modalities import modality_of
-from selfwise.modalities.modality import (
-    EarlierRun,
-    EncoderChoice,
-    EncoderFactory,
-    OpenData,
-    Opening,
-)
+from selfwise.modalities.earlier_run import EarlierRun
+from selfwise.modalities.modality import EncoderChoice, EncoderFactory, OpenData, Opening
 
 SIZE, PATCH, COUNT, CLASSES, SEED = 16, 4, 16, 4, 0
 SECONDS = 0.5  # of each tone

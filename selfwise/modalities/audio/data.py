@@ -17,7 +17,8 @@ from selfwise.data.audio.open import AudioSource, Recordings
 from selfwise.evaluation.monitors.held_out_loss import HeldOutBatches, HeldOutLoss
 from selfwise.methods import Method
 from selfwise.modalities.audio.targets import SpeechTargets, save_targets
-from selfwise.modalities.modality import Record, Steps
+from selfwise.modalities.earlier_run import Record
+from selfwise.modalities.modality import Steps
 from selfwise.modalities.trial_data import TrialData
 from selfwise.targets.frame_labels import FrameLabels
 from selfwise.training.config import ResolvedTraining

@@ -40,6 +40,7 @@ from selfwise.modalities.audio.data import (
     drop_short,
 )
 from selfwise.modalities.audio.targets import SpeechTargets
+from selfwise.modalities.earlier_run import OpenRun
 from selfwise.modalities.feature_options import (
     Embed,
     EmbedPlaces,
@@ -47,13 +48,7 @@ from selfwise.modalities.feature_options import (
     FeaturePlace,
     list_places,
 )
-from selfwise.modalities.modality import (
-    EncoderChoice,
-    Facts,
-    Opening,
-    OpenRun,
-    TrainedRun,
-)
+from selfwise.modalities.modality import EncoderChoice, Facts, Opening, TrainedRun
 from selfwise.modalities.reading_options import ReadingOptions
 
 UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders

@@ -26,7 +26,8 @@ from selfwise.core.progress import print_progress
 from selfwise.core.types import HOP, WINDOW, AudioBatch, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.methods.needs import FrameTargetOptions
-from selfwise.modalities.modality import Opening, OpenRun
+from selfwise.modalities.earlier_run import OpenRun
+from selfwise.modalities.modality import Opening
 from selfwise.targets.codebook import Codebook, learn_codebook
 from selfwise.targets.frame_labels import FrameLabels, count_written, write_labels
 from selfwise.targets.kmeans_streaming import KMeansSettings

@@ -25,8 +25,9 @@ from selfwise.evaluation.monitors.pictures import (
 )
 from selfwise.evaluation.monitors.representation import RepresentationMonitor
 from selfwise.methods import Method
+from selfwise.modalities.earlier_run import Record
 from selfwise.modalities.image.method_needs import ImageNeeds
-from selfwise.modalities.modality import Record, Steps
+from selfwise.modalities.modality import Steps
 from selfwise.modalities.trial_data import TrialData
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe

@@ -19,9 +19,10 @@ from selfwise.methods.needs import (
     PatchTargetNeed,
     PatchTargetOptions,
 )
+from selfwise.modalities.earlier_run import OpenRun
 from selfwise.modalities.image import targets
 from selfwise.modalities.image.targets import ImageTargets
-from selfwise.modalities.modality import Opening, OpenRun
+from selfwise.modalities.modality import Opening
 
 FILE = targets.NEEDS
 

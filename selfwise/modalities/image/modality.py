@@ -31,6 +31,7 @@ from selfwise.evaluation.probes.baselines import FeatureSplit, build_untrained_e
 from selfwise.methods import Method
 from selfwise.methods.default_rules import Conditions
 from selfwise.methods.needs import HasImageInfo
+from selfwise.modalities.earlier_run import OpenRun
 from selfwise.modalities.feature_options import (
     Embed,
     EmbedPlaces,
@@ -41,13 +42,7 @@ from selfwise.modalities.feature_options import (
 from selfwise.modalities.image.data import BROKEN, OpenImages, count_workers, describe_images
 from selfwise.modalities.image.method_needs import add_needs, load_inputs
 from selfwise.modalities.image.targets import image_info
-from selfwise.modalities.modality import (
-    EncoderChoice,
-    EncoderFactory,
-    Opening,
-    OpenRun,
-    TrainedRun,
-)
+from selfwise.modalities.modality import EncoderChoice, EncoderFactory, Opening, TrainedRun
 from selfwise.modalities.reading_options import ReadingOptions
 
 BUILDERS: dict[str, EncoderFactory] = {  # by family; all other names are timm models

@@ -32,7 +32,8 @@ from selfwise.encoders.beit_presets import resolve_vit_shape
 from selfwise.evaluation.features.image import evaluation_mode, iterate_views
 from selfwise.evaluation.monitors.pictures import save_image_grid
 from selfwise.methods.needs import PatchTargetOptions
-from selfwise.modalities.modality import EarlierRun, EncoderChoice, Opening, OpenRun, Record
+from selfwise.modalities.earlier_run import EarlierRun, OpenRun, Record
+from selfwise.modalities.modality import EncoderChoice, Opening
 from selfwise.targets.codebook import Codebook, learn_codebook
 from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.patches import PatchTargets

@@ -23,7 +23,8 @@ from selfwise.data.text.mixture import count_tokens, divide_tokens, list_sources
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.methods import Method
 from selfwise.methods.needs import TOKEN_COUNTS, FromFacts
-from selfwise.modalities.modality import Record, Steps
+from selfwise.modalities.earlier_run import Record
+from selfwise.modalities.modality import Steps
 from selfwise.modalities.trial_data import TrialData
 from selfwise.targets.tensor_file import load_tensors, save_tensors
 from selfwise.tokenizers.tokenizer import Tokenizer

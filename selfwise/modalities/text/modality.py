@@ -38,6 +38,7 @@ from selfwise.evaluation.scores.names import DEVIATION
 from selfwise.methods import Method
 from selfwise.methods.default_rules import Conditions
 from selfwise.methods.needs import HasVocabulary
+from selfwise.modalities.earlier_run import OpenRun
 from selfwise.modalities.feature_options import (
     Embed,
     EmbedPlaces,
@@ -45,12 +46,7 @@ from selfwise.modalities.feature_options import (
     FeaturePlace,
     list_places,
 )
-from selfwise.modalities.modality import (
-    EncoderChoice,
-    Opening,
-    OpenRun,
-    TrainedRun,
-)
+from selfwise.modalities.modality import EncoderChoice, Opening, TrainedRun
 from selfwise.modalities.reading_options import ReadingOptions
 from selfwise.modalities.text.data import (
     FOLDER,
