@@ -100,6 +100,7 @@ def _list_shared_options(function: Callable[..., Any]) -> list[Option]:
     """Return the options of a command that trains a method, except those of methods and data."""
     from selfwise.runs.create import pretrain
     from selfwise.runs.pretrain_config import PretrainConfig
+    from selfwise.runs.tune_config import TuningConfig
 
     kinds = [make_options_class(function, skip=commands.NOT_OPTIONS)]
     if function is not pretrain:
@@ -107,7 +108,8 @@ def _list_shared_options(function: Callable[..., Any]) -> list[Option]:
         kinds.append(make_options_class(pretrain, skip=skip))
     listed = list_options(kinds)
     names = {option.name for option in listed}
-    other = [o for o in list_options([PretrainConfig]) if o.name in PretrainConfig.model_fields]
+    own = {*PretrainConfig.model_fields, *TuningConfig.model_fields}
+    other = [o for o in list_options([PretrainConfig]) if o.name in own]
     training = [o._replace(group="training") for o in list_options([TrainingConfig])]
     return [*listed, *(o for o in other if o.name not in names), *training]
 

@@ -13,6 +13,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, Term, TextBatch, TextEncoder, Vocabulary
 from selfwise.losses.negative_sampling import cbow_loss, skipgram_loss
 from selfwise.methods.default_rules import DefaultRule
+from selfwise.methods.inspection import MaskedTextExamples, rank_predictions
 from selfwise.methods.method import Method, PaperDefaults, Summary, check_text
 from selfwise.methods.needs import TOKEN_COUNTS, VOCABULARY
 from selfwise.nn.sparse_table import look_up_rows
@@ -50,6 +51,9 @@ class WordWindows(NamedTuple):
     reach: Int64[Tensor, "b n"]  # the window of each center, 1 to the largest
     negatives: Int64[Tensor, "b m k"]  # for each block of centers
     share: Float[Tensor, "b"]  # what each row is of the whole step
+
+
+INSPECTED_STRIDE = 5  # words between two that a report shows
 
 
 class Word2Vec(Method):
@@ -181,6 +185,28 @@ class Word2Vec(Method):
         return Step(
             {"word2vec_loss": Term(loss, view.share.sum())},
             {"pair_loss": Term(loss.detach(), predicted.float())},
+        )
+
+    def inspect(self, view: WordWindows) -> MaskedTextExamples:
+        """Return every fifth kept word with the words that its neighbors predict.
+
+        Their vectors are averaged, as by CBOW, and compared with all words, not only with
+        negatives.
+        """
+        b, n = view.ids.shape
+        where = torch.arange(0, n, INSPECTED_STRIDE, device=view.ids.device)
+        place = torch.arange(n, device=view.ids.device)
+        near = (place - where[:, None]).abs() <= self.window
+        near = near & (place != where[:, None]) & view.kept[:, None]
+        near = near & (view.document[:, where, None] == view.document[:, None])
+        contexts = near.float() @ self.encoder.token(view.ids)
+        contexts = contexts / near.sum(dim=2, keepdim=True).clamp_min(1)
+        scores = contexts.flatten(0, 1) @ self.contexts.T
+        valid = view.kept[:, where] & near.any(dim=2)
+        return MaskedTextExamples(
+            "The mean of the vectors of its neighbors predicts each marked word.",
+            TextBatch(view.ids, torch.arange(b, device=view.ids.device)),
+            rank_predictions(scores, where.expand(b, -1), valid, view.ids[:, where]),
         )
 
     def _predict_contexts(self, blocks: Blocks) -> Float[Tensor, ""]:

@@ -174,13 +174,13 @@ def test_a_run_is_measured_on_its_test_examples(run, capsys):
 
 
 def test_no_features_are_computed_that_are_not_searched(run, monkeypatch):
-    seen, original = [], image_features.extract_features
+    seen, original = [], image_features.extract_several
 
     def spy(encoder, images, **told):
         seen.append(len(images))
         return original(encoder, images, **told)
 
-    monkeypatch.setattr(image_features, "extract_features", spy)
+    monkeypatch.setattr(image_features, "extract_several", spy)
     selfwise.probe(run, **PAIR, kind="retrieval", layer=0, quiet=True)
     assert seen == [500] * 4
 

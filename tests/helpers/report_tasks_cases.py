@@ -73,6 +73,8 @@ def run(name: str, folder: Path, **options: Any) -> Run:
             "tokenizer": f"{kind.default_tokenizer}:300",
             "val_fraction": 0.0,
         }
+        if family == "word2vec":
+            told |= {"encoder": family, "encoder_options": {"dim": 16}, "tokenizer": "words"}
     elif kind.modality == "audio":
         told.pop("batch_size")
         told |= dict(zip(("encoder", "encoder_options"), SMALL[family]))

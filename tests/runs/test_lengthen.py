@@ -93,7 +93,7 @@ def test_a_finished_wsd_run_continues_before_its_decay(run, longer, capsys):
     (change,) = read_record(run).continuations
     assert (change["step"], change["steps_before"], change["steps"]) == (16, 20, 30)
     assert change["exact"] is True
-    assert "result equals a run of 30 steps from the start" in change["about"]
+    assert "result equals a run of 30 steps with these options" in change["about"]
 
 
 @pytest.mark.run  # trains
