@@ -46,7 +46,7 @@ nitpick_ignore_regex = [
 # notebooks are run once, and again when they have changed
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(Path(__file__).parent / "_build" / "notebooks")
-nb_execution_timeout = 300
+nb_execution_timeout = 900
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 nb_output_stderr = "remove"  # warnings of libraries about the kernel
