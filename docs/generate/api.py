@@ -53,6 +53,7 @@ RESULTS = (
     "selfwise.evaluation.scores.probe_score.ProbeResult",
     "selfwise.evaluation.scores.probe_score.ProbeComparison",
     "selfwise.evaluation.probes.baselines.FeatureSplit",
+    "selfwise.evaluation.probes.matrix.FeatureBlocks",
     "selfwise.glue.scores.GlueScores",
     "selfwise.profiling.bench_report.BenchReport",
     "selfwise.workflows.plan.TrainingPlan",
@@ -98,6 +99,8 @@ NEEDS = (
     "selfwise.methods.needs.PatchTargetOptions",
     "selfwise.methods.needs.FrameTargetNeed",
     "selfwise.methods.needs.FrameTargetOptions",
+    "selfwise.methods.default_rules.DefaultRule",
+    "selfwise.methods.default_rules.Conditions",
     "selfwise.methods.inspection.ImageGrid",
     "selfwise.methods.inspection.ImageColumn",
     "selfwise.methods.inspection.MaskedTextExamples",
@@ -106,7 +109,13 @@ NEEDS = (
     "selfwise.methods.inspection.Predictions",
     "selfwise.methods.inspection.PairPredictions",
 )
-MODALITY = "selfwise.modalities.modality"
+MODALITY = (
+    "selfwise.modalities.modality",
+    "selfwise.modalities.earlier_run",
+    "selfwise.modalities.feature_options",
+    "selfwise.modalities.reading_options",
+    "selfwise.modalities.trial_data",
+)
 
 
 def list_pages() -> dict[str, Page]:
@@ -143,7 +152,7 @@ def list_pages() -> dict[str, Page]:
         "Modality",
         "Images, text and audio each have one object, which opens data, builds encoders and "
         "extracts features.",
-        list_classes(MODALITY),
+        [name for module in MODALITY for name in list_classes(module)],
     )
     pages["methods"] = Page(
         "Methods as classes",

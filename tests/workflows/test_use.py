@@ -273,9 +273,9 @@ def test_health_is_logged_and_changes_nothing(tmp_path):
 def test_without_a_budget_there_is_one_that_ends_and_its_time_is_printed(
     tmp_path, monkeypatch, capsys
 ):
-    from selfwise.training import config as options
+    from selfwise.methods.simclr import SimCLR
 
-    monkeypatch.setattr(options, "DEFAULT_EPOCHS", 0.5)
+    monkeypatch.setattr(SimCLR, "paper", SimCLR.paper._replace(epochs=0.5))
     told = {k: v for k, v in QUICK.items() if k not in ("steps", "quiet")}
     done = selfwise.pretrain("simclr", data="digits", out=tmp_path / "d", **told)
     assert done.record.option("steps") == 14
