@@ -116,6 +116,13 @@ class OpenData(Facts, Protocol):
         """Copy from an earlier run the facts that its weights depend on."""
         ...
 
+    def set_first_weights(self, encoder: nn.Module) -> None:
+        """Set the weights of a new encoder that an option of reading takes from an earlier run.
+
+        Raises ValueError if they do not fit.
+        """
+        ...
+
     def source(self, method: Method, *, batch_size: int, seed: int) -> Steps:
         """Return the batches that the loop reads; `info` is complete afterwards.
 

@@ -15,8 +15,6 @@ from selfwise.encoders.custom import reset_weights
 from selfwise.methods import Method, find_method
 from selfwise.modalities import find_modality, modality_of
 from selfwise.modalities.modality import AnyModality, EncoderChoice, EncoderFactory, Facts
-from selfwise.modalities.text.data import OpenText, TextFacts
-from selfwise.modalities.text.token_table import copy_token_table
 from selfwise.runs.lengthen import DECAYED
 from selfwise.runs.names import ModuleFactory, find_recorded_encoder
 from selfwise.runs.pretrain_config import encoder_class, method_class_options
@@ -208,16 +206,10 @@ def find_checkpoint(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
 
 
 def build_started(
-    plan: MethodPlan, facts: Facts, inputs: Mapping[str, object], *, start: str, tokens: str = ""
+    plan: MethodPlan, facts: Facts, inputs: Mapping[str, object], *, start: str
 ) -> Method:
-    """Return the method before the first step, with the weights of the run `init_from` if any.
-
-    `tokens` is the run in `init_tokens`, whose token table the encoder gets.
-    """
+    """Return the method before the first step, with the weights of the run `init_from` if any."""
     method = plan.build(facts, inputs)
-    if tokens:
-        folder, saved = find_checkpoint(tokens)
-        _copy_tokens(method, facts, load_at(folder, saved), folder)
     if start:
         folder, saved = find_checkpoint(start)
         earlier = load_at(folder, saved).method
@@ -229,19 +221,6 @@ def build_started(
             for name in method.carried:
                 getattr(method, name).data.copy_(getattr(earlier, name))
     return method
-
-
-def _copy_tokens(method: Method, facts: Facts, earlier: LoadedRun, folder: Path) -> None:
-    """Copy the token table of an earlier run on text."""
-    assert isinstance(facts, TextFacts | OpenText), "only runs on text have this option"
-    assert isinstance(earlier.facts, TextFacts), "a run on text"
-    copy_token_table(
-        method.encoder,
-        earlier.method.encoder,
-        ours=facts.tokenizer,
-        theirs=earlier.facts.tokenizer,
-        where=folder,
-    )
 
 
 def find_newest(folder: Path) -> checkpoint.Checkpoint:

@@ -69,9 +69,9 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
     device = resolve_device(request.config.training.device)
     with limit_threads(request.config.training.cpu_threads):
         examples = modality.read_data(data, request.config.reading, kind)
-        situation = modality.survey(examples, request.config.reading)
-        situation = situation._replace(on_cpu=device == "cpu")
-        request = choose_defaults(request, situation)
+        conditions = modality.survey(examples, request.config.reading)
+        conditions = conditions._replace(on_cpu=device == "cpu")
+        request = choose_defaults(request, conditions)
         config = request.config
         opening = Opening(
             method=kind,
@@ -86,7 +86,7 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
     training, sources = _resolve(request, run_data)
     method = _build_method(request, run_data)
     source = run_data.source(method, batch_size=training.batch_size, seed=config.seed)
-    situation = situation._replace(width=int(method.encoder.dim))
+    conditions = conditions._replace(width=int(method.encoder.dim))
     about = dict(method.about)
     if about and not quiet:
         text = ", ".join(f"{name} {value:g}" for name, value in about.items())
@@ -99,9 +99,9 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
         source=source,
         code=RunCode(kind, request.encoder.factory),
         seed=config.seed,
-        fit_budget=partial(choose_for_budget, request, situation),
+        fit_budget=partial(choose_for_budget, request, conditions),
         request=request,
-        conditions=situation,
+        conditions=conditions,
         start=_find_start(request),
     )
 
@@ -136,13 +136,9 @@ def _build_method(request: RunRequest, data: OpenData) -> Method:
     plan = MethodPlan(
         request.kind, config.method_options, request.modality, request.encoder, config.seed
     )
-    return build_started(
-        plan,
-        data,
-        data.inputs,
-        start=config.init_from,
-        tokens=getattr(config.reading, "init_tokens", ""),  # only text has it
-    )
+    method = build_started(plan, data, data.inputs, start=config.init_from)
+    data.set_first_weights(method.encoder)
+    return method
 
 
 def _find_start(request: RunRequest) -> Literal["", "published", "run"]:

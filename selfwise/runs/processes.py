@@ -100,10 +100,10 @@ def reopen_run(
         check_data_exist(folder, record)
     run_data = _reopen_data(folder, record, code, examples)
     plan = make_recorded_plan(record, code, pretrained=saved is None)
-    start, tokens = (
-        (record.option("init_from"), record.get("init_tokens", "")) if saved is None else ("", "")
-    )
-    method = build_started(plan, run_data, run_data.inputs, start=start, tokens=str(tokens))
+    start = record.option("init_from") if saved is None else ""
+    method = build_started(plan, run_data, run_data.inputs, start=start)
+    if saved is None:
+        run_data.set_first_weights(method.encoder)
     training = record.training
     source = run_data.source(method, batch_size=training.batch_size, seed=record.seed)
     if run_data.info.fingerprint != record.info.fingerprint:

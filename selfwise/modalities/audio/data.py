@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.data_info import AudioInfo
@@ -72,6 +73,9 @@ class OpenAudio:
 
     def adopt(self, earlier: Record) -> None:
         """Take nothing from the run in `init_from`; targets are learned again."""
+
+    def set_first_weights(self, encoder: nn.Module) -> None:
+        """Set none: no option of reading has weights."""
 
     def source(self, method: Method, *, batch_size: int, seed: int) -> AudioSource:
         return self._source(self.trained, self._labels(), seed=seed)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.data_info import ImageInfo
@@ -83,6 +83,9 @@ class OpenImages:
 
     def adopt(self, earlier: Record) -> None:
         """Take nothing from the run in `init_from`."""
+
+    def set_first_weights(self, encoder: nn.Module) -> None:
+        """Set none: no option of reading has weights."""
 
     def source(self, method: Method, *, batch_size: int, seed: int) -> ImageSource:
         if method.draw is None:

@@ -1,7 +1,7 @@
 """The documents of a run with their tokenizer, and the held-out text."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.data_info import SourceInfo, TextInfo
@@ -71,6 +71,7 @@ class OpenText:
     method: type[Method]
     tokenizer_name: str  # a kind or a path, as in the options
     weights: Sequence[float] | None = None  # of several sources
+    first_tokens: Callable[[nn.Module, Tokenizer], None] | None = None  # sets the token table
     trained: Corpus | None = None  # set by `_open_corpus`, like the next
     held_out: Corpus | None = None
     about: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: MappingProxyType({}))
@@ -130,6 +131,11 @@ class OpenText:
     def adopt(self, earlier: Record) -> None:
         """Published tables of tokens may have more rows than their tokenizer has tokens."""
         self.info = self.info.replace(vocab=max(self.info.vocab, getattr(earlier.info, "vocab", 0)))
+
+    def set_first_weights(self, encoder: nn.Module) -> None:
+        """Copy the token table of the run in `init_tokens`, if there is one."""
+        if self.first_tokens is not None:
+            self.first_tokens(encoder, self.tokenizer)
 
     def source(self, method: Method, *, batch_size: int, seed: int) -> TextSource:
         corpus = self._open_corpus(sentences=draw_of(method).needs_sentences)

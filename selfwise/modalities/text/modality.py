@@ -1,6 +1,6 @@
 """Text: corpora and tokenizers, transformers, and bags of words as the baseline."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
@@ -57,6 +57,7 @@ from selfwise.modalities.text.data import (
     make_inputs,
     warn_of_paths,
 )
+from selfwise.modalities.text.token_table import copy_token_table
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 from selfwise.tokenizers.train import MIN_WORD_COUNT
 
@@ -157,6 +158,7 @@ class TextModality:
             method=opening.method,
             tokenizer_name=name,
             weights=options.data_weights if documents.sources else None,
+            first_tokens=_make_first_tokens(options.init_tokens, opening.open_run),
         )
 
     def load_facts(self, folder: Path, info: TextInfo) -> TextFacts:
@@ -296,6 +298,22 @@ class TextModality:
         check_window(window)
         windows = split_into_windows(texts, facts.tokenizer, length=length, window=window or WINDOW)
         return describe_truncation(windows, length)
+
+
+def _make_first_tokens(
+    folder: str, open_run: OpenRun
+) -> Callable[[nn.Module, Tokenizer], None] | None:
+    """Return a function that copies the token table of the run in a folder; None without a run."""
+    if not folder:
+        return None
+    where = Path(folder)
+
+    def copy(encoder: nn.Module, tokenizer: Tokenizer) -> None:
+        earlier = open_run(where).method.encoder
+        theirs = Tokenizer.load(where / FOLDER)
+        copy_token_table(encoder, earlier, ours=tokenizer, theirs=theirs, where=where)
+
+    return copy
 
 
 def _text_facts(run: TrainedRun) -> TextFacts:
