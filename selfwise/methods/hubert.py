@@ -62,6 +62,7 @@ def _choose_lr(about: Conditions) -> float | None:
     return 1e-3 if about.width <= 256 and about.steps <= SHORT_RUN else None
 
 
+# The log compares stems. The other values are those of its runs, and were not compared alone.
 RULES = (
     DefaultRule(
         "encoder.stem",
@@ -76,29 +77,25 @@ RULES = (
         "data",
         _choose_penalty,
         "0 with the logmel stem, which is not trained: there the penalty only shifts the loss",
-        LOG,
     ),
     DefaultRule(
         "mask_length",
         "data",
         _choose_mask_length,
-        "5 where the median recording is shorter than a second",
-        LOG,
+        "5 where the median recording is shorter than a second, of which 10 would hide most",
     ),
-    DefaultRule("num_clusters", "data", _choose_clusters, "64 below an hour", LOG),
+    DefaultRule("num_clusters", "data", _choose_clusters, "64 below an hour"),
     DefaultRule(
         "batch_seconds",
         "data",
         _choose_seconds,
         "20 below 10 hours, or the longest clip where that is more: more steps in the same time",
-        LOG,
     ),
     DefaultRule(
         "lr",
         "budget",
         _choose_lr,
         "0.001 up to 20,000 steps and a width of 256",
-        LOG,
     ),
 )
 

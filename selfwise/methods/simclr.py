@@ -26,10 +26,9 @@ from selfwise.losses.contrastive import (
     unit_views,
 )
 from selfwise.methods.default_rules import (
+    CROP_RULES,
     VIEW_CANDIDATES,
-    Conditions,
-    DefaultRule,
-    crop_rule,
+    choose_on_cpu,
     short_run_lars,
 )
 from selfwise.methods.inspection import ImageColumn, ImageGrid
@@ -44,20 +43,11 @@ class TwoViews(NamedTuple):
     b: Float[Tensor, "b c s s"]
 
 
-CROPS = "how many steps a first run needs"
 LOG = "settings for SimCLR on CIFAR-10 with two cores"
-
-
-def _choose_temperature(about: Conditions) -> float | None:
-    return 0.2 if about.on_cpu else None
-
-
 RULES = (
-    crop_rule(CROPS),
+    *CROP_RULES,
     *short_run_lars(4.0, base_batch=256, evidence=LOG),
-    DefaultRule(
-        "temperature", "machine", _choose_temperature, "0.2 on a CPU, whose runs are short", LOG
-    ),
+    choose_on_cpu("temperature", 0.2, LOG),
 )
 
 

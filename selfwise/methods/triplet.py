@@ -22,10 +22,9 @@ from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views
 from selfwise.losses import triplet_mining as ways
 from selfwise.methods.default_rules import (
+    CROP_RULES,
     VIEW_CANDIDATES,
-    Conditions,
-    DefaultRule,
-    crop_rule,
+    choose_on_cpu,
     short_run_lars,
 )
 from selfwise.methods.inspection import ImageGrid, show_triplets
@@ -46,18 +45,11 @@ class ImagePairs(NamedTuple):
     draw: Float32[Tensor, "b 2"] | None = None  # for random negatives of each side
 
 
-CROPS = "how many steps a first run needs"
 LOG = "settings for six objectives on CIFAR-10"
-
-
-def _choose_margin(about: Conditions) -> float | None:
-    return 1.0 if about.on_cpu else None
-
-
 RULES = (
-    crop_rule(CROPS),
+    *CROP_RULES,
     *short_run_lars(4.0, base_batch=256, evidence=LOG),
-    DefaultRule("margin", "machine", _choose_margin, "1 on a CPU, whose runs are short", LOG),
+    choose_on_cpu("margin", 1.0, LOG),
 )
 
 

@@ -31,8 +31,7 @@ from selfwise.views.text.word_windows import (
 )
 
 SHARED_NEGATIVES = CENTERS  # drawn for each block of centers
-
-
+INSPECTED_STRIDE = 5  # words from one that a report shows to the next
 EVIDENCE = "word2vec through the loop"
 # Rows have no positions to learn, so rules for transformers do not apply. Longer rows have fewer
 # ends, where windows are cut, and fill their blocks better; 8 of them are 2,048 words.
@@ -51,9 +50,6 @@ class WordWindows(NamedTuple):
     reach: Int64[Tensor, "b n"]  # the window of each center, 1 to the largest
     negatives: Int64[Tensor, "b m k"]  # for each block of centers
     share: Float[Tensor, "b"]  # what each row is of the whole step
-
-
-INSPECTED_STRIDE = 5  # words between two that a report shows
 
 
 class Word2Vec(Method):

@@ -6,7 +6,6 @@ from selfwise.methods.default_rules import Conditions, DefaultRule
 
 SMALL_ENCODER = "settings for SimCLR on CIFAR-10 with two cores"
 TEXT_ROWS = "the rate of BERT mini on novels"
-DRAWINGS = "how many steps a first run needs"
 SMALL = 64  # px
 # a ResNet with one block a stage and three quarters of the width, on maps of half the side
 LAYERS, CHANNELS = (1, 1, 1, 1), (48, 96, 192, 384)
@@ -60,15 +59,13 @@ IMAGE_RULES = (
         "batch_size",
         "data",
         _choose_batch,
-        "the largest power of two up to half of the images, below 512 images",
-        "settings for the quickstart",
+        "the largest power of two up to half of the images, below 512 images: 256 would not fit",
     ),
     DefaultRule(
         "flip_prob",
         "data",
         _choose_flip,
         "0 for drawings: a mirrored character is another one",
-        DRAWINGS,
     ),
 )
 TEXT_RULES = (

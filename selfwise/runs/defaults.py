@@ -25,7 +25,10 @@ from selfwise.training.config import ResolvedTraining
 
 
 def list_rules(kind: type[Method]) -> list[DefaultRule]:
-    """Return the rules that can apply to a method: its own first, then those about its data."""
+    """Return the rules that can apply to a method: its own first, then those about its data.
+
+    Of several rules about one option, the first that has a value counts.
+    """
     own = {rule.option for rule in kind.rules}
     return [*kind.rules, *(r for r in DATA_RULES[kind.modality] if r.option not in own)]
 
@@ -46,12 +49,11 @@ def choose_defaults(request: RunRequest, conditions: Conditions) -> RunRequest:
 
 def _apply(request: RunRequest, rules: Sequence[DefaultRule], conditions: Conditions) -> RunRequest:
     """Return the request with the values that these rules choose."""
-    chosen = {rule.option: rule.choose(conditions) for rule in rules}
-    chosen = {option: value for option, value in chosen.items() if value is not None}
-    if not chosen:
-        return request
-    sources = {rule.option: rule.source for rule in rules if rule.option in chosen}
-    return set_values(request, chosen, sources)
+    chosen, sources = dict[str, object](), dict[str, str]()
+    for rule in rules:
+        if rule.option not in chosen and (value := rule.choose(conditions)) is not None:
+            chosen[rule.option], sources[rule.option] = value, rule.source
+    return set_values(request, chosen, sources) if chosen else request
 
 
 def set_values(
@@ -79,7 +81,7 @@ def choose_for_budget(
     chosen: dict[str, object] = {}
     for rule in _open_rules(request):
         if rule.option in BUDGET_OPTIONS and (value := rule.choose(known)) is not None:
-            chosen[rule.option] = value
+            chosen.setdefault(rule.option, value)
     return training.replace(**chosen) if chosen else training
 
 
