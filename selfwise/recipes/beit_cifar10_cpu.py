@@ -20,7 +20,9 @@ from selfwise.runs.resume import pretrain_or_resume
 
 UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
 NUM_LABELS = 10_000  # training images with labels, for the probes
-pretrain_codec = partial(pretrain_or_resume, encoder="codec-tiny", num_workers=0, log_every=250)
+pretrain_codec = partial(
+    pretrain_or_resume, encoder="codec-tiny", defaults="paper", num_workers=0, log_every=250
+)
 # each decides its own number of codes
 TOKENIZERS: Mapping[str, Callable[..., Run]] = {
     "fsq": partial(pretrain_codec, "fsq", levels="8,8,8"),
@@ -31,6 +33,7 @@ pretrain_beit = partial(
     pretrain_or_resume,
     "beit",
     encoder="beit-mini",
+    defaults="paper",
     encoder_options={"depth": 6, "dim": 128, "heads": 4},
     min_crop_scale=0.3,
     batch_size=128,

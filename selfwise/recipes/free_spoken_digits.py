@@ -32,6 +32,7 @@ iterate_hubert = partial(
     iterate,
     "hubert",
     encoder="hubert-mini",
+    defaults="paper",
     encoder_options={"stem": "logmel", "dim": 192, "heads": 3, "input_dropout": 0.0},
     num_clusters=64,
     mask_length=5,

@@ -27,6 +27,7 @@ def gpt_shakespeare(
     """
     run = pretrain_or_resume(
         "gpt",
+        defaults="paper",
         data=data,
         out=Path(out),
         tokenizer="chars",

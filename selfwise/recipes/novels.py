@@ -15,6 +15,7 @@ from selfwise.workflows.perplexity import describe_perplexity, perplexity
 NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
 pretrain_small = partial(
     pretrain_or_resume,
+    defaults="paper",
     max_length=64,
     val_fraction=0.05,
     batch_size=32,

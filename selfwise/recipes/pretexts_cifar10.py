@@ -30,7 +30,8 @@ from selfwise.runs.resume import pretrain_or_resume
 # as in simclr_cifar10_cpu: one block per stage, three quarters of the width, half the side
 ENCODER = "resnet18"
 ENCODER_OPTIONS = {"stem": "half", "layers": [1, 1, 1, 1], "channels": [48, 96, 192, 384]}
-pretrain_lars = partial(pretrain_or_resume, optimizer="lars", lr=4.0, weight_decay=1e-6)
+pretrain_alike = partial(pretrain_or_resume, defaults="paper")
+pretrain_lars = partial(pretrain_alike, optimizer="lars", lr=4.0, weight_decay=1e-6)
 # chosen on 5,000 held-out training images; docs/log.md lists all settings that were tried
 METHODS: Mapping[str, Callable[..., Run]] = {
     "rotation": partial(pretrain_lars, "rotation", batch_size=128),
@@ -38,7 +39,7 @@ METHODS: Mapping[str, Callable[..., Run]] = {
     "colorization": partial(pretrain_lars, "colorization", batch_size=128, min_crop_scale=0.47),
     "triplet": partial(pretrain_lars, "triplet", batch_size=256, min_crop_scale=0.2, margin=1.0),
     "simclr": partial(pretrain_lars, "simclr", batch_size=256, min_crop_scale=0.2, temperature=0.2),
-    "supervised": partial(pretrain_or_resume, "supervised", batch_size=256, lr=0.4),
+    "supervised": partial(pretrain_alike, "supervised", batch_size=256, lr=0.4),
 }
 VIEWS = {"rotation": 4, "triplet": 2, "simclr": 2}  # per image and encoder pass; otherwise 1
 # labels per class for the small probe, and how often they are drawn

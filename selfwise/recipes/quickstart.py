@@ -30,6 +30,7 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
     print("1. SimCLR on 1,297 digits without their labels")
     run = pretrain_or_resume(
         "simclr",
+        defaults="paper",
         data="digits:train",
         out=folder,
         encoder=ENCODER,

@@ -38,6 +38,7 @@ def rotation_cifar10(
     folder, images = Path(out), Path(data)
     run = pretrain_or_resume(
         "rotation",
+        defaults="paper",
         data=images / "train",
         out=folder,
         encoder="resnet18",

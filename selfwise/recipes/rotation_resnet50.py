@@ -37,6 +37,7 @@ def rotation_resnet50(
     folder, images = Path(out), Path(data)
     run = pretrain_or_resume(
         "rotation",
+        defaults="paper",
         data=images / "train",
         out=folder,
         encoder="resnet50",

@@ -36,6 +36,7 @@ def simclr_cifar10(
     folder, images = Path(out), Path(data)
     run = pretrain_or_resume(
         "simclr",
+        defaults="paper",
         data=images / "train",
         out=folder,
         encoder="resnet18",

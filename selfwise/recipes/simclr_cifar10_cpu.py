@@ -32,6 +32,7 @@ def simclr_cifar10_cpu(
     folder, images = Path(out), Path(data)
     run = pretrain_or_resume(
         "simclr",
+        defaults="paper",
         data=images / "train",
         out=folder,
         encoder=ENCODER,

@@ -1,6 +1,8 @@
 """Recipes: found by file name, say what they reach, and run, for a few steps, as they are."""
 
+import ast
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,3 +147,25 @@ def test_pretexts_run_and_score(pictures, tmp_path, capsys):
     assert "512" in table  # 128 images, each of which is seen four times
     with pytest.raises(ValueError, match="did you mean 'rotation'"):
         module.pretexts_cifar10(methods="rotatoin", **told)
+
+
+@pytest.mark.parametrize("name", recipes.recipe_names())
+def test_a_recipe_is_what_it_says_and_not_what_the_machine_decides(name):
+    """Its numbers were measured with the values that it names and the paper's for the rest."""
+    source = Path(recipes.__file__).with_name(f"{name}.py").read_text()
+    calls = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and "pretrain_or_resume" in ast.unparse(node).split("(")[0]
+    ]
+    calls += [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "partial"
+        and ast.unparse(node.args[0]) in ("pretrain_or_resume", "iterate")
+    ]
+    assert calls
+    for call in calls:
+        chosen = {word.arg: ast.unparse(word.value) for word in call.keywords}
+        assert chosen.get("defaults") == "'paper'", ast.unparse(call)
