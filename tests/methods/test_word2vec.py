@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+import selfwise
 from selfwise.core.rng import Rng, generator
 from selfwise.core.types import TextBatch
 from selfwise.encoders.text import build_text_encoder
@@ -15,6 +17,7 @@ from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.step import build_state, set_lr, train_step
 from selfwise.views.text.word_windows import CENTERS, keep_probability
 from tests.helpers import cases
+from tests.runs.test_lengthen import back_to
 
 SPECIAL = 5  # ids of cases.vocabulary() that are not words
 
@@ -269,3 +272,22 @@ def test_the_mean_is_over_known_words():
     vectors = encoder.token.weight
     expected = torch.stack([(vectors[10] + vectors[11]) / 2, vectors[12], torch.zeros(32)])
     torch.testing.assert_close(pooled, expected)
+
+
+@pytest.mark.run  # two trainings
+@pytest.mark.parametrize("objective", ["skipgram", "cbow"])
+def test_a_run_on_two_threads_is_resumed_exactly(objective, tmp_path):
+    """The order in which repeated rows are added does not depend on threads."""
+    corpus = tmp_path / "text.txt"
+    corpus.write_text(" ".join(f"w{n}" for n in np.random.default_rng(0).zipf(1.4, 60_000) % 400))
+    options = {"objective": objective, "steps": 6, "save_every": 2, "keep_last": 9}
+    options |= {"cpu_threads": 2, "monitor_every": 0, "quiet": True}
+    runs = [
+        selfwise.pretrain("word2vec", data=corpus, out=tmp_path / name, **options)
+        for name in ("whole", "stopped")
+    ]
+    back_to(runs[1].folder, 2)
+    resumed = selfwise.resume(runs[1].folder, quiet=True)
+    for name, weight in runs[0].method.state_dict().items():
+        assert torch.equal(weight, resumed.method.state_dict()[name]), name
+    assert float(runs[0].method.contexts.detach().abs().max()) > 0.01
