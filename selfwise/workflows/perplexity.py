@@ -11,7 +11,7 @@ from selfwise.core.device import resolve_device
 from selfwise.core.files import cache_dir
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.progress import print_progress
-from selfwise.core.types import RowSampler
+from selfwise.core.types import RowSampler, Term
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
 from selfwise.data.text.corpus_overlap import measure_overlap
@@ -19,10 +19,14 @@ from selfwise.data.text.documents import open_documents
 from selfwise.data.text.mixture import split_corpus
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
+from selfwise.evaluation.scores.kneser_ney import KneserNey
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run, load
+from selfwise.tokenizers.tokenizer import Tokenizer
 
 TRAINING_TEXT = "training_text"  # the fraction of a text that the run was trained on
+BITS, NGRAM_BITS = "bits_per_byte", "ngram_bits_per_byte"  # of the model, of the baseline
+NGRAM_BYTES = 20_000_000  # of training text that the baseline counts in, at most
 MIN_SHARE = (
     0.1  # smallest fraction that is worth a warning; many texts share less, such as a license
 )
@@ -42,7 +46,9 @@ def perplexity(
     `unigram_entropy` is the loss that the token frequencies of that text alone would reach.
     `training_text` is the fraction of the text that the run was trained on, if it is a tenth or
     more. For a causal model `perplexity` is exp(loss), and `bits_per_byte` does not depend on the
-    tokenizer.
+    tokenizer. `ngram_bits_per_byte` is the baseline for it: Kneser-Ney smoothing of 8 bytes on the
+    training text, of which it reads at most 20 MB. It is missing if the training text is not in
+    the cache.
 
     Args:
         run: a run or its folder.
@@ -80,23 +86,50 @@ def perplexity(
     values["unigram_entropy"] = corpus.unigram_entropy()
     if data is not None and (seen := _measure_overlap(run, corpus)) >= MIN_SHARE:
         values[TRAINING_TEXT] = seen
-    if run.encoder.causal:
-        loss = next(iter(terms.values()))  # every token of the text is a target once
-        bits = float(loss.sum) / math.log(2) / corpus.bytes
-        values |= {"perplexity": math.exp(float(loss.mean)), "bits_per_byte": bits}
+    if run.encoder.causal:  # every token of the text is a target once
+        values |= _measure_compression(run, corpus, next(iter(terms.values())))
+    return values
+
+
+def _measure_compression(run: Run, corpus: Corpus, loss: Term) -> dict[str, float]:
+    """Return perplexity and bits per byte of a causal model, and the baseline's bits."""
+    bits = float(loss.sum) / math.log(2) / corpus.bytes
+    values = {"perplexity": math.exp(float(loss.mean)), BITS: bits}
+    if (trained := _find_training_text(run)) is not None:
+        model = KneserNey(_read_documents(trained, run.tokenizer, limit=NGRAM_BYTES))
+        values[NGRAM_BITS] = model.bits_per_byte(_read_documents(corpus, run.tokenizer))
     return values
 
 
 def _measure_overlap(run: Run, corpus: Corpus) -> float:
     """Return the fraction of a text that the run was trained on, by the tokens still in the
     cache."""
-    held_out, name = run.record.option("val_fraction"), run.record.info.fingerprint
-    if corpus.fingerprint == name:
+    if corpus.fingerprint == run.record.info.fingerprint:
         return 1.0
+    trained = _find_training_text(run)
+    return 0.0 if trained is None else measure_overlap(corpus, trained)
+
+
+def _find_training_text(run: Run) -> Corpus | None:
+    """Return the text that a run was trained on if its tokens are still in the cache."""
+    held_out, name = run.record.option("val_fraction"), run.record.info.fingerprint
     trained = find_corpus(cache_dir("text") / name) if name else None
-    if trained is None:
-        return 0.0
-    return measure_overlap(corpus, split_corpus(trained, held_out)[0] if held_out else trained)
+    return split_corpus(trained, held_out)[0] if trained is not None and held_out else trained
+
+
+def _read_documents(
+    corpus: Corpus, tokenizer: Tokenizer, *, limit: float = math.inf
+) -> list[bytes]:
+    """Return the documents as bytes, with about `limit` bytes at most; the last one is cut."""
+    documents, total = list[bytes](), 0
+    for start, stop in corpus.documents.tolist():
+        if total >= limit:
+            break
+        stop = int(min(stop, start + limit - total))  # a token has a byte at least
+        text = tokenizer.decode(corpus.tokens[start:stop]).encode()
+        documents.append(text[: int(min(len(text), limit - total))])
+        total += len(documents[-1])
+    return documents
 
 
 def _open_held_out(run: Run, draw: RowSampler) -> Corpus:
@@ -118,7 +151,7 @@ def describe_perplexity(values: dict[str, float]) -> str:
     """Describe the measures of `perplexity` in lines, and warn of what makes them less
     meaningful."""
     lines = [
-        f"{name:<18} {np.round(value, 4)}"
+        f"{name:<20} {np.round(value, 4)}"
         for name, value in values.items()
         if name != TRAINING_TEXT
     ]
@@ -127,6 +160,12 @@ def describe_perplexity(values: dict[str, float]) -> str:
         lines.append(
             f"Warning: the loss is not below the unigram entropy, {entropy:.2f} nats: the "
             "frequencies of the tokens alone predict this text as well as the model does."
+        )
+    if NGRAM_BITS in values and values[BITS] >= values[NGRAM_BITS]:
+        lines.append(
+            f"Warning: {values[BITS]:.2f} bits per byte are not below the "
+            f"{values[NGRAM_BITS]:.2f} of an n-gram model of bytes on the same training text: "
+            "train for longer, or on more text."
         )
     if seen := values.get(TRAINING_TEXT, 0.0):
         what = "this is text" if seen == 1 else f"about {seen:.0%} of this is text"

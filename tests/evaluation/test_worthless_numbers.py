@@ -90,7 +90,24 @@ def test_perplexity_on_the_training_text_is_noticed(tmp_path, monkeypatch):
         assert abs(found - share) < 0.15  # a few of the known ones were held out
     mixed.write_text(" ".join(known))  # one document
     assert measuring.perplexity(run, mixed, documents="file")[measuring.TRAINING_TEXT] > 0.4
-    assert measuring.TRAINING_TEXT not in measuring.perplexity(run)
+    own = measuring.perplexity(run)
+    assert measuring.TRAINING_TEXT not in own
+    # one step is nothing; an n-gram model has seen these sentences
+    assert own[measuring.NGRAM_BITS] < 1 < own[measuring.BITS]
+    said = measuring.describe_perplexity(own)
+    assert "of an n-gram model of bytes on the same training text" in said
+    few = measuring._read_documents(load_corpus(run), run.tokenizer, limit=50)
+    assert sum(map(len, few)) == 50
+    monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "empty"))
+    missing = measuring.perplexity(run, tmp_path / "other.txt", **measure)
+    assert measuring.NGRAM_BITS not in missing
+    assert measuring.BITS in missing
+
+
+def load_corpus(run):
+    trained = measuring._find_training_text(run)
+    assert trained is not None
+    return trained
 
 
 def test_one_class_is_not_learned_whatever_its_number(tmp_path, capsys):
