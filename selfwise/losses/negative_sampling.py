@@ -48,7 +48,8 @@ def cbow_loss(
     """Return the sum over all centers u with contexts, whose mean is v: -log sigmoid(u v), minus
     `negatives_per_pair` times the mean of log sigmoid(-w v) over the block's negatives w."""
     size = pairs.sum(dim=2, keepdim=True)
-    mean = (pairs.to(contexts.dtype) / size.clamp_min(1)) @ contexts
+    with torch.autocast(contexts.device.type, enabled=False):
+        mean = (pairs.to(contexts.dtype) / size.clamp_min(1)) @ contexts
     real = (size > 0).to(contexts.dtype)
     near = F.softplus(-(mean * centers).sum(dim=2, keepdim=True)) * real
     k = negatives.shape[1]

@@ -82,7 +82,9 @@ def test_twenty_steps_of_two_processes_are_those_of_one(case, pair, tmp_path):
         assert one.keys() == two.keys()
         for name in one:
             near = 0.1 if name in TIES else 1e-4 if name in DRIFT else 1e-5
-            relative = 1e-5 if name == "grad_norm" else 0  # a norm may be far above 1
+            relative = 0.0
+            if name == "grad_norm":  # may be far above 1, and doubles a rounding error each step
+                relative = 1e-5 if one["step"] <= 5 else 1e-4
             expected = pytest.approx(one[name], rel=relative, abs=near)
             assert two[name] == expected, (one["step"], name)
 

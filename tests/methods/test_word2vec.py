@@ -211,6 +211,16 @@ def test_micro_batches_add_up_to_the_whole_step(objective):
         torch.testing.assert_close(other, weights[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("objective", ["skipgram", "cbow"])
+def test_bf16_changes_nothing_since_sums_over_pairs_stay_in_float32(objective):
+    losses = []
+    for precision in ("float32", "bf16"):
+        options = resolve(batch_size=6, precision=precision)
+        state = build_state(make_method(objective), options)
+        losses.append(train_step(state, random_batch(), 0, seed=0, options=options).loss.item())
+    assert losses[0] == losses[1]
+
+
 def test_a_step_is_rate_times_gradient_and_only_on_rows_that_were_read():
     method, before = make_method(), make_method()
     options = resolve(batch_size=6, lr=1e-3)

@@ -40,8 +40,17 @@ def losses(name, *, compile, **given):
     ]
 
 
+SPARSE = [n for n in methods.method_names() if methods.find_method(n).sparse_gradients]
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_methods_with_sparse_gradients_refuse_to_compile(name):
+    with pytest.raises(ValueError, match="--compile does not work with the sparse gradients"):
+        options(methods.find_method(name), compile=True)
+
+
 @pytest.mark.slow  # compiles
-@pytest.mark.parametrize("name", methods.method_names())
+@pytest.mark.parametrize("name", [n for n in methods.method_names() if n not in SPARSE])
 def test_every_method_runs_compiled_graphs(name):
     before = compiled.COMPILED_RUNS.count
     method = cases.build(name)
