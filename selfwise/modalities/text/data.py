@@ -25,6 +25,7 @@ from selfwise.methods import Method
 from selfwise.methods.needs import TOKEN_COUNTS, FromFacts
 from selfwise.modalities.earlier_run import Record
 from selfwise.modalities.modality import Steps
+from selfwise.modalities.text.document_checks import check_documents
 from selfwise.modalities.trial_data import TrialData
 from selfwise.targets.tensor_file import load_tensors, save_tensors
 from selfwise.tokenizers.tokenizer import Tokenizer
@@ -140,7 +141,7 @@ class OpenText:
     def source(self, method: Method, *, batch_size: int, seed: int) -> TextSource:
         corpus = self._open_corpus(sentences=draw_of(method).needs_sentences)
         assert self.trained is not None
-        _check_documents(self.trained, self.held_out, method)
+        check_documents(self.trained, self.held_out, method)
         self._check_sources(method)
         source = self._rows(
             self.trained, method, batch_size=batch_size, seed=seed, weights=self.weights or ()
@@ -326,20 +327,6 @@ def draw_of(method: Method) -> RowSampler:
     """Return a method's sampler of rows of documents."""
     assert isinstance(method.draw, RowSampler), "a method on text has a row sampler"
     return method.draw
-
-
-def _check_documents(trained: Corpus, held_out: Corpus | None, method: Method) -> None:
-    """Raise ValueError if a method needs several documents and there are fewer."""
-    min_documents = method.least_documents
-    if len(trained.documents) < min_documents:
-        raise ValueError(
-            f"{type(method).__name__} needs at least {min_documents} documents and there is "
-            f"{len(trained.documents)} to train on: --documents blank splits a file at blank "
-            "lines, --documents line at every line; albert needs only one document for its pairs"
-        )
-    if held_out is not None and len(held_out.documents) < min_documents:
-        text = "the held-out text is one document, so its random pairs come from that document"
-        print_progress(text, prefix="warning: ")
 
 
 def _format_reading(done: int, total: int) -> str:
