@@ -61,6 +61,11 @@ def perplexity(
     run = run if isinstance(run, Run) else load(run)
     if (method := run.method).modality != "text":
         raise ValueError(f"{run.folder} is on {method.modality}, and has no loss on text")
+    if not getattr(run.encoder, "contextual", True):
+        raise ValueError(
+            f"{run.folder} is a table of word vectors, which gives text no probability; `selfwise "
+            f"show {run.folder}` has the loss of its pairs"
+        )
     draw, tokenizer = method.draw, run.tokenizer
     assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     if data is None:
