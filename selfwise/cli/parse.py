@@ -26,12 +26,14 @@ from selfwise.core.plugins import allow_plugins, is_import_path, resolve_import_
 from selfwise.modalities import modality_of
 from selfwise.runs.create import pretrain
 from selfwise.runs.names import find_method_class
+from selfwise.runs.presets.files import find_config_file, preset_names
 from selfwise.runs.run_yaml import read_config_file, read_record
 
 Function = Callable[..., object]
 
 CONFIG_HELP = """\
-  --config FILE         options from a file: a run.yaml, or names and values; flags take precedence
+  --config FILE|NAME    options from a file: a run.yaml, or names and values; or from a preset that
+                        ships with selfwise: {presets}; flags take precedence
 """
 JSON_HELP = """\
   --json                print only the result, as JSON, on stdout
@@ -142,7 +144,8 @@ def _print_method_help(
 ) -> None:
     kind = find_method_class(method)
     about = first_paragraph(kind if function is pretrain else function)
-    more = (JSON_HELP if hasattr(command, "to_json") else "") + CONFIG_HELP + PLUGIN_HELP
+    config = CONFIG_HELP.format(presets=", ".join(preset_names()))
+    more = (JSON_HELP if hasattr(command, "to_json") else "") + config + PLUGIN_HELP
     encoder = modality_of(kind).encoder_help.strip("\n")
     print(format_help(usage, about, kinds, f"{encoder}\n{more}", command.EXAMPLES))
 
@@ -155,7 +158,7 @@ def _read_files(files: Sequence[str], typed: str) -> tuple[str, dict[str, object
     """
     method, values = typed, dict[str, object]()
     for file in files:
-        options = read_config_file(Path(file))
+        options = read_config_file(find_config_file(file))
         named = str(options.pop("method", method))
         if method and resolve_import_path(named) != resolve_import_path(method):
             told = "the command names" if typed else "an earlier --config names"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from selfwise.core.check_arguments import check_arguments
 from selfwise.core.errors import did_you_mean
+from selfwise.runs.presets.files import describe_presets
 from selfwise.workflows.list_names import first_line, format_columns
 
 __all__ = ["find_recipe", "list_recipes", "recipe_names", "run_recipe"]
@@ -40,5 +41,7 @@ def describe_recipes() -> list[dict[str, str]]:
 
 
 def list_recipes() -> str:
-    """Return a line for each recipe: its name, and the result that it should reach."""
-    return format_columns([(name, first_line(find_recipe(name))) for name in recipe_names()])
+    """Return a line for each recipe, with the result that it should reach, and for each preset."""
+    recipes = format_columns([(name, first_line(find_recipe(name))) for name in recipe_names()])
+    presets = format_columns(describe_presets())
+    return f"{recipes}\n\npresets, for --config NAME of pretrain, plan and bench:\n{presets}"
