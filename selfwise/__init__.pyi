@@ -1060,7 +1060,7 @@ def embed(
 def export(
     run: Path,
     *,
-    to: Literal["hf", "timm", "onnx", "safetensors"] = ...,
+    to: Literal["hf", "timm", "onnx", "safetensors", "word2vec"] = ...,
     out: Path,
 ) -> None: ...
 

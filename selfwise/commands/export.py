@@ -1,4 +1,4 @@
-"""Export a run for other tools: RUN --to hf|timm|onnx|safetensors --out FOLDER."""
+"""Export a run for other tools: RUN --to hf|timm|onnx|safetensors|word2vec --out FOLDER."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -74,11 +74,17 @@ def parse_tasks(tasks: str) -> list[GlueTask]:
 def complete_config(run: Run, config: GlueConfig, layers: str, poolings: str) -> GlueConfig:
     """Return the config with the defaults of its mode.
 
-    Raises ValueError for a run that is not on text, and for an option of the other mode.
+    Raises ValueError for a run that is not on text or has no layers, and for an option of the
+    other mode.
     """
     if run.method.modality != "text":
         subject = f"{run.folder} is on {run.method.modality}"
         raise ValueError(f"GLUE needs a run of bert, roberta, albert or gpt, and {subject}")
+    if not getattr(run.encoder, "contextual", True):
+        raise ValueError(
+            f"GLUE needs a run of bert, roberta, albert or gpt, and {run.folder} is a table of "
+            "word vectors: measure it with selfwise probe"
+        )
     if config.mode == FROZEN:
         for name in ("recipe", "precision", "init_from"):
             if getattr(config, name):

@@ -25,6 +25,7 @@ from selfwise.core.files import atomic_write
 from selfwise.core.types import WINDOW, AudioBatch, Encoder, SpeechEncoder, TextBatch, TextEncoder
 
 INPUTS, OUTPUTS = ("ids", "valid"), ("tokens", "pooled")
+MAX_EXAMPLE_LENGTH = 512  # tokens in a row to trace; a table of word vectors has no longest row
 MAX_DIFFERENCE = 1e-4  # difference from torch, of features of order 1, that is still rounding
 
 
@@ -77,8 +78,8 @@ def export_text(encoder: TextEncoder, path: Path) -> float:
     Raises ValueError where the extra `export` is not installed, the encoder cannot be traced, or
     onnxruntime finds other numbers than torch.
     """
-    vocab, length = encoder.vocab, encoder.length
-    length_dim = torch.export.Dim("length", min=2, max=length)
+    vocab, length = encoder.vocab, min(encoder.length, MAX_EXAMPLE_LENGTH)
+    length_dim = torch.export.Dim("length", min=2, max=encoder.length)
     shapes = ((3, min(length, 7)), (1, 1), (2, length), (5, max(2, length // 2)))
     return _export_and_check(
         PlainTextEncoder(deepcopy(encoder)),  # the encoder itself stays unchanged

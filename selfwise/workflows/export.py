@@ -20,8 +20,9 @@ def export_run(run: Path, *, to: Form = "hf", out: Path) -> None:
     Args:
         run: folder of a run.
         to: hf, a folder that transformers' classes load, with the tokenizer or the preprocessor
-            next to the weights; timm, a folder that timm loads; or the encoder alone, for every
-            encoder: onnx, or safetensors.
+            next to the weights; timm, a folder that timm loads; word2vec, word vectors as text and
+            binary (vectors.vec and vectors.bin); or the encoder alone, for every encoder: onnx,
+            or safetensors.
         out: folder, which must not exist yet or be empty.
 
     Raises ValueError with one sentence for a run that the target cannot represent.
@@ -36,10 +37,16 @@ def export_run(run: Path, *, to: Form = "hf", out: Path) -> None:
     write: Callable[[Run, Path], None] | None = getattr(exporter, f"to_{to}", None)
     if write is None:
         raise ValueError(
-            f"--to {to} is for runs on images, and {run} is on {modality}; choose one of "
-            f"{', '.join(form for form in FORMS if hasattr(exporter, f'to_{form}'))}"
+            f"--to {to} is for runs on {_name_modality(to)}, and {run} is on {modality}; choose "
+            f"one of {', '.join(form for form in FORMS if hasattr(exporter, f'to_{form}'))}"
         )
     with create_folder(out) as partial:
         write(trained, partial)
         usage = exporter.describe_usage(trained, to)
         (partial / CARD).write_text(write_card(trained, to, usage), "utf-8")
+
+
+def _name_modality(form: Form) -> str:
+    """Return the only modality that has this form of export."""
+    (name,) = (name for name, one in _MODALITIES.items() if hasattr(one, f"to_{form}"))
+    return {"image": "images"}.get(name, name)

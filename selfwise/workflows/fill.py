@@ -86,7 +86,9 @@ def fill(
     """
     run = run if isinstance(run, Run) else load(run)
     if not hasattr(run.method, "head"):
-        raise ValueError(f"{run.folder} is not a masked language model; use selfwise generate")
+        causal = getattr(run.encoder, "causal", False)
+        advice = "use selfwise generate" if causal else "it needs a run of bert, roberta or albert"
+        raise ValueError(f"{run.folder} is not a masked language model; {advice}")
     gaps = _find_gaps(text, run.tokenizer, run.record.info.length)
     with evaluation_mode(run.method, resolve_device(device)), torch.no_grad():
         chances = _predict_tokens(run, [gaps.ids], gaps.places)[0]

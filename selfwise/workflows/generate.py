@@ -43,9 +43,9 @@ def generate(
     """
     run = run if isinstance(run, Run) else load(run)
     if run.method.modality != "text" or not run.encoder.causal:
-        raise ValueError(
-            f"{run.folder} is not a causal language model; fill gaps with selfwise fill"
-        )
+        masked = hasattr(run.method, "head")
+        advice = "fill gaps with selfwise fill" if masked else "it needs a run of gpt"
+        raise ValueError(f"{run.folder} is not a causal language model; {advice}")
     vocabulary, encoder = run.tokenizer.vocabulary, run.encoder
     begin = vocabulary.last if vocabulary.first is None else vocabulary.first
     ids = run.tokenizer.encode([prompt])[0].tolist() if prompt else []

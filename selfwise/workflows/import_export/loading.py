@@ -6,6 +6,8 @@ The blocks of Python run unchanged inside the folder of the export.
 from dataclasses import asdict
 
 from selfwise.core.types import RATE, WINDOW
+from selfwise.encoders.word_table import WordTable
+from selfwise.interop.word2vec import BINARY, TEXT
 from selfwise.runs.open import Run
 from selfwise.workflows.import_export.loading_images import LOAD, format_block, format_call
 from selfwise.workflows.import_export.model_card import Usage
@@ -15,12 +17,24 @@ _FILE = 'soundfile.read(FILE, dtype="float32")[0][None]'
 
 def describe_text_usage(run: Run, form: str) -> Usage:
     """Describe how to load an export of a run on text."""
+    is_table = isinstance(run.encoder, WordTable)
+    length = "any number of" if is_table else f"at most {run.encoder.length}"
     inputs = [
-        f"rows of at most {run.encoder.length} tokens, special ones included; tokenizer.json is "
-        "the tokenizer",
+        f"rows of {length} tokens, special ones included; tokenizer.json is the tokenizer",
         "padding at the end, which the mask excludes and which changes nothing",
     ]
-    blocks = {"hf": _text_hf, "onnx": _text_onnx, "safetensors": lambda: _text_weights(run)}
+    if form == "word2vec":
+        inputs = [
+            "words as the tokenizer of the run writes them; words of --tokenizer words are in "
+            "lower case",
+            "the most frequent word of the training text comes first; special tokens are left out",
+        ]
+    blocks = {
+        "hf": _text_hf,
+        "onnx": _text_onnx,
+        "safetensors": lambda: _table_weights(run) if is_table else _text_weights(run),
+        "word2vec": _word_vectors,
+    }
     return Usage([blocks[form]()], inputs)
 
 
@@ -74,8 +88,29 @@ def _text_onnx() -> str:
     )
 
 
+def _word_vectors() -> str:
+    return format_block(
+        "from gensim.models import KeyedVectors",
+        "",
+        f'vectors = KeyedVectors.load_word2vec_format("{BINARY}", binary=True)',
+        f'# equal numbers as text: load_word2vec_format("{TEXT}")',
+        "similar = vectors.most_similar(vectors.index_to_key[0])",
+    )
+
+
+def _table_weights(run: Run) -> str:
+    special = tuple(run.encoder.special.nonzero()[:, 0].tolist())
+    shape = {"vocab": run.encoder.vocab, "special": special, **asdict(run.encoder.shape)}
+    return _format_weights("word_table", *format_call("encoder = word_table.WordTable", "", shape))
+
+
 def _text_weights(run: Run) -> str:
     shape = {"vocab": run.encoder.vocab, **asdict(run.encoder.shape)}
+    call = format_call("encoder = text.build_text_encoder", repr(run.encoder.name), shape)
+    return _format_weights("text", *call)
+
+
+def _format_weights(module: str, *call: str) -> str:
     return format_block(
         "import json",
         "from pathlib import Path",
@@ -84,10 +119,10 @@ def _text_weights(run: Run) -> str:
         LOAD,
         "from tokenizers import Tokenizer",
         "",
-        "from selfwise.encoders import text",
+        f"from selfwise.encoders import {module}",
         "from selfwise.core.types import TextBatch",
         "",
-        *format_call("encoder = text.build_text_encoder", repr(run.encoder.name), shape),
+        *call,
         'encoder.load_state_dict(load_file("model.safetensors"))',
         *_IDS,
         "batch = TextBatch(torch.tensor([ids]), torch.zeros(1, dtype=torch.int64))",

@@ -82,9 +82,9 @@ def format_block(*lines: str) -> str:
 
 
 def format_call(start: str, first: str, options: Mapping[str, object]) -> list[str]:
-    """Format a call with one option per line."""
+    """Format a call with one option per line; `first` is a positional argument, if not empty."""
     arguments = [f"    {name}={value!r}," for name, value in options.items()]
-    return [f"{start}(", f"    {first},", *arguments, ")"]
+    return [f"{start}(", *([f"    {first},"] if first else []), *arguments, ")"]
 
 
 def _image_timm(mode: str) -> str:

@@ -15,12 +15,13 @@ from selfwise.runs.run_yaml import RunRecord, has_record, read_record
 from selfwise.runs.score_groups import ScoreGroup, group_scores
 
 FILE = "README.md"
-Form = Literal["hf", "timm", "onnx", "safetensors"]
+Form = Literal["hf", "timm", "onnx", "safetensors", "word2vec"]
 FORMS: Mapping[Form, str] = {
     "hf": "transformers",
     "timm": "timm",
     "onnx": "ONNX",
     "safetensors": "safetensors",
+    "word2vec": "word2vec's formats",
 }
 _LISTED_ELSEWHERE = (
     "data",

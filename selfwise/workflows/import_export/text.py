@@ -1,9 +1,10 @@
-"""Exchange of runs on text with Hugging Face's BERT, RoBERTa, ALBERT and GPT-2."""
+"""Exchange of runs on text with Hugging Face's BERT, RoBERTa, ALBERT and GPT-2, and gensim."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 from selfwise.core.data_info import TextInfo
+from selfwise.encoders.word_table import WordTable
 from selfwise.interop.huggingface.folder import (
     PREPROCESSING,
     WEIGHTS,
@@ -14,6 +15,7 @@ from selfwise.interop.huggingface.folder import (
 )
 from selfwise.interop.huggingface.text import from_hf
 from selfwise.interop.huggingface.text import to_hf as weights_to_hf
+from selfwise.interop.word2vec import write_word2vec
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.workflows.import_export.imported_checkpoint import ImportedCheckpoint, ImportOptions
@@ -51,8 +53,16 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
 
 
 def to_hf(run: Run, out: Path) -> None:
-    """Write a folder that AutoModel and AutoTokenizer load."""
+    """Write a folder that AutoModel and AutoTokenizer load.
+
+    Raises ValueError for a table of word vectors, which transformers has no class for.
+    """
     encoder, words = run.encoder, run.tokenizer
+    if isinstance(encoder, WordTable):
+        raise ValueError(
+            f"{run.folder} is a table of word vectors, which transformers has no class for; --to "
+            "word2vec writes files for gensim, and --to safetensors and onnx write the encoder"
+        )
     family = encoder.name.partition("-")[0]
     heads = {n: w for n, w in run.method.state_dict().items() if not n.startswith("encoder.")}
     weights = dict(encoder.state_dict())
@@ -66,6 +76,25 @@ def to_hf(run: Run, out: Path) -> None:
         vocabulary=words.vocabulary,
         length=encoder.length,
     )
+
+
+def to_word2vec(run: Run, out: Path) -> None:
+    """Write the vectors of all words, the most frequent first, in word2vec's two formats.
+
+    Raises ValueError for an encoder that is not a table of word vectors, and for a token that the
+    formats cannot hold.
+    """
+    encoder, tokenizer = run.encoder, run.tokenizer
+    if not isinstance(encoder, WordTable):
+        raise ValueError(
+            f"--to word2vec is for tables of word vectors, and {run.folder} has the encoder "
+            f"{run.record.encoder_name}, whose vectors depend on the words around them; "
+            "--to safetensors writes any encoder"
+        )
+    order = run.facts.token_counts.argsort(descending=True, stable=True)
+    ids = order[~encoder.special[order]]
+    vectors = encoder.token.weight.detach()[ids].float().numpy()
+    write_word2vec(out, [tokenizer.piece(i) for i in ids.tolist()], vectors)
 
 
 def to_safetensors(run: Run, out: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 from shlex import quote
 
+from selfwise.encoders.word_table import WORD_TABLE
 from selfwise.evaluation.scores.bootstrap import WITHIN
 from selfwise.evaluation.scores.names import (
     AUTO,
@@ -114,6 +115,7 @@ def export_encoder(run: Situation) -> NextStep | None:
     if run.verdicts[0].level != "better":
         return None
     form = "safetensors" if run.record.modality == "image" else "hf"
+    form = "word2vec" if run.record.encoder_name == WORD_TABLE else form
     folder = quote(str(run.folder))
     text = (
         f"Use it: `selfwise embed {folder}` writes vectors of your files, and this command writes "
