@@ -1,5 +1,6 @@
 """A table of word vectors as an encoder of text (Mikolov et al. 2013, arXiv:1301.3781)."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +79,13 @@ class WordTable(nn.Module):
         """Return the vectors of all ids."""
         vectors: Tensor = self.token(batch.ids)
         return vectors
+
+    @torch.no_grad()
+    def scale(self, factors: Float[Tensor, "v"]) -> "WordTable":
+        """Return a table with the vector of each id times its factor."""
+        scaled = deepcopy(self)
+        scaled.token.weight.mul_(factors[:, None])
+        return scaled
 
     def real_words(self, batch: TextBatch) -> Bool[Tensor, "b n"]:
         """Return which positions hold a word."""

@@ -78,8 +78,8 @@ def embed(
             Python.
         layer: a layer to use instead of the encoder's output; negative counts from the last.
         pooling: for text: mean, mean+deviation, cls, last or layers (the means of all layers,
-            concatenated), by default the encoder's own; for speech: mean (the default) or
-            mean+deviation.
+            concatenated), by default the encoder's own; for word2vec also sif (a mean in which rare
+            words weigh more); for speech: mean (the default) or mean+deviation.
         window: for text longer than the rows of the run: mean, the default (the mean over windows,
             weighted by their tokens), or first (cut after the first window).
         text_column: for text: the column with the text.

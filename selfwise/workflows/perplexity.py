@@ -59,14 +59,9 @@ def perplexity(
         device: cpu, cuda, mps (Apple, not tested) or auto.
     """
     run = run if isinstance(run, Run) else load(run)
-    if (method := run.method).modality != "text":
-        raise ValueError(f"{run.folder} is on {method.modality}, and has no loss on text")
-    if not getattr(run.encoder, "contextual", True):
-        raise ValueError(
-            f"{run.folder} is a table of word vectors, which gives text no probability; `selfwise "
-            f"show {run.folder}` has the loss of its pairs"
-        )
-    draw, tokenizer = method.draw, run.tokenizer
+    _check_method(run)
+    method, tokenizer = run.method, run.tokenizer
+    draw = method.draw
     assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     if data is None:
         corpus = _open_held_out(run, draw)
@@ -135,6 +130,17 @@ def _read_documents(
         documents.append(text[: int(min(len(text), limit - total))])
         total += len(documents[-1])
     return documents
+
+
+def _check_method(run: Run) -> None:
+    """Raise ValueError for a run whose method gives text no probability."""
+    if run.method.modality != "text":
+        raise ValueError(f"{run.folder} is on {run.method.modality}, and has no loss on text")
+    if not getattr(run.encoder, "contextual", True):
+        raise ValueError(
+            f"{run.folder} is a table of word vectors, which gives text no probability; `selfwise "
+            f"show {run.folder}` has the loss of its pairs"
+        )
 
 
 def _open_held_out(run: Run, draw: RowSampler) -> Corpus:

@@ -92,7 +92,7 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         seeds: number of label draws; unused with all labels and for retrieval, which draw none.
         k: neighbors that vote in knn; by default each competitor chooses on training labels.
         layer: instead of the output; -1 is the last. With auto, training labels choose it.
-        pooling: mean or mean+deviation; for text also cls, last or layers (the means of each).
+        pooling: mean, mean+deviation; for text cls, last, layers (means of each); sif for word2vec.
         with_raw: also measure the encoder's vectors together with the raw input.
         window: for long texts: mean (over windows, by their tokens; the default), or first (cut).
         text_column: the column with the text.

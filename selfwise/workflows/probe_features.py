@@ -9,6 +9,7 @@ from scipy.sparse import issparse
 
 from selfwise.core.device import resolve_device
 from selfwise.evaluation.features.finite import check_vectors
+from selfwise.evaluation.features.sif import remove_common_component
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.evaluation.probes.choose_features import (
     MAX_CHOICE_LABELS,
@@ -19,7 +20,7 @@ from selfwise.evaluation.probes.choose_features import (
 )
 from selfwise.evaluation.probes.frozen import PROBES, SEARCHES
 from selfwise.evaluation.probes.label_curve import Competitor, probe_features
-from selfwise.evaluation.scores.names import COMBINED, PRETRAINED, RAW, RETRIEVAL, UNTRAINED
+from selfwise.evaluation.scores.names import COMBINED, PRETRAINED, RAW, RETRIEVAL, SIF, UNTRAINED
 from selfwise.modalities.feature_options import Embed, EmbedPlaces, FeatureOptions, FeaturePlace
 from selfwise.workflows.probe_examples import ExamplePair
 from selfwise.workflows.probe_job import ProbeJob
@@ -56,7 +57,7 @@ def extract_features(job: ProbeJob, pair: ExamplePair) -> dict[str, list[Feature
             "--kind sgd takes dense features, and bags of words are sparse: use --kind linear"
         )
     embed = _make_embed(job)
-    if job.kind == RETRIEVAL:
+    if job.kind == RETRIEVAL and job.features.pooling != SIF:  # whose component needs pair.train
         embed = _embed_only(pair.test, embed)
     place = FeaturePlace(job.features.layer, job.features.pooling)
     features = _extract_places(job, pair, lambda *given: [embed(*given)], [place])
@@ -155,13 +156,19 @@ def _extract_places(
     def extract(encoder: Any, name: str) -> Splits:
         splits = map(FeatureSplit, embed(encoder, pair.train), embed(encoder, pair.test))
         of = f"the {name} encoder"
-        return {str(p): _check_split(split, pair, of=of) for p, split in zip(places, splits)}
+        checked = [_check_split(split, pair, of=of) for split in splits]
+        return {str(p): _finish_pooling(split, p) for p, split in zip(places, checked)}
 
     untrained = run.modality.untrained_encoders(run, pair.train, device=device)
     return {
         PRETRAINED: [extract(run.encoder, PRETRAINED)],
         UNTRAINED: [extract(encoder, UNTRAINED) for encoder in untrained],
     }
+
+
+def _finish_pooling(split: FeatureSplit, place: FeaturePlace) -> FeatureSplit:
+    """Do the part of the pooling that is fitted on training examples."""
+    return remove_common_component(split) if place.pooling == SIF else split
 
 
 def _check_split(split: FeatureSplit, pair: ExamplePair, *, of: str) -> FeatureSplit:

@@ -57,6 +57,12 @@ from selfwise.modalities.text.data import (
     make_inputs,
     warn_of_paths,
 )
+from selfwise.modalities.text.rarity_weights import (
+    MEAN,
+    check_rarity,
+    check_text_pooling,
+    weigh_vectors,
+)
 from selfwise.modalities.text.token_table import copy_token_table
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 from selfwise.tokenizers.train import MIN_WORD_COUNT
@@ -222,7 +228,7 @@ class TextModality:
         return lambda encoder, texts: embed_places(encoder, texts)[0]
 
     def list_feature_places(self, run: TrainedRun, pooling: str) -> list[FeaturePlace]:
-        reading.check_pooling(pooling)
+        check_text_pooling(pooling)
         if pooling == reading.LAYERS:
             raise ValueError(
                 f"pooling {pooling!r} uses every layer, so --layer auto has nothing to choose: "
@@ -249,17 +255,19 @@ class TextModality:
         facts = _text_facts(run)
         tokenizer, length = facts.tokenizer, facts.info.length
         for place in places:
-            reading.check_pooling(place.pooling)
+            check_text_pooling(place.pooling)
+        by_rarity = check_rarity(run, places)
         check_window(options.window)
         window, env = options.window or WINDOW, options.env
 
         def compute(encoder: PoolingEncoder, texts: Texts) -> list[Float32[np.ndarray, "n _"]]:
             pairs = [(place.layer, place.pooling or encoder.pooling) for place in places]
+            extracted = [(layer, MEAN) for layer, _ in pairs] if by_rarity else pairs
             weights = image_features.digest_weights(encoder)
             start = (weights, texts.fingerprint, tokenizer.fingerprint, length)
             extract = partial(
                 reading.extract_poolings,
-                encoder,
+                weigh_vectors(encoder, facts) if by_rarity else encoder,
                 texts,
                 tokenizer,
                 length=length,
@@ -269,7 +277,7 @@ class TextModality:
             return load_or_compute_all(
                 run.folder / "features",
                 [(*start, layer, pooling, window, precision) for layer, pooling in pairs],
-                lambda missing: extract(places=[pairs[i] for i in missing]),
+                lambda missing: extract(places=[extracted[i] for i in missing]),
                 env=env,
             )
 
