@@ -4,6 +4,7 @@ RUN/run.yaml        options, versions, hardware, data fingerprint: enough to rep
 RUN/metrics.jsonl   loss and metrics by step
 RUN/checkpoints/    whole checkpoints, the last two by default
 RUN/tune.json       the search before the run, with --tune
+RUN/word2vec        the run of the word vectors, with --init-tokens word2vec
 RUN/timing.jsonl, RUN/features/ (a cache that may be deleted)
 RUN/tensorboard/ and similar folders, from loggers
 """
@@ -23,6 +24,7 @@ from selfwise.core.data_sources import SEVERAL
 from selfwise.distributed.process_group import count_processes, detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory, OpenData
+from selfwise.modalities.text.token_table import WORD2VEC
 from selfwise.runs.build import RunCode
 from selfwise.runs.first_words import print_first_words
 from selfwise.runs.open import Run, load
@@ -34,8 +36,10 @@ from selfwise.runs.run_yaml import RunRecord, has_record, read_record, write_rec
 from selfwise.runs.steps import finish_plan
 from selfwise.runs.tune import tune_run
 from selfwise.runs.tune_record import FILE as TUNE_FILE
-from selfwise.runs.tune_record import is_searching
 from selfwise.runs.tune_settings import check_tuning
+from selfwise.runs.unfinished import find_unfinished
+from selfwise.runs.vectors import check_vectors, learn_vectors, trains_vectors
+from selfwise.runs.vectors_record import FILE as VECTORS_FILE
 from selfwise.runs.view_pictures import draw_first_views
 from selfwise.training.best_metric import check_best
 from selfwise.training.checkpoint import list_checkpoints
@@ -94,9 +98,12 @@ def pretrain(
             code=RunCode(request.kind, request.encoder.factory),
         )
         return load(out, method=request.kind, encoder=request.encoder.factory)
-    check_free(out, request.method, tuning=bool(request.config.tuning.tune))
+    vectors = trains_vectors(request)
+    check_free(out, request.method, continues=vectors or bool(request.config.tuning.tune))
     check_processes(request, data)
     prepared = prepare_run(request, data, quiet=quiet)
+    if vectors:
+        prepared = learn_vectors(prepared, out, data, quiet=quiet)
     if request.config.tuning.tune:
         prepared = tune_run(prepared, out, quiet=quiet)
     return train_prepared(prepared, out, quiet=quiet, callbacks=callbacks)
@@ -117,6 +124,7 @@ def request_run(
     devices = count_processes(training.devices if "devices" in training.model_fields_set else None)
     request = request if devices == training.devices else request.with_devices(devices)
     check_tuning(request)
+    check_vectors(request)
     return request
 
 
@@ -166,10 +174,10 @@ def make_listeners(
     return Listeners(options, partial(draw_first_views, prepared), tuple(callbacks))
 
 
-def check_free(out: Path, method: str, *, tuning: bool = False) -> None:
+def check_free(out: Path, method: str, *, continues: bool = False) -> None:
     """Raise ValueError if `out` holds anything: no run overwrites files.
 
-    With `tuning` it may hold a search that was stopped.
+    With `continues` it may hold a search or a token table that was stopped.
     """
     if not out.exists():
         return
@@ -184,11 +192,11 @@ def check_free(out: Path, method: str, *, tuning: bool = False) -> None:
             f"{spell_option('out')} {out} already holds a run{other}; resume it with `selfwise "
             f"resume {out}`, or give a new run another folder"
         )
-    if is_searching(out):
-        if not tuning:
+    if (unfinished := find_unfinished(out)) is not None:
+        if not continues:
             raise ValueError(
-                f"{spell_option('out')} {out} holds an unfinished search; continue it with "
-                f"`selfwise resume {out}`, or give a folder that does not exist yet"
+                f"{spell_option('out')} {out} holds an unfinished {unfinished.what}; continue it "
+                f"with `selfwise resume {out}`, or give a folder that does not exist yet"
             )
         return
     if out.is_dir() and any(out.iterdir()) and not (out / BEGUN).is_file():
@@ -210,13 +218,15 @@ def _make_folder(out: Path, record: RunRecord, data: OpenData) -> None:
 
 def _clear_begun(out: Path) -> None:
     """Remove the files in `out` of a process that was killed before it wrote run.yaml, but not a
-    search."""
+    search or word vectors."""
     if not (out / BEGUN).is_file() or has_record(out):
         return
     for path in out.iterdir():
+        if path.name in (TUNE_FILE, VECTORS_FILE, WORD2VEC):
+            continue
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != TUNE_FILE:
+        else:
             path.unlink()
 
 

@@ -14,6 +14,7 @@ from selfwise.core.progress import print_progress
 from selfwise.methods import Method
 from selfwise.methods.default_rules import Conditions
 from selfwise.modalities.modality import OpenData, Opening, Steps
+from selfwise.modalities.text.token_table import WORD2VEC
 from selfwise.runs.build import (
     MethodPlan,
     RunCode,
@@ -145,7 +146,7 @@ def _find_start(request: RunRequest) -> Literal["", "published", "run"]:
     """Return whether the first weights are published ones, those of a run, or random."""
     if request.earlier is not None:
         return "published" if request.earlier.imported else "run"
-    if getattr(request.config.reading, "init_tokens", ""):  # only text has it
+    if getattr(request.config.reading, "init_tokens", "") not in ("", WORD2VEC):  # only on text
         return "run"
     return "published" if getattr(request.encoder.options, "pretrained", False) else ""
 

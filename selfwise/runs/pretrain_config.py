@@ -31,6 +31,7 @@ from selfwise.core.plugins import (
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
 from selfwise.modalities.modality import AnyModality, EncoderChoice, EncoderFactory
+from selfwise.modalities.text.token_table import WORD2VEC
 from selfwise.runs.names import (
     ModuleFactory,
     ModuleOptions,
@@ -226,13 +227,13 @@ def make_request(
 
 
 def _check_init_tokens(folder: Path, init_from: str | Path, spell: Callable[[str], str]) -> None:
-    """Raise ValueError unless the folder is a run on text, and nothing else sets its table."""
+    """Raise ValueError unless it is word2vec or a run on text, and nothing else sets the table."""
     if init_from:
         raise ValueError(
             f"{spell('init_from')} and {spell('init_tokens')} both set the token table: give one "
             "of them"
         )
-    if (modality := read_record(folder).modality) != "text":
+    if str(folder) != WORD2VEC and (modality := read_record(folder).modality) != "text":
         raise ValueError(
             f"{spell('init_tokens')} {folder} is a run on {modality}, which has no tokens: give a "
             "run on text"

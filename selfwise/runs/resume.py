@@ -28,7 +28,7 @@ from selfwise.runs.pretrain_config import make_request
 from selfwise.runs.processes import check_as_many, check_together, join_run, lead_run, reopen_run
 from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
 from selfwise.runs.run_yaml import RunRecord, has_record, read_record, write_record
-from selfwise.runs.tune_record import is_searching, read_tune_record
+from selfwise.runs.unfinished import Unfinished, find_unfinished
 from selfwise.training.listeners import Callback, check_callbacks
 from selfwise.training.loggers import check_installed
 from selfwise.training.loop import fit
@@ -51,8 +51,7 @@ def resume(
     callbacks: Sequence[Callback] = (),
     quiet: bool = False,
 ) -> Run:
-    """Continue a stopped run, or the search before it; the result equals that of an uninterrupted
-    run.
+    """Continue a stopped run, or the work before it, to the result of an uninterrupted run.
 
     Args:
         run: folder of the run.
@@ -77,10 +76,12 @@ def resume(
     check_callbacks(callbacks)
     allow_plugins(plugins)
     folder = Path(run)
-    if is_searching(folder):
+    if unfinished := find_unfinished(folder):
         changed = [steps, device, num_workers, save_every, keep_last, logger, logger_project]
-        _check_unchanged(folder, changed)
-        return _resume_search(folder, data, method, encoder, callbacks=callbacks, quiet=quiet)
+        _check_unchanged(folder, unfinished, changed)
+        return _begin_again(
+            folder, unfinished, data, method, encoder, callbacks=callbacks, quiet=quiet
+        )
     old = read_record(folder)
     check_modality(old.modality)
     code = resolve_code(folder, old, method=method, encoder=encoder)
@@ -95,17 +96,18 @@ def resume(
     )
 
 
-def _check_unchanged(folder: Path, changed: Sequence[object]) -> None:
-    """Raise ValueError if the user gives options for the rest of a search."""
+def _check_unchanged(folder: Path, unfinished: Unfinished, changed: Sequence[object]) -> None:
+    """Raise ValueError if the user gives options for the rest of work before a run."""
     if any(value is not None for value in changed):
         raise ValueError(
-            f"{folder} holds an unfinished search, which continues with the options that it began "
-            "with: leave out all options but those that name code or data"
+            f"{folder} holds an unfinished {unfinished.what}, which continues with the options "
+            "that it began with: leave out all options but those that name code or data"
         )
 
 
-def _resume_search(
+def _begin_again(
     folder: Path,
+    unfinished: Unfinished,
     data: object,
     method: type[Method] | None,
     encoder: EncoderFactory | nn.Module | None,
@@ -113,10 +115,8 @@ def _resume_search(
     callbacks: Sequence[Callback],
     quiet: bool,
 ) -> Run:
-    """Continue a search with the options that it began with, and train the run."""
-    record = read_tune_record(folder)
-    assert record is not None, "the caller has seen it"
-    options = dict(record.config)
+    """Continue the work before a run with the options that it began with, and train the run."""
+    options = dict(unfinished.config)
     name, place = options.pop("method"), options.pop("data")
     if data is None:
         if place == FROM_PYTHON:

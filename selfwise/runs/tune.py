@@ -6,8 +6,6 @@ choose the rate and the warm-up; other options change what the loss means, so th
 score of the encoder chooses them (`evaluation/monitors/view_agreement.py`).
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +36,7 @@ from selfwise.runs.tune_record import (
     write_tune_record,
 )
 from selfwise.runs.tune_settings import WARMUP, list_candidates, make_settings
+from selfwise.runs.unfinished import check_same_request, to_plain
 from selfwise.training.config import ResolvedTraining
 
 
@@ -53,7 +52,7 @@ def tune_run(prepared: PreparedRun, out: Path, *, quiet: bool) -> PreparedRun:
     """
     known = read_tune_record(out)
     if known is not None:
-        _check_same(out, known, prepared)
+        check_same_request(out, "search", known.config, known.fingerprint, prepared)
     record = known or _plan(prepared, quiet=quiet)
     base = _resolve_base(prepared, record.steps, record.budget)
     trials = make_trials(prepared, base, record.search.judge)
@@ -104,7 +103,7 @@ def _plan(prepared: PreparedRun, *, quiet: bool) -> TuneRecord:
         )
     judge = HELD_OUT_LOSS if set(others) <= {WARMUP} else LABEL_FREE
     return TuneRecord(
-        config=_plain(prepared.record.config),
+        config=to_plain(prepared.record.config),
         fingerprint=prepared.record.info.fingerprint,
         seed=seed,
         steps=steps,
@@ -196,23 +195,3 @@ def _choose(prepared: PreparedRun, base: ResolvedTraining, record: TuneRecord) -
     else:
         training = training.replace(minutes=training.minutes - record.seconds / 60)
     return replace(chosen, training=training)
-
-
-def _plain(config: Mapping[str, object]) -> dict[str, object]:
-    """Return options as JSON stores them, with lists instead of tuples."""
-    return dict(json.loads(json.dumps(config)))
-
-
-def _check_same(out: Path, record: TuneRecord, prepared: PreparedRun) -> None:
-    """Raise ValueError unless a search that was stopped has the options and data of this run."""
-    now = _plain(prepared.record.config)
-    for name in dict.fromkeys([*record.config, *now]):
-        if record.config.get(name) != now.get(name):
-            raise ValueError(
-                f"{out} holds an unfinished search with {name} {record.config.get(name)}, not "
-                f"{now.get(name)}: repeat its options, or give another {spell_option('out')}"
-            )
-    if record.fingerprint != prepared.record.info.fingerprint:
-        raise ValueError(
-            f"{out} holds an unfinished search on other data: give another {spell_option('out')}"
-        )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.core.files import write_file
-from selfwise.runs.run_yaml import has_record
 from selfwise.runs.successive_halving import Rung, Search, Trial
 
 FILE = "tune.json"
@@ -92,8 +91,3 @@ def read_tune_record(folder: Path) -> TuneRecord | None:
         return TuneRecord(**{name: content[name] for name in names}, search=search)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-
-
-def is_searching(folder: Path) -> bool:
-    """Return whether a folder holds a search whose run has not begun."""
-    return (folder / FILE).is_file() and not has_record(folder)

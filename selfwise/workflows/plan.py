@@ -30,6 +30,7 @@ from selfwise.runs.prepare import prepare_run
 from selfwise.runs.reproduce import format_data_words, format_requested_command
 from selfwise.runs.run_yaml import Choice
 from selfwise.runs.steps import FinalRun, finish_plan
+from selfwise.runs.vectors import reserve_minutes
 
 SENTENCES = 3  # of advice that are printed; `--json` has all
 WIDTH = 80
@@ -128,7 +129,8 @@ def plan(
     if out:
         check_free(place, request.method)
     check_processes(request, data)
-    final = finish_plan(prepare_run(request, data, quiet=quiet), estimate=True, quiet=quiet)
+    prepared = reserve_minutes(prepare_run(request, data, quiet=quiet))
+    final = finish_plan(prepared, estimate=True, quiet=quiet)
     return _make_plan(final, place, proposed=proposed, labels_per_class=labels_per_class)
 
 

@@ -1,7 +1,7 @@
 """The documents of a run with their tokenizer, and the held-out text."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,13 +26,14 @@ from selfwise.methods.needs import TOKEN_COUNTS, FromFacts
 from selfwise.modalities.earlier_run import Record
 from selfwise.modalities.modality import Steps
 from selfwise.modalities.text.document_checks import check_documents
+from selfwise.modalities.text.token_table import TOKENIZER, FirstTokens
 from selfwise.modalities.trial_data import TrialData
 from selfwise.targets.tensor_file import load_tensors, save_tensors
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 
-FOLDER = "tokenizer"  # in the run folder
+FOLDER = TOKENIZER  # in the run folder
 COUNTS_FILE = "token_counts.safetensors"  # in the run folder, if the method needs the counts
 TRIAL_TOKENS = 2**14  # equal tokens and masks in all trials, so fewer than a run measures suffice
 MAX_PATH = 255  # characters; a longer text is not looked up as a path
@@ -72,7 +73,7 @@ class OpenText:
     method: type[Method]
     tokenizer_name: str  # a kind or a path, as in the options
     weights: Sequence[float] | None = None  # of several sources
-    first_tokens: Callable[[nn.Module, Tokenizer], None] | None = None  # sets the token table
+    first_tokens: FirstTokens | None = None  # where the token table comes from
     trained: Corpus | None = None  # set by `_open_corpus`, like the next
     held_out: Corpus | None = None
     about: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: MappingProxyType({}))
@@ -112,6 +113,7 @@ class OpenText:
             f"{format_count(info.documents, 'document')} with {info.tokens:,} tokens{held}; "
             f"{format_count(info.examples, 'row')} of {info.length} tokens in an epoch",
             f"tokenizer {self.tokenizer_name} with {self.tokenizer.vocabulary.size:,} tokens",
+            *([f"token table from {self.first_tokens.where}"] if self.first_tokens else []),
         ]
         skipped = (part.left_out for part in self.documents.sources or [self.documents])
         return lines + [f"skipped: {text.partition(': ')[2] or text}" for text in skipped if text]
@@ -136,7 +138,7 @@ class OpenText:
     def set_first_weights(self, encoder: nn.Module) -> None:
         """Copy the token table of the run in `init_tokens`, if there is one."""
         if self.first_tokens is not None:
-            self.first_tokens(encoder, self.tokenizer)
+            self.first_tokens.copy(encoder, self.tokenizer)
 
     def source(self, method: Method, *, batch_size: int, seed: int) -> TextSource:
         corpus = self._open_corpus(sentences=draw_of(method).needs_sentences)

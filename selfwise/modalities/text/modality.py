@@ -1,13 +1,13 @@
 """Text: corpora and tokenizers, transformers, and bags of words as the baseline."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import Float32
 from pydantic import BeforeValidator
 from torch import nn
@@ -63,7 +63,7 @@ from selfwise.modalities.text.rarity_weights import (
     check_text_pooling,
     weigh_vectors,
 )
-from selfwise.modalities.text.token_table import copy_token_table
+from selfwise.modalities.text.token_table import WORD2VEC, FirstTokens
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 from selfwise.tokenizers.train import MIN_WORD_COUNT
 
@@ -79,9 +79,14 @@ class TextReading(Config):
     in wordpiece:30000 (by default 8,192, and all characters or words). Or a file or folder:
     tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece .model, or a run on text.
     By default the tokenizer of `init_tokens`, otherwise the method's kind."""
-    init_tokens: Annotated[str, AbsolutePath()] = ""
+    init_tokens: Annotated[str, AbsolutePath(WORD2VEC)] = ""
     """Folder of an earlier run on text with the same tokenizer, such as word vectors: its token
-    table, centered and scaled, initializes the token table of this run."""
+    table, centered and scaled, initializes the token table of this run. Or word2vec, which trains
+    skip-gram on the same tokens first."""
+    init_fraction: Annotated[float, Gt(0), Le(0.5)] = 0.125
+    """With --init-tokens word2vec: the fraction of the minutes that skip-gram has, for at most five
+    passes over the text. A run of so many steps or epochs keeps them, and skip-gram has as many
+    passes as the run, at most one."""
     lowercase: bool = False
     """Train the tokenizer on lowercased text."""
     min_count: Annotated[int, Ge(1)] = MIN_WORD_COUNT
@@ -144,7 +149,9 @@ class TextModality:
                 f"--batch-tokens {options.batch_tokens} is less than a row of {options.max_length} "
                 "tokens"
             )
-        name = options.tokenizer or options.init_tokens or opening.method.default_tokenizer
+        source = _find_tokens(options.init_tokens, opening.folder)
+        earlier = "" if options.init_tokens == WORD2VEC else options.init_tokens
+        name = options.tokenizer or earlier or opening.method.default_tokenizer
         if opening.folder is not None:
             tokenizer = Tokenizer.load(opening.folder / FOLDER)
         else:
@@ -164,7 +171,7 @@ class TextModality:
             method=opening.method,
             tokenizer_name=name,
             weights=options.data_weights if documents.sources else None,
-            first_tokens=_make_first_tokens(options.init_tokens, opening.open_run),
+            first_tokens=None if source is None else FirstTokens(source, opening.open_run),
         )
 
     def load_facts(self, folder: Path, info: TextInfo) -> TextFacts:
@@ -308,20 +315,16 @@ class TextModality:
         return describe_truncation(windows, length)
 
 
-def _make_first_tokens(
-    folder: str, open_run: OpenRun
-) -> Callable[[nn.Module, Tokenizer], None] | None:
-    """Return a function that copies the token table of the run in a folder; None without a run."""
-    if not folder:
-        return None
-    where = Path(folder)
+def _find_tokens(init_tokens: str, folder: Path | None) -> Path | None:
+    """Return the run with the first token table; None if there is none yet.
 
-    def copy(encoder: nn.Module, tokenizer: Tokenizer) -> None:
-        earlier = open_run(where).method.encoder
-        theirs = Tokenizer.load(where / FOLDER)
-        copy_token_table(encoder, earlier, ours=tokenizer, theirs=theirs, where=where)
-
-    return copy
+    Args:
+        init_tokens: the option: a run, word2vec or "".
+        folder: the run folder; None for a new run, which trains its vectors later.
+    """
+    if init_tokens != WORD2VEC:
+        return Path(init_tokens) if init_tokens else None
+    return None if folder is None else folder / WORD2VEC
 
 
 def _text_facts(run: TrainedRun) -> TextFacts:

@@ -1,15 +1,34 @@
 """The token table of a new encoder from the table of an earlier run, such as vectors of words."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from selfwise.core.config_class import spell_option
+from selfwise.modalities.earlier_run import OpenRun
 from selfwise.tokenizers.tokenizer import Tokenizer
 
+WORD2VEC = "word2vec"  # in place of a run: vectors that are trained first, in a folder of that name
+TOKENIZER = "tokenizer"  # the tokenizer in a run folder
 # A transformer learns its first rows from a table of this deviation; vectors of words are longer
 DEVIATION = 0.05
+
+
+@dataclass(frozen=True)
+class FirstTokens:
+    """The token table of an earlier run, for a new encoder."""
+
+    where: Path
+    """Folder of the earlier run."""
+    open_run: OpenRun
+
+    def copy(self, encoder: nn.Module, tokenizer: Tokenizer) -> None:
+        """Replace the token table of an encoder. Raises ValueError if it does not fit."""
+        earlier = self.open_run(self.where).method.encoder
+        theirs = Tokenizer.load(self.where / TOKENIZER)
+        copy_token_table(encoder, earlier, ours=tokenizer, theirs=theirs, where=self.where)
 
 
 @torch.no_grad()

@@ -174,7 +174,9 @@ def _describe_origin(record: RunRecord) -> Iterable[str]:
         )
         yield f"started from the run {to_markdown(start)}{how}"
     if tokens := record.get("init_tokens", ""):
-        yield f"token table from the run {to_markdown(tokens)}"
+        own = tokens == "word2vec"
+        source = "skip-gram on the same text" if own else f"the run {to_markdown(tokens)}"
+        yield f"token table from {source}"
     if imported := record.imported:
         family = to_markdown(imported["family"])
         yield f"weights imported from {to_markdown(imported['from'])} ({family})"

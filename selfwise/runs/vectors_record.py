@@ -1,0 +1,46 @@
+"""init_tokens.json in a run folder: the options of a run that trains word vectors first."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from selfwise.core.files import write_file
+
+FILE = "init_tokens.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class VectorsRecord:
+    """The contents of init_tokens.json."""
+
+    config: Mapping[str, Any]
+    """The user's options with the method, as in run.yaml."""
+    fingerprint: str
+    """Of the data."""
+    seconds: float = 0.0
+    """Time that the vectors have taken, without that of processes that were killed."""
+
+
+def write_vectors_record(folder: Path, record: VectorsRecord) -> None:
+    """Write init_tokens.json completely or not at all."""
+    write_file(folder / FILE, json.dumps({"format": FORMAT, **asdict(record)}, indent=1) + "\n")
+
+
+def read_vectors_record(folder: Path) -> VectorsRecord | None:
+    """Read init_tokens.json of a run; None if the run trained no vectors.
+
+    Raises ValueError naming the file if it cannot be read.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"its format is {content['format']}, not {FORMAT}")
+        return VectorsRecord(content["config"], content["fingerprint"], content["seconds"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
