@@ -42,6 +42,6 @@ def describe_recipes() -> list[dict[str, str]]:
 
 def list_recipes() -> str:
     """Return a line for each recipe, with the result that it should reach, and for each preset."""
-    recipes = format_columns([(name, first_line(find_recipe(name))) for name in recipe_names()])
-    presets = format_columns(describe_presets())
-    return f"{recipes}\n\npresets, for --config NAME of pretrain, plan and bench:\n{presets}"
+    rows = [(name, first_line(find_recipe(name))) for name in recipe_names()]
+    rows += [(name, f"A preset for --config: {text}.") for name, text in describe_presets()]
+    return format_columns(rows)
