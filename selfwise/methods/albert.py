@@ -55,6 +55,7 @@ class ALBERT(Method):
     needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "albert-mini"
     default_tokenizer = "unigram"
+    learns_pairs = True
     # Section 4.1 and the authors' code: LAMB, 0.00176 at 4,096 rows, 3,125 of 125,000 steps of
     # warm-up. The paper's LAMB scales the rate with the square root of the batch.
     paper = PaperDefaults(

@@ -72,6 +72,8 @@ class Method(nn.Module):
     sparse_gradients: ClassVar[bool] = False
     carried: ClassVar[tuple[str, ...]] = ()  # parameters that `init_from` copies with the encoder
     least_documents: ClassVar[int] = 1  # text only
+    # text only; True: it learns whether sentences follow each other, so documents need several
+    learns_pairs: ClassVar[bool] = False
     default_tokenizer: ClassVar[str] = ""  # a kind of tokenizer that can be trained; text only
 
     encoder: Any  # an Encoder that is a module

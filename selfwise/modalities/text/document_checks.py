@@ -3,7 +3,6 @@
 import numpy as np
 
 from selfwise.core.progress import print_progress
-from selfwise.core.types import RowSampler
 from selfwise.data.text.corpus import Corpus
 from selfwise.methods.method import Method
 
@@ -26,7 +25,7 @@ def check_documents(trained: Corpus, held_out: Corpus | None, method: Method) ->
     if held_out is not None and len(held_out.documents) < min_documents:
         text = "the held-out text is one document, so its random pairs come from that document"
         print_progress(text, prefix=WARNING)
-    if isinstance(method.draw, RowSampler) and method.draw.needs_sentences:
+    if method.learns_pairs:
         _warn_of_single_sentences(trained, type(method).__name__)
 
 
