@@ -195,7 +195,7 @@ class Word2Vec(Method):
         near = (place - where[:, None]).abs() <= self.window
         near = near & (place != where[:, None]) & view.kept[:, None]
         near = near & (view.document[:, where, None] == view.document[:, None])
-        contexts = near.float() @ self.encoder.token(view.ids)
+        contexts = near.float() @ self.encoder.look_up(view.ids)
         contexts = contexts / near.sum(dim=2, keepdim=True).clamp_min(1)
         scores = contexts.flatten(0, 1) @ self.contexts.T
         valid = view.kept[:, where] & near.any(dim=2)
@@ -206,12 +206,12 @@ class Word2Vec(Method):
         )
 
     def _predict_contexts(self, blocks: Blocks) -> Float[Tensor, ""]:
-        centers = look_up_rows(self.encoder.token.weight, blocks.centers)
+        centers = self.encoder.look_up(blocks.centers)
         others = look_up_rows(self.contexts, torch.cat([blocks.words, blocks.negatives], dim=1))
         return skipgram_loss(centers, others, blocks.pairs, negatives_per_pair=self.negatives)
 
     def _predict_centers(self, blocks: Blocks) -> Float[Tensor, ""]:
-        contexts = look_up_rows(self.encoder.token.weight, blocks.words)
+        contexts = self.encoder.look_up(blocks.words)
         others = torch.cat([blocks.centers, blocks.negatives], dim=1)  # so that gradients are one
         centers, negatives = look_up_rows(self.contexts, others).split(CENTERS, dim=1)
         return cbow_loss(

@@ -61,9 +61,10 @@ def list_pairs(view) -> list[tuple[int, int, list[int], list[int]]]:
     return found
 
 
-def loop_loss(method: Word2Vec, view) -> tuple[torch.Tensor, int]:
+def loop_loss(method: Word2Vec, view, vectors=None) -> tuple[torch.Tensor, int]:
     """The loss of the paper, pair after pair, and the number of predicted words."""
-    table, outputs = method.encoder.token.weight, method.contexts
+    table = method.encoder.token.weight if vectors is None else vectors
+    outputs = method.contexts
     total, count = torch.zeros((), dtype=table.dtype), 0
     for center, contexts, negatives in list_pairs(view):
         if method.objective == "skipgram":
@@ -285,13 +286,15 @@ def test_the_mean_is_over_known_words():
 
 
 @pytest.mark.run  # two trainings
+@pytest.mark.parametrize("subwords", [False, True])
 @pytest.mark.parametrize("objective", ["skipgram", "cbow"])
-def test_a_run_on_two_threads_is_resumed_exactly(objective, tmp_path):
+def test_a_run_on_two_threads_is_resumed_exactly(objective, subwords, tmp_path):
     """The order in which repeated rows are added does not depend on threads."""
     corpus = tmp_path / "text.txt"
     corpus.write_text(" ".join(f"w{n}" for n in np.random.default_rng(0).zipf(1.4, 60_000) % 400))
     options = {"objective": objective, "steps": 6, "save_every": 2, "keep_last": 9}
     options |= {"cpu_threads": 2, "monitor_every": 0, "quiet": True}
+    options |= {"encoder_options": {"subwords": subwords, "buckets": 500}}
     runs = [
         selfwise.pretrain("word2vec", data=corpus, out=tmp_path / name, **options)
         for name in ("whole", "stopped")

@@ -23,7 +23,7 @@ from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.encoders import text as encoders
 from selfwise.encoders.custom import build_checked_encoder
 from selfwise.encoders.text_presets import TextShape, resolve_text_shape
-from selfwise.encoders.word_table import WORD_TABLE, WordTableShape, build_word_table
+from selfwise.encoders.word_table import WORD_TABLE, WordTableShape
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features import text as reading
 from selfwise.evaluation.features.cache import load_or_compute_all
@@ -57,13 +57,14 @@ from selfwise.modalities.text.data import (
     make_inputs,
     warn_of_paths,
 )
-from selfwise.modalities.text.rarity_weights import (
+from selfwise.modalities.text.token_table import WORD2VEC, FirstTokens
+from selfwise.modalities.text.word_tables import (
     MEAN,
+    build_table,
     check_rarity,
     check_text_pooling,
     weigh_vectors,
 )
-from selfwise.modalities.text.token_table import WORD2VEC, FirstTokens
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 from selfwise.tokenizers.train import MIN_WORD_COUNT
 
@@ -199,8 +200,7 @@ class TextModality:
             )
         options = drop_none(choice.options)
         if choice.name == WORD_TABLE:
-            special = facts.vocabulary.special
-            return build_word_table(vocab=vocab, special=special, seed=seed, **options)
+            return build_table(facts, seed, options)
         if "length" not in options and resolve_text_shape(choice.name, options).length < length:
             options["length"] = length
         encoder = encoders.build_text_encoder(choice.name, vocab=vocab, seed=seed, **options)

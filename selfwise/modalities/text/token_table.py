@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from selfwise.core.config_class import spell_option
+from selfwise.encoders.word_table import WordTable
 from selfwise.modalities.earlier_run import OpenRun
 from selfwise.tokenizers.tokenizer import Tokenizer
 
@@ -27,6 +28,8 @@ class FirstTokens:
     def copy(self, encoder: nn.Module, tokenizer: Tokenizer) -> None:
         """Replace the token table of an encoder. Raises ValueError if it does not fit."""
         earlier = self.open_run(self.where).method.encoder
+        if isinstance(earlier, WordTable):
+            earlier = earlier.without_ngrams()
         theirs = Tokenizer.load(self.where / TOKENIZER)
         copy_token_table(encoder, earlier, ours=tokenizer, theirs=theirs, where=self.where)
 

@@ -100,7 +100,7 @@ def _word_vectors() -> str:
 
 def _table_weights(run: Run) -> str:
     special = tuple(run.encoder.special.nonzero()[:, 0].tolist())
-    shape = {"vocab": run.encoder.vocab, "special": special, **asdict(run.encoder.shape)}
+    shape = {"vocab": run.encoder.vocab, "special": special, "dim": run.encoder.dim}
     return _format_weights("word_table", *format_call("encoder = word_table.WordTable", "", shape))
 
 

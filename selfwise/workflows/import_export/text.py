@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from selfwise.core.data_info import TextInfo
 from selfwise.encoders.word_table import WordTable
@@ -93,13 +94,13 @@ def to_word2vec(run: Run, out: Path) -> None:
         )
     order = run.facts.token_counts.argsort(descending=True, stable=True)
     ids = order[~encoder.special[order]]
-    vectors = encoder.token.weight.detach()[ids].float().numpy()
+    vectors = encoder.without_ngrams().token.weight.detach()[ids].float().numpy()
     write_word2vec(out, [tokenizer.piece(i) for i in ids.tolist()], vectors)
 
 
 def to_safetensors(run: Run, out: Path) -> None:
     """Write the encoder's weights, with its tokenizer next to them."""
-    write_weights(out / WEIGHTS, run.encoder.state_dict())
+    write_weights(out / WEIGHTS, _plain_encoder(run).state_dict())
     _write_preprocessing(run, out)
 
 
@@ -107,7 +108,7 @@ def to_onnx(run: Run, out: Path) -> None:
     """Write the encoder, with its tokenizer next to it."""
     from selfwise.interop.onnx import export_text
 
-    export_text(run.encoder, out / "model.onnx")
+    export_text(_plain_encoder(run), out / "model.onnx")
     _write_preprocessing(run, out)
 
 
@@ -116,6 +117,11 @@ def describe_usage(run: Run, form: str) -> Usage:
     from selfwise.workflows.import_export.loading import describe_text_usage
 
     return describe_text_usage(run, form)
+
+
+def _plain_encoder(run: Run) -> Any:
+    """Return the encoder; of sub-words only the vectors of words, since texts are words then."""
+    return run.encoder.without_ngrams() if isinstance(run.encoder, WordTable) else run.encoder
 
 
 def _write_preprocessing(run: Run, out: Path) -> None:

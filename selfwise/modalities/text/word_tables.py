@@ -1,17 +1,45 @@
-"""The pooling `sif`: means of word vectors that are weighted by how rare the words are."""
+"""Tables of word vectors: their sub-words, and the pooling `sif` with its weights of rarity."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selfwise.encoders.word_table import WordTable
+from selfwise.core.config_class import spell_option
+from selfwise.encoders.word_table import WordTable, build_word_table
 from selfwise.evaluation.features.sif import weigh_by_rarity
 from selfwise.evaluation.features.text import check_pooling
 from selfwise.evaluation.scores.names import SIF
+from selfwise.methods.needs import HasVocabulary
 from selfwise.modalities.feature_options import FeaturePlace
 from selfwise.modalities.modality import TrainedRun
-from selfwise.modalities.text.data import TextFacts
+from selfwise.modalities.text.data import OpenText, TextFacts
 
 MEAN = "mean"
+
+
+def build_table(facts: HasVocabulary, seed: int, options: Mapping[str, Any]) -> WordTable:
+    """Build the table of word vectors of a run.
+
+    Raises ValueError for sub-words with a tokenizer that splits words.
+    """
+    vocabulary = facts.vocabulary
+    words = _list_words(facts) if options.get("subwords") else []
+    return build_word_table(
+        vocab=facts.info.vocab, special=vocabulary.special, words=words, seed=seed, **options
+    )
+
+
+def _list_words(facts: HasVocabulary) -> list[str]:
+    assert isinstance(facts, OpenText | TextFacts), "documents with their tokenizer"
+    tokenizer, vocabulary = facts.tokenizer, facts.tokenizer.vocabulary
+    words = [tokenizer.piece(number) for number in range(vocabulary.size)]
+    for number in (~vocabulary.starts).nonzero()[:, 0].tolist():
+        if number not in vocabulary.special:
+            raise ValueError(
+                f"{spell_option('encoder.subwords')} needs a tokenizer of whole words, and this "
+                f"one has parts of words, such as {words[number]!r}: use "
+                f"{spell_option('tokenizer')} words"
+            )
+    return words
 
 
 def check_text_pooling(name: str) -> None:
