@@ -142,9 +142,9 @@ def test_other_mistakes_get_one_sentence(runs, tmp_path, capsys):
     for told, message in (
         (
             [run, "--to", "tim"],
-            "--to must be hf, timm, onnx or safetensors, not 'tim'; did you mean 'timm'?",
+            "--to must be hf, timm, onnx, safetensors or word2vec, not 'tim'; did you mean 'timm'?",
         ),
-        ([run, "--to", "pickle"], "--to must be hf, timm, onnx or safetensors, not 'pickle'"),
+        ([run, "--to", "pickle"], "--to must be hf, timm, onnx, safetensors or word2vec, not 'pickle'"),
         ([tmp_path, "--to", "timm"], "is not a run folder"),
         ([run, "--to", "timm", "--out", tmp_path / "there"], "exists already"),
         ([run, "--to", "timm", "--out", tmp_path / "there" / "mine.txt"], "exists already"),
