@@ -144,7 +144,10 @@ def test_other_mistakes_get_one_sentence(runs, tmp_path, capsys):
             [run, "--to", "tim"],
             "--to must be hf, timm, onnx, safetensors or word2vec, not 'tim'; did you mean 'timm'?",
         ),
-        ([run, "--to", "pickle"], "--to must be hf, timm, onnx, safetensors or word2vec, not 'pickle'"),
+        (
+            [run, "--to", "pickle"],
+            "--to must be hf, timm, onnx, safetensors or word2vec, not 'pickle'",
+        ),
         ([tmp_path, "--to", "timm"], "is not a run folder"),
         ([run, "--to", "timm", "--out", tmp_path / "there"], "exists already"),
         ([run, "--to", "timm", "--out", tmp_path / "there" / "mine.txt"], "exists already"),
