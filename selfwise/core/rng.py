@@ -103,6 +103,9 @@ class Rng:
 
     `keyed` draws are functions of the run's `seed` and of keys that each row brings along: they
     depend on the example and not on its place in a batch.
+
+    `progress` is the fraction of the run's steps before this one, for views that change during a
+    run. Outside training it is 1, so that held-out losses do not depend on the step.
     """
 
     def __init__(
@@ -112,8 +115,10 @@ class Rng:
         total: int | None = None,
         *,
         seed: int | None = None,
+        progress: float = 1.0,
     ):
         self.generator, self.part, self.total, self.seed = generator, part, total, seed
+        self.progress = progress
 
     def uniform(self, n: int, *shape: int) -> Tensor:
         """Return (n, *shape) float32 in [0, 1)."""

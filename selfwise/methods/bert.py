@@ -48,6 +48,8 @@ class BERT(Method):
         encoder: a text encoder that sees both sides, with a pooler and two segments.
         vocab: the tokenizer's vocabulary.
         mask_prob: fraction of a row's tokens, counting special tokens, that is chosen.
+        final_mask_prob: fraction that is chosen at the end of the run, to which it changes linearly
+            from `mask_prob`; by default constant. Held-out losses have the fraction of the end.
         whole_word_mask: choose all tokens of a word or none, as the authors' later models do.
     """
 
@@ -88,6 +90,7 @@ class BERT(Method):
         *,
         vocab: Vocabulary,
         mask_prob: ProperShare = 0.15,
+        final_mask_prob: ProperShare | None = None,
         whole_word_mask: bool = False,
     ):
         super().__init__()
@@ -95,7 +98,8 @@ class BERT(Method):
         check_sees_all("bert", encoder)
         check_pairs("bert", encoder)
         assert vocab.mask is not None
-        self.mask_prob, self.whole_word_mask = mask_prob, whole_word_mask
+        self.mask_prob, self.final_mask_prob = mask_prob, final_mask_prob
+        self.whole_word_mask = whole_word_mask
         self.mask, self.size = vocab.mask, vocab.size
         self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)
         self.register_buffer("starts", vocab.starts, persistent=False)
@@ -116,9 +120,10 @@ class BERT(Method):
 
     def view(self, batch: TextBatch, rng: Rng) -> MaskedTokens:
         (b, n), device = batch.ids.shape, batch.ids.device
-        k = mask.max_masked(n, self.mask_prob)
+        share = mask.share_at(rng.progress, self.mask_prob, self.final_mask_prob)
+        k = mask.max_masked(n, share)
         candidate = mask.maskable_positions(batch, self.special)
-        count = mask.num_to_mask(mask.count_valid_tokens(batch), self.mask_prob)
+        count = mask.num_to_mask(mask.count_valid_tokens(batch), share)
         score = rng.uniform(b, n).to(device, non_blocking=True)
         if self.whole_word_mask:
             words = group_words(batch.ids, candidate, self.starts)

@@ -56,6 +56,8 @@ class RoBERTa(Method):
         encoder: a text encoder that sees both sides.
         vocab: the tokenizer's vocabulary.
         mask_prob: fraction of a row's tokens, counting special tokens, that is chosen.
+        final_mask_prob: fraction that is chosen at the end of the run, to which it changes linearly
+            from `mask_prob`; by default constant. Held-out losses have the fraction of the end.
         packing: full_sentences (paper) fills rows with whole sentences; best_fit cuts and packs
             documents so that rows have almost no padding, without looking for sentences.
     """
@@ -95,13 +97,15 @@ class RoBERTa(Method):
         *,
         vocab: Vocabulary,
         mask_prob: ProperShare = 0.15,
+        final_mask_prob: ProperShare | None = None,
         packing: str = "full_sentences",
     ):
         super().__init__()
         check_text("roberta", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("roberta", encoder)
         assert vocab.mask is not None
-        self.encoder, self.mask_prob, self.mask = encoder, mask_prob, vocab.mask
+        self.encoder, self.mask = encoder, vocab.mask
+        self.mask_prob, self.final_mask_prob = mask_prob, final_mask_prob
         self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)
         self.register_buffer("plain", mask.text_ids(vocab), persistent=False)
         self.draw = _choose_sampler(packing)
@@ -115,14 +119,15 @@ class RoBERTa(Method):
 
     def view(self, batch: TextBatch, rng: Rng) -> MaskedTokens:
         n = batch.ids.shape[1]
-        k = min(n, int(n * self.mask_prob) + 1)
+        share = mask.share_at(rng.progress, self.mask_prob, self.final_mask_prob)
+        k = min(n, int(n * share) + 1)
         epoch = torch.zeros_like(batch.index) if batch.epoch is None else batch.epoch
         keys = torch.stack([epoch, batch.index], dim=1)
         # the first number of a row sets the count; then three numbers for each position
         drawn = rng.keyed(keys, 1 + 3 * n)
         score, kind, other = drawn[:, 1:].unflatten(1, (n, 3)).unbind(dim=2)
         length = to_float64(mask.count_valid_tokens(batch))
-        count = (length * self.mask_prob + to_float64(drawn[:, 0])).floor().long().to(drawn.device)
+        count = (length * share + to_float64(drawn[:, 0])).floor().long().to(drawn.device)
         candidate = mask.maskable_positions(batch, self.special)
         where, chosen = mask.choose_positions(candidate, score, count, k)
         pool = self.plain

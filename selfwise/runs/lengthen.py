@@ -44,7 +44,8 @@ def plan_continuation(folder: Path, record: RunRecord, steps: int) -> Continuati
     newest = checkpoint.find_latest(folder / "checkpoints")[0]
     done = 0 if newest is None else newest.step
     longer = training.replace(steps=steps)
-    start = _find_exact_start(folder, training, longer, done)
+    masks_change = record.get("final_mask_prob") is not None  # by the fraction of the steps
+    start = None if masks_change and done else _find_exact_start(folder, training, longer, done)
     if steps <= (done if start is None else start):
         raise ValueError(
             f"{folder} has done {done} steps: {spell_option('steps')} {steps} is the total number, "
@@ -52,7 +53,7 @@ def plan_continuation(folder: Path, record: RunRecord, steps: int) -> Continuati
         )
     longer.fix_warmup()  # rejects a run that is too short for its warm-up and decay
     if start is None:
-        about = _describe_jump(training, longer, done)
+        about = _describe_jump(training, longer, done, masks_change=masks_change)
         return Continuation(done, training.steps, steps, exact=False, about=about)
     about = _describe_exact(training, longer, start, done)
     return Continuation(start, training.steps, steps, exact=True, about=about)
@@ -105,10 +106,14 @@ def _describe_exact(
     return f"{text}: the result equals a run of {longer.steps} steps with these options"
 
 
-def _describe_jump(training: ResolvedTraining, longer: ResolvedTraining, done: int) -> str:
+def _describe_jump(
+    training: ResolvedTraining, longer: ResolvedTraining, done: int, *, masks_change: bool
+) -> str:
     before, after = training.lr_at(done - 1), longer.lr_at(done)
     why = (
-        "the rate has begun to fall, and no checkpoint from before is left"
+        "the fraction of masked tokens depends on the number of steps"
+        if masks_change
+        else "the rate has begun to fall, and no checkpoint from before is left"
         if training.schedule in LENGTHENABLE
         else f"--schedule {training.schedule} depends on the number of steps"
     )

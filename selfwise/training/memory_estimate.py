@@ -90,8 +90,9 @@ def measure_saved_bytes(state: TrainState, batch: Batch, examples: int, *, seed:
         return tensor
 
     seed_global(state.device, seed, "forward", 0)
-    draws = Rng(generator(seed, "view", 0), slice(0, examples), batch_size(batch), seed=seed)
-    view = state.method.view(slice_batch(batch, slice(0, examples)), draws)
+    part, total = slice(0, examples), batch_size(batch)
+    draws = Rng(generator(seed, "view", 0), part, total, seed=seed, progress=0.0)
+    view = state.method.view(slice_batch(batch, part), draws)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         step = state.precision.forward(state.method, view)
     for tensor in (t for t in view if isinstance(t, Tensor)):

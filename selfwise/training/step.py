@@ -126,17 +126,22 @@ def make_views(
 ) -> list[Any]:
     """Return the view of each micro-batch of a step, on the device."""
     own = to_device(local_batch.batch, state.device)
+    progress = step / options.steps if options.steps else 0.0  # not yet known while steps are timed
     n = batch_size(own)  # not options.batch_size: where seconds decide, that is only the mean
     return [
-        state.method.view(slice_batch(own, part), _make_rng(seed, step, part, local_batch, n))
+        state.method.view(
+            slice_batch(own, part), _make_rng(seed, step, part, local_batch, n, progress)
+        )
         for part in split_micro_batches(n, options.grad_accum_steps)
     ]
 
 
-def _make_rng(seed: int, step: int, part: slice, local_batch: LocalBatch, n: int) -> Rng:
+def _make_rng(
+    seed: int, step: int, part: slice, local_batch: LocalBatch, n: int, progress: float
+) -> Rng:
     first, total = local_batch.first, local_batch.total or n
     rows = slice(first + part.start, first + part.stop)
-    return Rng(generator(seed, "view", step), rows, total, seed=seed)
+    return Rng(generator(seed, "view", step), rows, total, seed=seed, progress=progress)
 
 
 def split_micro_batches(batch: int, accumulate: int) -> list[slice]:

@@ -55,6 +55,14 @@ def maskable_positions(batch: TextBatch, special: Bool[Tensor, "v"]) -> Bool[Ten
     return text if batch.valid is None else text & batch.valid
 
 
+def share_at(progress: float, first: float, last: float | None) -> float:
+    """Return the fraction to mask: it changes linearly from `first` to `last` during a run.
+
+    In Ankner et al. 2023 (arXiv:2305.15096) it falls from 30 to 15 %. None keeps `first`.
+    """
+    return first if last is None else first + (last - first) * progress
+
+
 def num_to_mask(length: Int64[Tensor, "b"], share: float) -> Int64[Tensor, "b"]:
     """Return the number of tokens that BERT's code masks in a row: rounded, and at least 1.
 
