@@ -1,18 +1,21 @@
 """Atomic files, a lock, the cache folder, and digests of contents."""
 
+import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
 from hashlib import blake2b, file_digest
 from pathlib import Path
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
 from filelock import FileLock
 
+T = TypeVar("T")
 UNFINISHED = ".writing"  # the ending of temporary files' and folders' names
 STALE_SECONDS = 24 * 3600  # older unfinished files belong to a killed process
 
@@ -50,6 +53,22 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Write a file with `atomic_write`."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def read_json(path: Path, format: int, build: Callable[[Mapping[str, Any]], T]) -> T | None:
+    """Return what `build` makes of a JSON file with a `format` number; None without a file.
+
+    Raises ValueError naming the file if it cannot be read or has another format.
+    """
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != format:
+            raise ValueError(f"its format is {content['format']}, not {format}")
+        return build(content)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def publish(source: Path, path: Path) -> None:

@@ -52,12 +52,12 @@ def hash_words(
     """Return the rows of the n-grams of each word; special tokens have none."""
     rows: list[int] = []
     starts = np.zeros(len(words) + 1, np.int64)
-    known: dict[str, int] = {}  # most n-grams belong to several words
+    row_of: dict[str, int] = {}  # most n-grams belong to several words
     for number, word in enumerate(words):
         if number not in special:
             for ngram in list_ngrams(word, shortest, longest):
-                if ngram not in known:
-                    known[ngram] = hash_ngram(ngram) % buckets
-                rows.append(known[ngram])
+                if ngram not in row_of:
+                    row_of[ngram] = hash_ngram(ngram) % buckets
+                rows.append(row_of[ngram])
         starts[number + 1] = len(rows)
     return WordNgrams(torch.tensor(rows, dtype=torch.int64), torch.from_numpy(starts))

@@ -125,7 +125,9 @@ class WordTable(nn.Module):
             return self
         plain = deepcopy(self)
         plain.shape, plain.ngram = replace(self.shape, subwords=False), None
-        plain.token.weight.copy_(self._compose(torch.arange(self.vocab)))
+        plain.token.weight.copy_(
+            self._compose(torch.arange(self.vocab, device=self.special.device))
+        )
         return plain
 
     @torch.no_grad()

@@ -65,6 +65,7 @@ class BERT(Method):
     default_encoder = "bert-mini"
     default_tokenizer = "wordpiece"
     learns_pairs = True
+    progress_options = ("final_mask_prob",)
     least_documents = 2  # a random next sentence comes from another document
     # Appendix A.2: 256 rows, 1e-4, 10,000 of a million steps of warm-up. The authors' Adam
     # (`optimization.py`) does not correct the bias of its averages, which makes the first steps up

@@ -74,6 +74,9 @@ class Method(nn.Module):
     least_documents: ClassVar[int] = 1  # text only
     # text only; True: it learns whether sentences follow each other, so documents need several
     learns_pairs: ClassVar[bool] = False
+    # options that, where they are set, make views depend on `rng.progress`; each is an attribute of
+    # the method too. A longer run then has other views from its first step
+    progress_options: ClassVar[tuple[str, ...]] = ()
     default_tokenizer: ClassVar[str] = ""  # a kind of tokenizer that can be trained; text only
 
     encoder: Any  # an Encoder that is a module
@@ -86,6 +89,11 @@ class Method(nn.Module):
     def paper_for(cls, options: Mapping[str, object]) -> PaperDefaults:
         """Return how the paper trains the method with these options."""
         return cls.paper
+
+    @property
+    def views_change(self) -> bool:
+        """Whether views depend on `rng.progress`."""
+        return any(getattr(self, name) is not None for name in self.progress_options)
 
     def view(self, batch: Any, rng: Rng) -> Any:
         """Return the task made from the batch, on its device; all randomness comes from `rng`."""

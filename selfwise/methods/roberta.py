@@ -73,6 +73,7 @@ class RoBERTa(Method):
     needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "roberta-mini"
     default_tokenizer = "bpe"
+    progress_options = ("final_mask_prob",)
     # The base model had 8,192 rows and 6e-4, with 24,000 of 500,000 steps of warm-up and no
     # clipping. The authors' table for other batches has 1e-4 at 256: square-root scaling.
     paper = PaperDefaults(

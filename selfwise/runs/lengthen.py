@@ -10,6 +10,7 @@ from shutil import rmtree
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.files import publish
+from selfwise.methods import Method
 from selfwise.runs.run_yaml import RunRecord
 from selfwise.training import checkpoint
 from selfwise.training.config import ResolvedTraining
@@ -33,8 +34,11 @@ class Continuation:
     """A sentence for the user."""
 
 
-def plan_continuation(folder: Path, record: RunRecord, steps: int) -> Continuation | None:
-    """Plan how a run continues to `steps` steps in total; None if that is its number already.
+def plan_continuation(
+    folder: Path, record: RunRecord, method: type[Method], steps: int
+) -> Continuation | None:
+    """Plan how a run of a method continues to `steps` steps in total; None if that is its number
+    already.
 
     Raises ValueError if the run has done that many steps or more.
     """
@@ -44,8 +48,8 @@ def plan_continuation(folder: Path, record: RunRecord, steps: int) -> Continuati
     newest = checkpoint.find_latest(folder / "checkpoints")[0]
     done = 0 if newest is None else newest.step
     longer = training.replace(steps=steps)
-    masks_change = record.get("final_mask_prob") is not None  # by the fraction of the steps
-    start = None if masks_change and done else _find_exact_start(folder, training, longer, done)
+    changing = next((n for n in method.progress_options if record.get(n) is not None), "")
+    start = None if changing and done else _find_exact_start(folder, training, longer, done)
     if steps <= (done if start is None else start):
         raise ValueError(
             f"{folder} has done {done} steps: {spell_option('steps')} {steps} is the total number, "
@@ -53,7 +57,7 @@ def plan_continuation(folder: Path, record: RunRecord, steps: int) -> Continuati
         )
     longer.fix_warmup()  # rejects a run that is too short for its warm-up and decay
     if start is None:
-        about = _describe_jump(training, longer, done, masks_change=masks_change)
+        about = _describe_jump(training, longer, done, changing)
         return Continuation(done, training.steps, steps, exact=False, about=about)
     about = _describe_exact(training, longer, start, done)
     return Continuation(start, training.steps, steps, exact=True, about=about)
@@ -107,16 +111,15 @@ def _describe_exact(
 
 
 def _describe_jump(
-    training: ResolvedTraining, longer: ResolvedTraining, done: int, *, masks_change: bool
+    training: ResolvedTraining, longer: ResolvedTraining, done: int, changing: str
 ) -> str:
     before, after = training.lr_at(done - 1), longer.lr_at(done)
-    why = (
-        "the fraction of masked tokens depends on the number of steps"
-        if masks_change
-        else "the rate has begun to fall, and no checkpoint from before is left"
-        if training.schedule in LENGTHENABLE
-        else f"--schedule {training.schedule} depends on the number of steps"
-    )
+    if changing:
+        why = f"with {spell_option(changing)} the views depend on the number of steps"
+    elif training.schedule in LENGTHENABLE:
+        why = "the rate has begun to fall, and no checkpoint from before is left"
+    else:
+        why = f"--schedule {training.schedule} depends on the number of steps"
     return (
         f"{longer.steps} steps in total instead of {training.steps}: from step {done} on this "
         f"differs from a run of {longer.steps} steps from the start, because {why}; the learning "

@@ -146,7 +146,7 @@ def _resume_with(
     if (env := detect_env()) is not None and env.rank:
         join_run(folder, env, data=data, device=training.device, code=code)
         return load(folder, method=code.method, encoder=code.encoder)
-    plan = None if steps is None else plan_continuation(folder, record, steps)
+    plan = None if steps is None else plan_continuation(folder, record, code.method, steps)
     prepared = reopen_run(folder, data, code, record=record, quiet=quiet)
     check_together(training.devices, training.device, record.place if data is None else data)
     if plan is not None:

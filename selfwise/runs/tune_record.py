@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfwise.core.files import write_file
+from selfwise.core.files import read_json, write_file
 from selfwise.runs.successive_halving import Rung, Search, Trial
 
 FILE = "tune.json"
@@ -72,22 +72,17 @@ def read_tune_record(folder: Path) -> TuneRecord | None:
 
     Raises ValueError naming the file if it cannot be read.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"its format is {content['format']}, not {FORMAT}")
-        search = Search(
-            settings=content["settings"],
-            judge=content["judged_by"],
-            plan=[(rung["settings"], rung["steps"]) for rung in content["plan"]],
-            rungs=[Rung(rung["steps"], tuple(rung["settings"])) for rung in content["rungs"]],
-            trials=[Trial(**trial) for trial in content["trials"]],
-            chosen=content["chosen"],
-        )
-        names = [name for name in TuneRecord.__annotations__ if name != "search"]
-        return TuneRecord(**{name: content[name] for name in names}, search=search)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    return read_json(folder / FILE, FORMAT, _build_record)
+
+
+def _build_record(content: Mapping[str, Any]) -> TuneRecord:
+    search = Search(
+        settings=content["settings"],
+        judge=content["judged_by"],
+        plan=[(rung["settings"], rung["steps"]) for rung in content["plan"]],
+        rungs=[Rung(rung["steps"], tuple(rung["settings"])) for rung in content["rungs"]],
+        trials=[Trial(**trial) for trial in content["trials"]],
+        chosen=content["chosen"],
+    )
+    names = [name for name in TuneRecord.__annotations__ if name != "search"]
+    return TuneRecord(**{name: content[name] for name in names}, search=search)

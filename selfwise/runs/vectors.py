@@ -67,13 +67,13 @@ def learn_vectors(prepared: PreparedRun, out: Path, data: object, *, quiet: bool
     vectors of another request. An error removes what new vectors have written.
     """
     width = _find_width(prepared)
-    known, begun = read_vectors_record(out), monotonic()
-    if known is not None:
-        check_same_request(out, "token table", known.config, known.fingerprint, prepared)
+    stopped, begun = read_vectors_record(out), monotonic()
+    if stopped is not None:
+        check_same_request(out, "token table", stopped.config, stopped.fingerprint, prepared)
     config, fingerprint = to_plain(prepared.record.config), prepared.record.info.fingerprint
-    record = known or VectorsRecord(config, fingerprint)
+    record = stopped or VectorsRecord(config, fingerprint)
     write_vectors_record(out, record)
-    with _locked(out, new=known is None):
+    with _locked(out, new=stopped is None):
         try:
             trained = _train(prepared, out, data, width=width, quiet=quiet)
         finally:

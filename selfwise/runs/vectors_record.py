@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from selfwise.core.files import write_file
+from selfwise.core.files import read_json, write_file
 
 FILE = "init_tokens.json"
 FORMAT = 1
@@ -34,13 +34,8 @@ def read_vectors_record(folder: Path) -> VectorsRecord | None:
 
     Raises ValueError naming the file if it cannot be read.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"its format is {content['format']}, not {FORMAT}")
-        return VectorsRecord(content["config"], content["fingerprint"], content["seconds"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    return read_json(folder / FILE, FORMAT, _build_record)
+
+
+def _build_record(content: Mapping[str, Any]) -> VectorsRecord:
+    return VectorsRecord(content["config"], content["fingerprint"], content["seconds"])

@@ -30,9 +30,11 @@ class Case:
     draws: bool = True
     """Whether the view draws random numbers."""
 
-    def view(self, seed: int = 1, part: slice | None = None) -> Any:
-        """Return the view of the batch, or of a part of it, for a seed."""
-        rng = Rng(generator(seed, "test"), part, None if part is None else COUNT, seed=seed)
+    def view(self, seed: int = 1, part: slice | None = None, progress: float = 0.0) -> Any:
+        """Return the view of the batch, or of a part of it, for a seed, after a fraction of a
+        run."""
+        total = None if part is None else COUNT
+        rng = Rng(generator(seed, "test"), part, total, seed=seed, progress=progress)
         return self.method.view(self.batch if part is None else slice_batch(self.batch, part), rng)
 
 
@@ -125,6 +127,15 @@ def check_slices(case: Case) -> None:
     whole, some = list_tensors(case.view()), list_tensors(case.view(part=PART_ROWS))
     assert _equal([tensor[PART_ROWS] for tensor in whole], some), (
         "the view of rows 4 to 8 differs from rows 4 to 8 of the view: use rng to draw for each row"
+    )
+
+
+def check_progress(case: Case) -> None:
+    """Check that the view changes during a run only by an option that the class declares."""
+    first, last = list_tensors(case.view()), list_tensors(case.view(progress=1.0))
+    assert case.method.views_change or _equal(first, last), (
+        "the view depends on rng.progress: name the option that causes it in `progress_options`, "
+        "so that a longer run is not called exact"
     )
 
 
@@ -238,6 +249,7 @@ CHECKS: tuple[Callable[[Case], None], ...] = (
     check_view_repeats,
     check_global_state,
     check_slices,
+    check_progress,
     check_batch_unchanged,
     check_counts,
     check_micro_batches,

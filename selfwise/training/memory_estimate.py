@@ -80,8 +80,15 @@ def _describe_shortage(options: ResolvedTraining, needed: float, free: float, fi
 
 def measure_saved_bytes(state: TrainState, batch: Batch, examples: int, *, seed: int) -> int:
     """Return the bytes that the forward pass of the first `examples` saves for its backward pass,
-    including the view but not the weights.
+    including the view but not the weights; the most there is where views change during a run.
     """
+    return max(
+        _measure_at(state, batch, examples, seed, progress)
+        for progress in ((0.0, 1.0) if state.method.views_change else (0.0,))
+    )
+
+
+def _measure_at(state: TrainState, batch: Batch, examples: int, seed: int, progress: float) -> int:
     seen: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
@@ -91,7 +98,7 @@ def measure_saved_bytes(state: TrainState, batch: Batch, examples: int, *, seed:
 
     seed_global(state.device, seed, "forward", 0)
     part, total = slice(0, examples), batch_size(batch)
-    draws = Rng(generator(seed, "view", 0), part, total, seed=seed, progress=0.0)
+    draws = Rng(generator(seed, "view", 0), part, total, seed=seed, progress=progress)
     view = state.method.view(slice_batch(batch, part), draws)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         step = state.precision.forward(state.method, view)

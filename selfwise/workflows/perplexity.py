@@ -92,12 +92,17 @@ def perplexity(
 
 
 def _measure_compression(run: Run, corpus: Corpus, loss: Term) -> dict[str, float]:
-    """Return perplexity and bits per byte of a causal model, and the baseline's bits."""
+    """Return perplexity and bits per byte of a causal model, and of the n-gram model.
+
+    Both are divided by the bytes of the text: of a document that was cut in two these are an
+    estimate.
+    """
     bits = float(loss.sum) / math.log(2) / corpus.bytes
     values = {"perplexity": math.exp(float(loss.mean)), BITS: bits}
     if (trained := _find_training_text(run)) is not None:
         model = KneserNey(_read_documents(trained, run.tokenizer, limit=NGRAM_BYTES))
-        values[NGRAM_BITS] = model.bits_per_byte(_read_documents(corpus, run.tokenizer))
+        nats = model.total_nats(_read_documents(corpus, run.tokenizer))
+        values[NGRAM_BITS] = nats / math.log(2) / corpus.bytes
     return values
 
 

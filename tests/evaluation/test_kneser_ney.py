@@ -6,6 +6,7 @@ from math import log
 import numpy as np
 import pytest
 
+from selfwise.evaluation.scores import kneser_ney
 from selfwise.evaluation.scores.kneser_ney import BOUNDARY, KneserNey
 
 TEXTS = [b"the cat sat on the mat, and a rat sat on the cat", b"on the mat sat a fat cat", b"it"]
@@ -67,9 +68,17 @@ def test_probabilities_of_all_bytes_add_up_to_one(context):
 
 def test_a_repeated_text_is_predicted_better_than_random_bytes():
     model = KneserNey([b"abcd" * 200])
-    assert model.bits_per_byte([b"abcd" * 20]) < 0.2
+    assert model.total_nats([b"abcd" * 20]) / 80 < 0.14
     random = np.random.default_rng(0).integers(0, 255, 400, dtype=np.uint8).tobytes()
-    assert model.bits_per_byte([random]) > 8
+    assert model.total_nats([random]) / 400 > log(256)
+
+
+def test_long_texts_are_measured_in_parts(monkeypatch):
+    model, texts = KneserNey(TEXTS, order=5), [b"the rat sat on the cat", b"a cat"]
+    whole = model.nats(texts)
+    monkeypatch.setattr(kneser_ney, "BYTES_AT_ONCE", 7)
+    assert np.array_equal(model.nats(texts), whole)
+    assert model.total_nats(texts) == pytest.approx(whole.sum(), rel=1e-12)
 
 
 def test_wrong_arguments_are_named():

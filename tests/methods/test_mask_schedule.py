@@ -10,7 +10,9 @@ from selfwise.distributed.sharding import LocalBatch
 from selfwise.encoders.text import build_text_encoder
 from selfwise.methods.bert import BERT
 from selfwise.methods.roberta import RoBERTa
-from selfwise.training.step import _make_rng
+from selfwise.training.config import TrainingConfig, resolve_training
+from selfwise.training.memory_estimate import measure_saved_bytes
+from selfwise.training.step import _make_rng, build_state
 from tests.data.text.test_mixture import story
 
 SIZE, SPECIAL = 50, (0, 1, 2, 3, 4)
@@ -23,12 +25,19 @@ def vocabulary():
 
 
 def view(kind, progress, **options):
+    given = {} if progress is None else {"progress": progress}
+    rng = Rng(generator(1, "view"), seed=1, **given)
+    return make_method(kind, **options).view(make_batch(), rng)
+
+
+def make_method(kind, **options):
     encoder = build_text_encoder("bert-tiny", vocab=SIZE, seed=0, length=64, **TINY)
-    method = kind(encoder, vocab=vocabulary(), **options)
+    return kind(encoder, vocab=vocabulary(), **options)
+
+
+def make_batch():
     ids = torch.randint(5, SIZE, (8, 40), generator=torch.Generator().manual_seed(0))
-    batch = TextBatch(ids, torch.arange(8))
-    told = {} if progress is None else {"progress": progress}
-    return method.view(batch, Rng(generator(1, "view"), seed=1, **told))
+    return TextBatch(ids, torch.arange(8))
 
 
 def equal(a, b):
@@ -81,4 +90,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one_and_a_longer_run_differs(
     selfwise.resume(run, quiet=True)
     assert (last / "model.safetensors").read_bytes() == final
     selfwise.resume(run, steps=8)
-    assert "the fraction of masked tokens depends on the number of steps" in capsys.readouterr().err
+    assert "with final_mask_prob the views depend on the number of steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("first", "last"), [(0.1, 0.6), (0.6, 0.1)])
+def test_memory_is_estimated_where_most_is_masked(first, last):
+    changing = measure_memory(mask_prob=first, final_mask_prob=last)
+    assert changing == measure_memory(mask_prob=0.6) > measure_memory(mask_prob=0.1)
+
+
+def measure_memory(**options):
+    config = TrainingConfig(steps=6, batch_size=8, device="cpu", cpu_threads=1)
+    training = resolve_training(config, RoBERTa, num_workers=0)
+    state = build_state(make_method(RoBERTa, **options), training)
+    return measure_saved_bytes(state, make_batch(), 8, seed=0)

@@ -1,5 +1,4 @@
-"""Time and memory of a run, estimated before it: import contextlib
-from few steps, and from small ones."""
+"""Time and memory of a run, estimated before it from few steps and small batches."""
 
 import contextlib
 import os
@@ -110,6 +109,8 @@ def test_what_a_forward_pass_keeps_by_hand():
     """A linear layer keeps its input, a ReLU its output; weights are not counted."""
 
     class Method(torch.nn.Module):
+        views_change = False
+
         def __init__(self):
             super().__init__()
             self.layers = torch.nn.Sequential(

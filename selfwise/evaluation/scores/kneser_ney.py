@@ -1,5 +1,6 @@
 """An n-gram model of bytes, as a baseline for language models (Chen and Goodman 1998, TR-10-98)."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +10,11 @@ ORDER = 8  # bytes of the longest n-gram: as many as fit into 64 bits
 BOUNDARY = 0xFF  # between documents: UTF-8 has no such byte
 SYMBOLS = 256
 BYTE = np.uint64(8)
+BYTES_AT_ONCE = 2**22  # whose probabilities are computed together
 
 
 class Level(NamedTuple):
-    """The n-grams of one length with their counts, and what is known about each context."""
+    """The n-grams of one length with their counts, and the totals of each context."""
 
     grams: UInt64[np.ndarray, "g"]  # ascending; the oldest byte has the highest place
     counts: Int64[np.ndarray, "g"]
@@ -52,8 +54,21 @@ class KneserNey:
 
     def nats(self, documents: list[bytes]) -> Float64[np.ndarray, "n"]:
         """Return -log p of each byte of the documents and of the end of each document."""
+        return np.concatenate(list(self._iterate_nats(documents)))
+
+    def total_nats(self, documents: list[bytes]) -> float:
+        """Return the sum of -log p over all bytes of the documents and their ends."""
+        return float(sum(nats.sum() for nats in self._iterate_nats(documents)))
+
+    def _iterate_nats(self, documents: list[bytes]) -> Iterator[Float64[np.ndarray, "n"]]:
         text = _join_documents(documents, self.order)
-        longest = _pack_ngrams(text, self.order)
+        before = max(1, self.order - 1)
+        for start in range(before, len(text), BYTES_AT_ONCE):
+            part = text[start - before : start + BYTES_AT_ONCE]
+            yield self._measure_nats(_pack_ngrams(part, self.order))
+
+    def _measure_nats(self, longest: UInt64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+        """Return -log p of the last byte of each n-gram."""
         p = np.full(len(longest), 1 / SYMBOLS)
         for length, level in enumerate(self.levels, 1):
             grams = longest & np.uint64(2 ** (8 * length) - 1)
@@ -64,11 +79,6 @@ class KneserNey:
             own = counts - level.discounts[np.minimum(counts, 3)]
             p = np.where(totals > 0, own / np.maximum(totals, 1) + backoff * p, p)
         return -np.log(p)
-
-    def bits_per_byte(self, documents: list[bytes]) -> float:
-        """Return the bits for the documents and their ends, divided by the bytes of the
-        documents."""
-        return float(self.nats(documents).sum()) / np.log(2) / sum(map(len, documents))
 
 
 def _join_documents(documents: list[bytes], order: int) -> UInt8[np.ndarray, "n"]:
@@ -92,8 +102,8 @@ def _measure_level(grams: UInt64[np.ndarray, "g"], counts: Int64[np.ndarray, "g"
     discounts = _choose_discounts(counts)
     contexts, first = np.unique(grams >> BYTE, return_index=True)
     totals = np.add.reduceat(counts, first)
-    taken = np.add.reduceat(discounts[np.minimum(counts, 3)], first)
-    return Level(grams, counts, contexts, totals, taken / totals, discounts)
+    discounted = np.add.reduceat(discounts[np.minimum(counts, 3)], first)
+    return Level(grams, counts, contexts, totals, discounted / totals, discounts)
 
 
 def _choose_discounts(counts: Int64[np.ndarray, "g"]) -> Float64[np.ndarray, "4"]:
@@ -105,8 +115,8 @@ def _choose_discounts(counts: Int64[np.ndarray, "g"]) -> Float64[np.ndarray, "4"
     if not (one and two and three):
         return np.array([0.0, 0.5, 0.5, 0.5])
     y = one / (one + 2 * two)
-    found = [1 - 2 * y * two / one, 2 - 3 * y * three / two, 3 - 4 * y * four / three]
-    return np.array([0.0, *np.clip(found, 0.05, [1, 2, 3])])
+    estimates = [1 - 2 * y * two / one, 2 - 3 * y * three / two, 3 - 4 * y * four / three]
+    return np.array([0.0, *np.clip(estimates, 0.05, [1, 2, 3])])
 
 
 def _find(
