@@ -21,6 +21,7 @@ from selfwise.core.config_class import (
     select_values,
     spell_option,
 )
+from selfwise.core.errors import did_you_mean
 from selfwise.core.extras import check_modality
 from selfwise.core.plugins import (
     FROM_PYTHON,
@@ -41,7 +42,7 @@ from selfwise.runs.names import (
     name_method,
     name_sources,
 )
-from selfwise.runs.run_yaml import RunRecord, read_record
+from selfwise.runs.run_yaml import RunRecord, has_record, read_record
 from selfwise.runs.tune_config import TuningConfig
 from selfwise.training.config import TrainingConfig
 
@@ -233,7 +234,16 @@ def _check_init_tokens(folder: Path, init_from: str | Path, spell: Callable[[str
             f"{spell('init_from')} and {spell('init_tokens')} both set the token table: give one "
             "of them"
         )
-    if str(folder) != WORD2VEC and (modality := read_record(folder).modality) != "text":
+    if str(folder) == WORD2VEC:
+        return
+    if not has_record(folder):
+        name = folder.name if folder.parent == Path.cwd() else str(folder)
+        near = did_you_mean(name, [WORD2VEC])
+        raise ValueError(
+            f"{spell('init_tokens')} {name} is neither {WORD2VEC} nor the folder of a run"
+            f"{near if 'did you mean' in near else ''}"
+        )
+    if (modality := read_record(folder).modality) != "text":
         raise ValueError(
             f"{spell('init_tokens')} {folder} is a run on {modality}, which has no tokens: give a "
             "run on text"

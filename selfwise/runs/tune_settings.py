@@ -34,10 +34,10 @@ def check_tuning(request: RunRequest) -> None:
     """Raise ValueError, before anything is read, for a search that is not possible."""
     tuning, kind, flag = request.config.tuning, request.kind, spell_option("tune")
     if not tuning.tune:
-        if tuning.tune_options:
-            raise ValueError(
-                f"{spell_option('tune_options')} needs {flag}, the number of settings to try"
-            )
+        # a script that switches the search off with 0 may still pass its fraction
+        unused = {"tune_options", *([] if "tune" in request.requested else ["tune_fraction"])}
+        for option in sorted(unused & {*request.requested}):
+            raise ValueError(f"{spell_option(option)} needs {flag}, the number of settings to try")
         return
     if tuning.tune == 1:
         raise ValueError(

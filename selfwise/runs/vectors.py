@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 MAX_PASSES = 5.0  # word2vec.c reads a text five times
 STEPS_PASSES = 1.0  # where the budget is not a time
+INIT_FRACTION = "init_fraction"
 READING = ("text_column", "documents", "data_weights", "val_fraction")  # equal in both runs
 
 
@@ -46,6 +47,11 @@ def trains_vectors(request: RunRequest) -> bool:
 def check_vectors(request: RunRequest) -> None:
     """Raise ValueError if the run cannot train word vectors first."""
     if not trains_vectors(request):
+        if INIT_FRACTION in request.requested:
+            raise ValueError(
+                f"{spell_option(INIT_FRACTION)} needs {spell_option('init_tokens')} {WORD2VEC}, "
+                "which trains vectors first"
+            )
         return
     option, devices = f"{spell_option('init_tokens')} {WORD2VEC}", request.config.training.devices
     if request.method == WORD2VEC:
@@ -162,7 +168,7 @@ def _share_minutes(prepared: PreparedRun) -> float | None:
     """Return the minutes for the vectors, or None if the budget is not a time."""
     if prepared.training.minutes is None or prepared.request is None:
         return None
-    fraction = float(dict(prepared.request.config.reading)["init_fraction"])
+    fraction = float(dict(prepared.request.config.reading)[INIT_FRACTION])
     return fraction * prepared.training.minutes
 
 

@@ -236,18 +236,33 @@ class TextSample:
 
 
 def _join_blocks(texts: Iterable[str], between: str = "\n\n") -> Iterator[str]:
-    """Cut long texts at a fixed number of characters; join short ones with blank lines."""
+    """Cut long texts into blocks; join short ones with blank lines."""
     waiting: list[str] = []
     size = 0
     for text in texts:
-        for start in range(0, len(text), BLOCK_CHARACTERS):
-            waiting.append(text[start : start + BLOCK_CHARACTERS])
-            size += len(waiting[-1])
+        for block in _cut_text(text):
+            waiting.append(block)
+            size += len(block)
             if size >= BLOCK_CHARACTERS:
                 yield between.join(waiting)
                 waiting, size = [], 0
     if waiting:
         yield between.join(waiting)
+
+
+def _cut_text(text: str) -> Iterator[str]:
+    """Cut a text into blocks, before white space where there is any: halves of words are no words.
+
+    A block has at most `BLOCK_CHARACTERS` characters.
+    """
+    start = 0
+    while (end := start + BLOCK_CHARACTERS) < len(text):
+        space = max(text.rfind(character, start, end + 1) for character in " \n\t")
+        end = space if space > start else end
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
 
 
 def _count_points(texts: Iterable[str], *, lower: bool) -> np.ndarray:

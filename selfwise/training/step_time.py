@@ -71,7 +71,9 @@ def _measure_step(
     state, env = build_state(trial, options), DistributedEnv(size=options.devices)
     marks = [monotonic()]
     for step, batch in load_batches(batches, 0, options.replace(steps=MOST), env):
-        train_step(state, batch, step, seed=seed, options=options)
+        # a short run is measured over more steps than it has
+        number = step % options.steps if options.steps else step
+        train_step(state, batch, number, seed=seed, options=options)
         wait_for_device(options.device)
         marks.append(monotonic())
         if marks[-1] - marks[0] > patience:

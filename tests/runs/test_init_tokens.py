@@ -109,7 +109,9 @@ def test_the_tokenizer_of_a_run_can_be_named_by_the_run(corpus, vectors):
             r"vectors of 16 numbers, and the token table of this encoder has 32.*"
             r"encoder.embedding 16",
         ),
-        ({"init_tokens": "nowhere"}, "run nowhere does not exist"),
+        ({"init_tokens": "nowhere"}, "init_tokens nowhere is neither word2vec nor the folder of"),
+        ({"init_tokens": "word2vce"}, "neither word2vec.*; did you mean 'word2vec'"),
+        ({"init_fraction": 0.25}, "init_fraction needs init_tokens word2vec"),
         ({"init_from": "{vectors}"}, r"init_from and init_tokens both set the token table"),
     ],
 )

@@ -223,6 +223,16 @@ def test_a_sample_is_even_and_bounded():
     assert len(told) == 1
 
 
+def test_no_word_is_cut_where_a_long_text_is_divided():
+    text = "a" + " bcdefgh" * BLOCK_CHARACTERS  # a block's end falls on every place in a word
+    made = train_tokenizer("words", [text])
+    assert set(made.library.get_vocab()) == {"[PAD]", "[UNK]", "bcdefgh"}
+    unbroken = "我们" * BLOCK_CHARACTERS  # no white space
+    sample = TextSample(2**30).fill([text, unbroken])
+    assert "".join(sample.blocks).replace("\n\n", "") == text + unbroken
+    assert max(map(len, sample.blocks)) <= 2 * BLOCK_CHARACTERS
+
+
 def test_mistakes_are_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'wordpiece'"):
         train_tokenizer("wordpeice", CORPUS)

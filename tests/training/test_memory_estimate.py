@@ -89,6 +89,24 @@ def test_minutes_are_steps_and_looks():
     assert Pace(100.0, []).count_steps(1, []) == 1
 
 
+@pytest.mark.parametrize("steps", [3, 0])
+def test_more_steps_are_measured_than_the_run_has(monkeypatch, steps):
+    """Views may depend on `rng.progress`: it stays below 1, and is 0 while steps are unknown."""
+    seen, view = [], SimCLR.view
+
+    def note(self, batch, rng):
+        seen.append(rng.progress)
+        return view(self, batch, rng)
+
+    monkeypatch.setattr(SimCLR, "view", note)
+    now = iter(range(10**6))
+    monkeypatch.setattr(step_time, "monotonic", lambda: float(next(now)))
+    given = options(SimCLR, batch_size=8).replace(steps=steps)
+    build = partial(cases.build, "simclr")
+    measure_pace(build, Repeated(SimCLR, 8), given, seed=0, patience=5)
+    assert seen == ([0, 1 / 3, 2 / 3] * 2 if steps else [0.0] * 6)
+
+
 # memory
 
 
