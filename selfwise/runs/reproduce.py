@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -17,6 +18,7 @@ from selfwise.core.config_class import (
 )
 from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.plugins import FROM_PYTHON, is_import_path
+from selfwise.modalities.text.token_table import WORD2VEC
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.pretrain_config import config_class
 from selfwise.runs.run_yaml import RunRecord
@@ -59,8 +61,13 @@ def list_changes(record: RunRecord) -> dict[str, Change]:
     }
 
 
-def format_reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand:
-    """Return the shell command that trains a run with these options in the folder `out`."""
+def format_reproduce_command(
+    record: RunRecord, *, out: str, folder: Path | None = None
+) -> ReproduceCommand:
+    """Return the shell command that trains a run with these options in the folder `out`.
+
+    `folder` is the folder of the run, for one that has trained word vectors first.
+    """
     if record.data == IMPORTED:
         return _import_command(record, out)
     notes: list[str] = []
@@ -70,6 +77,11 @@ def format_reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand
         found = {n: value for n, (value, source) in record.resolved.items() if source == TUNED}
         values |= found | {"optimizer": record.option("optimizer")}
         notes.append("A search chose " + ", ".join(found) + ": tune.json has its trials.")
+    if folder is not None and record.get("init_tokens") == WORD2VEC:
+        # trained first for the time that was left, which no option names: here they are used again
+        values = {n: v for n, v in values.items() if n not in ("init_fraction", "tokenizer")}
+        values |= {"init_tokens": str(folder.resolve() / WORD2VEC)}
+        notes.append(f"Its word vectors are those in {values['init_tokens']}.")
     values |= {"steps": record.steps}
     values |= {n: value for n in MACHINE_OPTIONS if (value := record.get(n)) is not None}
     if values["data"] == FROM_PYTHON:

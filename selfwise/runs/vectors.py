@@ -47,7 +47,7 @@ def trains_vectors(request: RunRequest) -> bool:
 def check_vectors(request: RunRequest) -> None:
     """Raise ValueError if the run cannot train word vectors first."""
     if not trains_vectors(request):
-        if INIT_FRACTION in request.requested:
+        if _sets_fraction(request):
             raise ValueError(
                 f"{spell_option(INIT_FRACTION)} needs {spell_option('init_tokens')} {WORD2VEC}, "
                 "which trains vectors first"
@@ -61,6 +61,13 @@ def check_vectors(request: RunRequest) -> None:
             f"{option} trains in one process, and {spell_option('devices')} is {devices}: train "
             f"{WORD2VEC} first, and give its folder as {spell_option('init_tokens')}"
         )
+
+
+def _sets_fraction(request: RunRequest) -> bool:
+    """Return whether the fraction is set, and not only spelled out with its default."""
+    reading = request.config.reading
+    field = type(reading).model_fields.get(INIT_FRACTION)  # only text has the option
+    return field is not None and getattr(reading, INIT_FRACTION) != field.default
 
 
 def learn_vectors(prepared: PreparedRun, out: Path, data: object, *, quiet: bool) -> PreparedRun:

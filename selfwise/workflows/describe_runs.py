@@ -129,7 +129,7 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
         lines += _add_heading(
             f"all {name}" if name == "options" else name, map(list, texts.items())
         )
-    reproduce = format_reproduce_command(record, out=f"{folder}-again")
+    reproduce = format_reproduce_command(record, out=f"{folder}-again", folder=folder)
     lines += [
         "",
         "to reproduce it",

@@ -1,6 +1,7 @@
 """`--init-tokens word2vec`: a run trains skip-gram on its own tokens before its first step."""
 
 import os
+import shlex
 import shutil
 import signal
 
@@ -8,10 +9,12 @@ import pytest
 import torch
 
 import selfwise
+from selfwise.cli import main as cli
 from selfwise.methods.word2vec import Word2Vec
 from selfwise.runs.create import request_run
 from selfwise.runs.prepare import prepare_run
 from selfwise.runs.processes import reopen_run
+from selfwise.runs.reproduce import format_reproduce_command
 from selfwise.runs.run_yaml import read_record
 from selfwise.runs.unfinished import find_unfinished
 from selfwise.runs.vectors import learn_vectors, reserve_minutes
@@ -136,3 +139,13 @@ def test_word2vec_itself_has_no_vectors_before_it(corpus, tmp_path):
         selfwise.pretrain(
             "word2vec", data=corpus, out=tmp_path / "run", init_tokens="word2vec", quiet=True
         )
+
+
+@pytest.mark.run
+def test_the_command_makes_the_run_again_with_its_vectors(run, tmp_path):
+    made = tmp_path / "again"
+    command = format_reproduce_command(read_record(run), out=str(made), folder=run)
+    assert command.notes[0] == f"Its word vectors are those in {run.resolve() / 'word2vec'}."
+    assert cli.main(shlex.split(command.command.replace("\\\n", ""))[1:]) == 0
+    assert (made / LAST).read_bytes() == (run / LAST).read_bytes()
+    assert not (made / "word2vec").exists()

@@ -115,7 +115,7 @@ def _build_reproduce_section(folders: Sequence[Path], run_records: Sequence[RunR
     several = len(folders) > 1
     parts: list[Part] = []
     for name, folder, record in zip(shorten_folder_names(folders), folders, run_records):
-        reproduction = format_reproduce_command(record, out=f"{folder}-again")
+        reproduction = format_reproduce_command(record, out=f"{folder}-again", folder=folder)
         sentences = [*([f"{name}:"] if several else []), *reproduction.notes]
         parts += [*([Paragraphs(sentences)] if sentences else []), Command(reproduction.command)]
     what = "each run" if several else "the run"
