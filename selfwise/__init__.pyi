@@ -4277,7 +4277,7 @@ def probe(
     train: object,
     test: object = ...,
     kind: Literal["linear", "weighted", "sgd", "knn", "finetune", "retrieval"] = ...,
-    labels_per_class: str = ...,
+    labels_per_class: str | list[int | str] = ...,
     seeds: int = ...,
     k: int | None = ...,
     layer: int | Literal["auto"] | None = ...,

@@ -11,6 +11,7 @@ from types import ModuleType
 from selfwise import commands
 from selfwise.cli import output
 from selfwise.core.errors import did_you_mean
+from selfwise.core.progress import obey_quiet
 
 Argv = Sequence[str]
 
@@ -130,7 +131,7 @@ def _call_command(command: ModuleType, word: str, argv: Argv) -> None:
     if as_json:
         _print_json(command, function, options)
         return
-    result = function(**options)
+    result = obey_quiet(function)(**options)
     if hasattr(command, "format_result"):
         _print_result(command.format_result(result, options), shared=hasattr(command, "SHARED"))
 
@@ -142,7 +143,7 @@ def _print_json(
     if "quiet" in signature(function).parameters:
         options = {**options, "quiet": True}
     with redirect_stdout(sys.stderr):
-        result = function(**options)
+        result = obey_quiet(function)(**options)
     print(json.dumps(command.to_json(result, options), indent=2, default=_to_plain))
 
 

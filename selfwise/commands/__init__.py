@@ -55,9 +55,10 @@ def import_command(name: str) -> ModuleType:
 def make_api_function(name: str) -> Callable[..., Any]:
     """Return a command as a Python function whose keyword arguments are checked."""
     from selfwise.core.check_arguments import check_arguments
+    from selfwise.core.progress import obey_quiet
 
     command = import_command(name)
-    function = check_arguments(command.load_function())
+    function = check_arguments(obey_quiet(command.load_function()))
     if takes_method(command):
         from selfwise.runs.signatures import list_options
 

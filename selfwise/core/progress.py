@@ -1,13 +1,43 @@
 """Lines on stderr about long work."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+_hidden = ContextVar("_hidden", default=False)
+P, R = ParamSpec("P"), TypeVar("R")
 
 
 def print_progress(text: str, *, prefix: str = "", quiet: bool = False) -> None:
-    """Print a line on stderr at once, unless `quiet`."""
-    if not quiet:
+    """Print a line on stderr at once, unless `quiet` or within `hide_progress`."""
+    if not (quiet or _hidden.get()):
         print(f"{prefix}{text}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def hide_progress() -> Iterator[None]:
+    """Print no progress, also from parts that do not know of `quiet`, such as readers."""
+    token = _hidden.set(True)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
+
+
+def obey_quiet(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that prints no progress at all if it is called with `quiet=True`."""
+
+    @wraps(function)
+    def call(*args: P.args, **options: P.kwargs) -> R:
+        if not options.get("quiet"):
+            return function(*args, **options)
+        with hide_progress():
+            return function(*args, **options)
+
+    return call
 
 
 def format_count(number: int, noun: str) -> str:

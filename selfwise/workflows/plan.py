@@ -183,6 +183,7 @@ def _collect_facts(final: FinalRun, outline: TrainingOutline, worth: Forecast) -
         size=info.size if isinstance(info, ImageInfo) else 0,
         channels=info.channels if isinstance(info, ImageInfo) else 0,
         flip_prob=0.0 if is_chosen else float(mirrored.value),
+        init_tokens=str(record.get("init_tokens", "")),
     )
 
 

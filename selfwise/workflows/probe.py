@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Annotated, Any, Literal, TypeVar, overload
+
+from pydantic import BeforeValidator
 
 from selfwise.core.device import resolve_device
 from selfwise.core.files import write_file
@@ -14,7 +16,7 @@ from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
 from selfwise.evaluation.probes import label_curve
 from selfwise.evaluation.probes.label_checks import write_warnings
-from selfwise.evaluation.probes.label_curve import Competitor
+from selfwise.evaluation.probes.label_curve import Competitor, join_budgets
 from selfwise.evaluation.probes.retrieval import measure_retrieval
 from selfwise.evaluation.scores.names import (
     AUTO,
@@ -66,7 +68,7 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
     train: object,
     test: object = None,
     kind: Kind = "linear",
-    labels_per_class: str = "all",
+    labels_per_class: Annotated[str | list[int | str], BeforeValidator(join_budgets)] = "all",
     seeds: PositiveInt = 5,
     k: PositiveInt | None = None,
     layer: int | Literal["auto"] | None = None,
@@ -88,7 +90,8 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         train: labeled examples; retrieval needs no labels.
         test: labeled examples to score on; by default a fifth of `train`, drawn by the seed.
         kind: linear, weighted (for speech), sgd, knn, finetune or retrieval (docs/guide/probes.md).
-        labels_per_class: numbers of labels for each class, for a curve: 10,100,all.
+        labels_per_class: numbers of labels for each class, for a curve: 10,100,all; in Python also
+            a list or a number.
         seeds: number of label draws; unused with all labels and for retrieval, which draw none.
         k: neighbors that vote in knn; by default each competitor chooses on training labels.
         layer: instead of the output; -1 is the last. With auto, training labels choose it.
@@ -112,7 +115,7 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         FeatureOptions(number, pooling, window, device),
         ReadingOptions(False, skip_broken, text_column, label_column, group_column),
         data={"train": name_data(train), "test": None if test is None else name_data(test)},
-        budgets=label_curve.parse_budgets(labels_per_class),
+        budgets=label_curve.parse_budgets(join_budgets(labels_per_class)),
         seeds=seeds,
         k=k,
         supervised=supervised_baseline,

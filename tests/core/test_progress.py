@@ -2,7 +2,7 @@
 
 import pytest
 
-from selfwise.core.progress import print_progress, report_tenths
+from selfwise.core.progress import hide_progress, obey_quiet, print_progress, report_tenths
 
 
 def test_progress_goes_to_stderr_unless_quiet(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,3 +24,20 @@ def test_short_work_is_not_reported(capsys: pytest.CaptureFixture[str]) -> None:
     for done in range(11):
         report(done, 10)
     assert capsys.readouterr().err == ""
+
+
+def test_parts_that_do_not_know_of_quiet_obey_it(capsys: pytest.CaptureFixture[str]) -> None:
+    @obey_quiet
+    def read(name: str, *, quiet: bool = False) -> str:
+        report = report_tenths(lambda done, total: f"{name}: {done} of {total}", min_total=0)
+        report(5, 10)
+        return name
+
+    assert read("loud") == "loud"
+    assert read("hidden", quiet=True) == "hidden"
+    assert read("b", quiet=False) == "b"
+    assert capsys.readouterr().err == "loud: 5 of 10\nb: 5 of 10\n"
+    with pytest.raises(RuntimeError), hide_progress():
+        raise RuntimeError
+    print_progress("again")
+    assert capsys.readouterr().err == "again\n"

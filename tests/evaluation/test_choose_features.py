@@ -201,6 +201,20 @@ def test_the_weights_are_chosen_along_with_the_regularization():
     assert {ENCODER_ONLY, RAW_ONLY}.isdisjoint([chosen.name])
 
 
+@pytest.mark.parametrize(("lead", "chosen"), [(0.04, "raw input with weight 1"), (0.06, RAW_ONLY)])
+def test_the_default_weight_is_left_only_for_a_lead_beyond_the_standard_error(lead, chosen):
+    """Of 100 labels of which four fifths are right, it is four of them."""
+    rows = np.arange(100)
+
+    def search(train, labels, seed, groups=None):
+        return 0.8 if train.shape[1] == 1 else 0.8 - lead
+
+    judge = TrainLabels(LABELS[:100], search)
+    encoder, raw = split(bits=(0,), d=3), split(bits=(0,), d=1)
+    both = Combined(Candidates({"": encoder}, judge), Candidates({"": raw}, judge), judge)
+    assert both.choose(rows, 0).name == chosen
+
+
 def test_both_parts_bring_the_features_that_they_have_chosen():
     judge = known()
     encoder = Candidates(several(poor=split(bits=()), good=split(bits=(0,))), judge)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import selfwise
 from selfwise.modalities.audio import targets
 from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
@@ -35,6 +36,11 @@ def untouched(monkeypatch):
         raise AssertionError("units were learned")
 
     monkeypatch.setattr(targets, "learn_targets", learn)
+
+
+def test_a_quiet_run_prints_nothing_about_its_units(tmp_path, capsys):
+    selfwise.pretrain("hubert", data=sounds(4), out=tmp_path / "run", **TOLD)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_clips_of_one_frame_are_left_out_and_named(tmp_path):

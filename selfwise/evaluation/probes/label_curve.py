@@ -26,6 +26,14 @@ from selfwise.evaluation.scores.probe_score import (
 MAX_CONFUSION_CLASSES = 1000  # classes up to which confusions are counted
 
 
+def join_budgets(value: object) -> str:
+    """Return label budgets from Python as text: 10, [10, 100] and [10, "all"], or text as it is."""
+    if isinstance(value, str):
+        return value
+    values = value if isinstance(value, Sequence) else [value]
+    return ",".join("all" if one is None else str(one) for one in values)
+
+
 def parse_budgets(text: str) -> list[int | None]:
     """Label budgets such as "10,100,all", as examples for each class; None is all. Sorted.
 

@@ -26,6 +26,7 @@ FEW_VOICES_HOURS = 1.0  # of sound: too little to hold many speakers
 CLEARLY = 5.0  # points: a smaller lead of another method is not worth a sentence
 NOT_PROPOSED = ("dvae", "fsq")  # tokenizers of images, whose encoders are not for probes
 WORD2VEC = "word2vec"
+FAST = {"bert": "bert-fast", "roberta": "bert-fast", "gpt": "gpt-fast"}  # presets for small text
 
 
 class Advice(NamedTuple):
@@ -49,6 +50,8 @@ class PlanFacts(NamedTuple):
     channels: int = 0
     flip_prob: float = 0.0
     """The probability of mirrored images; 0 where the user has set it."""
+    init_tokens: str = ""
+    """Where the token table comes from; empty for a random one."""
 
 
 def list_advice(facts: PlanFacts) -> list[Advice]:
@@ -123,6 +126,20 @@ def use_word2vec(facts: PlanFacts) -> Advice | None:
     return Advice(
         f"{WORD2VEC} learns from small text in minutes{reason}.",
         f"selfwise plan {WORD2VEC} {facts.data}",
+    )
+
+
+def use_fast_preset(facts: PlanFacts) -> Advice | None:
+    """Start a transformer from word vectors on small text."""
+    outline = facts.outline
+    if outline.modality != "text" or outline.start or facts.init_tokens:
+        return None
+    preset = FAST.get(outline.method)
+    if preset is None or outline.amount >= SMALL_TEXT:
+        return None
+    return Advice(
+        f"{preset} starts from word vectors, which {FAST_EVIDENCE[preset]}.",
+        f"selfwise plan --config {preset} {facts.data}",
     )
 
 
@@ -203,6 +220,7 @@ RULES: Sequence[Rule] = (  # the most important first
     give_more_time,
     train_supervised,
     use_word2vec,
+    use_fast_preset,
     start_from_published,
     use_better_method,
     collect_more_speakers,
