@@ -36,12 +36,14 @@ def run_recipe(recipe: str, **options: object) -> object:
 
 
 def describe_recipes() -> list[dict[str, str]]:
-    """Return the name of each recipe, and the result that it should reach."""
-    return [{"name": name, "about": first_line(find_recipe(name))} for name in recipe_names()]
+    """Return the name of each recipe with the result that it should reach, and of each preset."""
+    recipes = [(name, first_line(find_recipe(name)), "recipe") for name in recipe_names()]
+    presets = [
+        (name, f"A preset for --config: {about}.", "preset") for name, about in describe_presets()
+    ]
+    return [{"name": name, "about": about, "kind": kind} for name, about, kind in recipes + presets]
 
 
 def list_recipes() -> str:
     """Return a line for each recipe, with the result that it should reach, and for each preset."""
-    rows = [(name, first_line(find_recipe(name))) for name in recipe_names()]
-    rows += [(name, f"A preset for --config: {text}.") for name, text in describe_presets()]
-    return format_columns(rows)
+    return format_columns([(row["name"], row["about"]) for row in describe_recipes()])

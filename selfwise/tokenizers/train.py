@@ -251,7 +251,7 @@ def _join_blocks(texts: Iterable[str], between: str = "\n\n") -> Iterator[str]:
 
 
 def _cut_text(text: str) -> Iterator[str]:
-    """Cut a text into blocks, before white space where there is any: halves of words are no words.
+    """Cut a text into blocks, before white space where there is any, so that words stay whole.
 
     A block has at most `BLOCK_CHARACTERS` characters.
     """

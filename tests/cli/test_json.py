@@ -32,7 +32,7 @@ def test_lists(capsys):
     methods = read(capsys, "methods", "--json")
     assert [row["method"] for row in methods] == method_names()
     assert set(methods[0]) == {"method", "data", "predicts", "from", "loss", "paper"}
-    assert {"name", "about"} == set(read(capsys, "recipes", "--json")[0])
+    assert {"name", "about", "kind"} == set(read(capsys, "recipes", "--json")[0])
 
 
 def test_the_machine(capsys):

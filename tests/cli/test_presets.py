@@ -1,5 +1,7 @@
 """Presets: `--config NAME` takes a config file that ships with the package."""
 
+import json
+
 import pytest
 
 from selfwise.cli import main as cli
@@ -74,6 +76,9 @@ def test_recipes_and_help_list_the_presets(capsys):
         assert about
         assert f"{name} " in shown
         assert about in shown
+    assert cli.main(["recipes", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["name"] for row in rows if row["kind"] == "preset"} == set(preset_names())
     assert cli.main(["pretrain", "gpt", "--help"]) == 0
     assert "--config FILE|NAME" in (shown := capsys.readouterr().out)
     assert ", ".join(preset_names()) in shown

@@ -25,6 +25,7 @@ from selfwise.runs.forecast.hindsight import (
     judge_difference,
     outline_case,
 )
+from selfwise.runs.presets.files import preset_names
 
 DOCS = Path(__file__).parents[2] / "docs"
 CASE = MeasuredCase(
@@ -211,6 +212,22 @@ def test_word_vectors_are_proposed_once_the_method_exists(monkeypatch):
     assert "bert had 63.5 where a bag of words had 86.3" in one.text
     assert rules.use_word2vec(facts(**text, amount=1e9)) is None
     assert rules.use_word2vec(facts(**{**text, "method": "word2vec"}, amount=1e6)) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "preset"), [("bert", "bert-fast"), ("roberta", "bert-fast"), ("gpt", "gpt-fast")]
+)
+def test_transformers_on_small_text_start_from_word_vectors(method, preset):
+    text = {"modality": "text", "kind": "running text", "method": method}
+    one = rules.use_fast_preset(facts(**text, amount=1e6))
+    assert one.command == f"selfwise plan --config {preset} --data pets/"
+    assert preset in preset_names()
+    assert "nats" in one.text
+    assert rules.use_fast_preset(facts(**text, amount=1e9)) is None
+    assert rules.use_fast_preset(facts(**text, amount=1e6, start="published")) is None
+    begun = facts(**text, amount=1e6)._replace(init_tokens="word2vec")
+    assert rules.use_fast_preset(begun) is None
+    assert rules.use_fast_preset(facts(**{**text, "method": "albert"}, amount=1e6)) is None
 
 
 def test_many_labels_call_for_supervised_training():
