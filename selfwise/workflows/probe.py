@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from selfwise.core.device import resolve_device
 from selfwise.core.files import write_file
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.ranges import PositiveInt
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
@@ -60,6 +61,7 @@ def probe(
 ) -> RetrievalScore: ...
 @overload
 def probe(run: Run | str | Path, *, kind: Kind, **options: Any) -> ProbeScore | RetrievalScore: ...
+@takes_memory_limit
 def probe(  # type: ignore[misc] # the overloads above only determine the result type
     run: Run | str | Path,
     *,
@@ -79,6 +81,7 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
     supervised_baseline: bool = False,
     skip_broken: bool = False,
     device: str = "auto",
+    max_memory: str = "",
     quiet: bool = False,
 ) -> ProbeScore | RetrievalScore:
     """Measure the accuracy of the encoder, of untrained encoders, and of the raw input.
@@ -101,6 +104,7 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         supervised_baseline: add supervised training from scratch.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda, mps (Apple, not tested) or auto.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
         quiet: print nothing.
     """
     run = run if isinstance(run, Run) else load(run)
