@@ -5,8 +5,6 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import yaml
-
 from selfwise import methods
 from selfwise.core.config_class import (
     find_field,
@@ -16,6 +14,7 @@ from selfwise.core.config_class import (
     list_sections,
 )
 from selfwise.core.option_types import ENCODER_PREFIX
+from selfwise.core.plain_data import parse_yaml
 from selfwise.core.plugins import FROM_PYTHON, is_import_path
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.pretrain_config import config_class
@@ -140,8 +139,8 @@ def _format_words(name: str, value: object) -> str:
 def _is_plain_text(text: str) -> bool:
     """Return whether YAML reads the text unchanged; a number is not text."""
     try:
-        return yaml.safe_load(text) == text and text[0] not in "+-0123456789"
-    except yaml.YAMLError:
+        return parse_yaml(text, "the value") == text and text[0] not in "+-0123456789"
+    except ValueError:
         return False
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from selfwise.core.files import atomic_write
+from selfwise.core.plain_data import read_json_file, require_mapping
 from selfwise.core.types import Vocabulary
 from selfwise.interop.huggingface.tokenizer_files import make_tokenizer_files
 from selfwise.interop.types import JsonObject, Weights
@@ -160,13 +161,7 @@ def _read_json(path: Path) -> JsonObject:
         raise ValueError(
             f"{path.parent} has no {path.name}, so it is not a checkpoint of Hugging Face or timm"
         )
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold an object in braces")
-    return content
+    return require_mapping(read_json_file(path), path)
 
 
 def _load_safetensors(path: Path) -> Weights:
