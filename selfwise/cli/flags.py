@@ -100,7 +100,7 @@ class OptionTable:
             ) from error
         # 1e-3 is a number everywhere except in YAML 1.1
         exponent = value == text and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text)
-        return float(value) if exponent else value
+        return float(text) if exponent else value
 
 
 def take_option(name: str, words: list[Word]) -> list[str]:

@@ -106,6 +106,23 @@ def check_size(where: object, needed: int) -> None:
         raise ValueError(f"{where}: {excess}")
 
 
+class MemoryBudget:
+    """Counts what a reader collects from a file without an honest header, such as a compressed one.
+
+    The limit is looked up once for every further `SMALL` bytes.
+    """
+
+    def __init__(self, where: object):
+        self._where, self._held, self._next = where, 0, 0
+
+    def add(self, size: int) -> None:
+        """Count bytes that the reader keeps. Raises ValueError when all exceed the limit."""
+        self._held += size
+        if self._held > self._next:
+            check_size(self._where, self._held)
+            self._next = self._held + (0 if os.environ.get(VARIABLE) else SMALL)
+
+
 def format_size(size: int) -> str:
     """Return a number of bytes for a message: 1.5 GiB."""
     number, unit = float(size), "bytes"

@@ -66,8 +66,7 @@ def parse_yaml(text: str, where: object) -> object:
         depth = 0
         for event in yaml.parse(text, SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
-                raise ValueError(f"line {line} has the alias *{event.anchor}: write the value out")
+                raise ValueError(f"it has the alias *{event.anchor}: write the value out")
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:

@@ -51,8 +51,7 @@ def run_glue(
 
     Args:
         run: a run on text, or its folder.
-        data: a folder with the official folders (CoLA, SST-2, ...) or the folders of the hub's data
-            set; or hub:nyu-mll/glue.
+        data: a folder with the official folders (CoLA, ...) or the hub's; or hub:nyu-mll/glue.
         out: folder for results; a folder of equal run and options is continued.
         tasks: some of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, ax, as cola,rte; all
             takes the tasks whose files exist. The model of mnli answers ax.

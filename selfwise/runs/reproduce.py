@@ -71,6 +71,7 @@ def format_reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand
         notes.append("A search chose " + ", ".join(found) + ": tune.json has its trials.")
     values |= {"steps": record.steps}
     values |= {n: value for n in MACHINE_OPTIONS if (value := record.get(n)) is not None}
+    values.setdefault("data", record.option("data"))
     if values["data"] == FROM_PYTHON:
         values["data"] = "PATH"
         notes.append("The data were passed in Python: write them to files and name them as PATH.")

@@ -94,10 +94,8 @@ def resume(
         **{"num_workers": num_workers, "save_every": save_every, "keep_last": keep_last},
         **{"logger": logger, "logger_project": logger_project},
     }
-    record = _change_options(old, given, data)
-    return _resume_with(
-        folder, record, code, data=data, steps=steps, callbacks=callbacks, quiet=quiet
-    )
+    new = _change_options(old, given, data)
+    return _resume_with(folder, new, code, data=data, steps=steps, callbacks=callbacks, quiet=quiet)
 
 
 def _check_unchanged(folder: Path, unfinished: Unfinished, changed: Sequence[object]) -> None:

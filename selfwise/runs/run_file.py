@@ -4,10 +4,21 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from annotated_types import Len
-from pydantic import BaseModel, ConfigDict, Strict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Strict, ValidationError
 
 Text = Annotated[str, Strict()]
 Names = dict[str, Any]
+
+
+def _has_texts(*names: str) -> AfterValidator:
+    """Return a check that a mapping is empty, or has texts of these names."""
+
+    def check(values: Names) -> Names:
+        if missing := [n for n in names if values and not isinstance(values.get(n), str)]:
+            raise ValueError(f"{missing[0]} must be a text")
+        return values
+
+    return AfterValidator(check)
 
 
 class ResolvedValue(BaseModel):
@@ -31,8 +42,8 @@ class RunFile(BaseModel):
     needs: dict[str, Names] = {}
     about: dict[str, float] = {}
     code: dict[str, Text] = {}
-    imported: Names = {}
-    continuations: list[Names] = []
+    imported: Annotated[Names, _has_texts("family", "from")] = {}
+    continuations: list[Annotated[Names, _has_texts("about")]] = []
 
 
 def parse_run_file(content: Mapping[str, Any]) -> RunFile:

@@ -252,6 +252,9 @@ def _check_options(record: RunRecord) -> None:
     for name in ("steps", "seed"):
         if type(record.option(name)) is not int:
             raise ValueError(f"{name} must be a whole number, not {record.option(name)!r}")
+    for name in ("epochs", "minutes"):
+        if type(amount := record.config.get(name) or 0) not in (int, float):
+            raise ValueError(f"{name} must be a number, not {amount!r}")
     for section in (record.training, record.reading):
         assert isinstance(section, Config)
 
@@ -279,8 +282,22 @@ def read_config_file(path: Path) -> dict[str, Any]:
     content = read_toml_file(path) if path.suffix.lower() == ".toml" else read_yaml(path)
     if "format" in content and "resolved" in content:
         config = require_mapping(content.get("config"), f"{path}: config")
-        return {**config, "method": content.get("method")}
-    return _flatten_sections(content)
+        content = {**config, "method": content.get("method")}
+        _check_names(path, content)
+        return content
+    flat = _flatten_sections(content)
+    _check_names(path, flat)
+    return flat
+
+
+def _check_names(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise ValueError for a method, an encoder or data that a file does not name by a text."""
+    for name in ("method", "encoder", "init_from", "data"):
+        value = content.get(name, "")
+        several = name == "data" and isinstance(value, list)
+        if not all(isinstance(one, str) for one in (value if several else [value])):
+            got = repr(value)[:80]
+            raise ValueError(f"--config {path}: {name} must be a name or a path, not {got}")
 
 
 def _flatten_sections(content: Mapping[str, Any]) -> dict[str, Any]:

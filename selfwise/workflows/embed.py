@@ -103,10 +103,8 @@ def embed(
     )  # fmt: skip
     devices = count_processes(devices)
     check_together(devices, device, data)
-    positional = (
-        str(_locate_checkpoint(run)),
-        name_data(data),
-    )  # absolute, so that they hold in any folder
+    # absolute, so that they hold in any folder
+    positional = (str(_locate_checkpoint(run)), name_data(data))
     with lead_shared_work(
         _MEMBER, *positional, options=options.model_dump(), devices=devices
     ) as env:

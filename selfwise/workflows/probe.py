@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from selfwise.core.device import resolve_device
 from selfwise.core.files import write_file
-from selfwise.core.memory_limit import takes_memory_limit
+from selfwise.core.memory_limit import limit_memory
 from selfwise.core.ranges import PositiveInt
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
@@ -61,7 +61,6 @@ def probe(
 ) -> RetrievalScore: ...
 @overload
 def probe(run: Run | str | Path, *, kind: Kind, **options: Any) -> ProbeScore | RetrievalScore: ...
-@takes_memory_limit
 def probe(  # type: ignore[misc] # the overloads above only determine the result type
     run: Run | str | Path,
     *,
@@ -107,23 +106,20 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         max_memory: most memory for reading one file, as in 4G; by default half of what is free.
         quiet: print nothing.
     """
-    run = run if isinstance(run, Run) else load(run)
-    auto, number = layer == AUTO, None if isinstance(layer, str) else layer
-    pooling = pooling or ("" if auto else _choose_pooling(run, kind))
-    job = ProbeJob(
-        run,
-        kind,
-        FeatureOptions(number, pooling, window, device),
-        ReadingOptions(False, skip_broken, text_column, label_column, group_column),
-        data={"train": name_data(train), "test": None if test is None else name_data(test)},
-        budgets=label_curve.parse_budgets(labels_per_class),
-        seeds=seeds,
-        k=k,
-        supervised=supervised_baseline,
-        auto=auto,
-        with_raw=with_raw,
-    )
-    return _run_job(job, train, test, quiet=quiet)
+    with limit_memory(max_memory):
+        run = run if isinstance(run, Run) else load(run)
+        auto, number = layer == AUTO, None if isinstance(layer, str) else layer
+        pooling = pooling or ("" if auto else _choose_pooling(run, kind))
+        job = ProbeJob(
+            run,
+            kind,
+            FeatureOptions(number, pooling, window, device),
+            ReadingOptions(False, skip_broken, text_column, label_column, group_column),
+            data={"train": name_data(train), "test": None if test is None else name_data(test)},
+            budgets=label_curve.parse_budgets(labels_per_class),
+            seeds=seeds, k=k, supervised=supervised_baseline, auto=auto, with_raw=with_raw,
+        )  # fmt: skip
+        return _run_job(job, train, test, quiet=quiet)
 
 
 def _run_job(

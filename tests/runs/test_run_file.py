@@ -22,7 +22,7 @@ WRONG = {
         {"lr": {"value": 3}},
         {"lr": {"value": 1, "source": 2}},
     ],
-    "config": [5, [], None],
+    "config": [5, [], None, {"data": "digits", "epochs": "x"}],
     "method": [5, None, []],
     "modality": [5, None, "smell"],
     "data_info": [5, [], None, {"size": "wide"}],
@@ -30,8 +30,8 @@ WRONG = {
     "needs": [5, {"a": 5}],
     "about": [[], {"a": "b"}],
     "code": [5, {"method": 5}],
-    "imported": [5],
-    "continuations": [5, [5], {"a": 1}],
+    "imported": [5, {"from": "x"}, {"from": 5, "family": "x"}],
+    "continuations": [5, [5], {"a": 1}, [{"start": 1}]],
 }
 
 
