@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: quickstart test test-all check browser lint docs mutants bench bench-check clean
+.PHONY: quickstart test test-all check fuzz browser lint docs mutants bench bench-check clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/selfwise quickstart
@@ -34,6 +34,11 @@ check: $(VENV)/installed-test lint
 	$(PYTEST) -q \
 	  -k "not test_overfits_one_batch" -m fast \
 	  tests/test_layers.py tests/test_sizes.py tests/methods/test_contract.py $(sort $(FACTS))
+
+# 200 damaged files of each kind that a reader takes, of which `make test` tries a few: none is a
+# traceback, takes 10 s of processor time, or more memory than the limit
+fuzz: $(VENV)/installed-test
+	FUZZ_MUTATIONS=200 $(PYTEST) -q tests/fuzz $(SPREAD)
 
 # a browser, in which `make test` then opens a report
 browser:

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
 from pydantic.fields import FieldInfo
 
 from selfwise.core.config_class import (
@@ -17,6 +16,7 @@ from selfwise.core.config_class import (
 )
 from selfwise.core.data_sources import SEVERAL, DataSources
 from selfwise.core.option_types import ENCODER_PREFIX
+from selfwise.core.plain_data import parse_yaml
 
 HELP = ("--help", "-h")
 LENGTHS = ("steps", "epochs", "minutes")  # a run has one of them
@@ -92,15 +92,15 @@ class OptionTable:
         if has_type and text[0] not in '[{"':
             return text
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            reason = " ".join(str(getattr(error, "problem", None) or error).split())
+            value = parse_yaml(text, "the value")
+        except ValueError as error:
+            reason = str(error).partition(": ")[2]
             raise ValueError(
-                f"{format_flag(name)} is not a YAML value: {text!r} ({reason})"
+                f"{format_flag(name)} is not a YAML value: {text[:80]!r} ({reason})"
             ) from error
         # 1e-3 is a number everywhere except in YAML 1.1
         exponent = value == text and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text)
-        return float(value) if exponent else value
+        return float(text) if exponent else value
 
 
 def take_option(name: str, words: list[Word]) -> list[str]:

@@ -15,6 +15,8 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock
 
+from selfwise.core.plain_data import require_mapping
+
 T = TypeVar("T")
 UNFINISHED = ".writing"  # the ending of temporary files' and folders' names
 STALE_SECONDS = 24 * 3600  # older unfinished files belong to a killed process
@@ -63,12 +65,13 @@ def read_json(path: Path, format: int, build: Callable[[Mapping[str, Any]], T]) 
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = require_mapping(json.loads(path.read_text(encoding="utf-8")), "the file")
         if content["format"] != format:
             raise ValueError(f"its format is {content['format']}, not {format}")
         return build(content)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path} cannot be read: {reason}") from error
 
 
 def publish(source: Path, path: Path) -> None:

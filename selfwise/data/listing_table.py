@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.memory_limit import MemoryBudget
 from selfwise.data.compact_paths import PathsBuilder
 from selfwise.data.labels import encode_labels
 from selfwise.data.listing import IMAGES, FileKind, Listing, size_and_time, to_int64
@@ -21,6 +22,7 @@ from selfwise.data.table_cells import (
 
 LABEL_NAMES = ("label", "class", "target")
 GROUP_NAMES = ("group", "speaker")
+ROW_BYTES = 96  # of a row in the arrays and hashes that hold it
 MAX_CELL_LENGTH = 4096  # characters of a path, a label or a group
 
 
@@ -54,6 +56,7 @@ def list_table(
     """
     width, columns, rows = _read_header(file, kind, named)
     builder, sizes, times, numbers = PathsBuilder(), array("q"), array("q"), array("q")
+    budget = MemoryBudget(file)
     labels, groups = _CodedColumn(columns.label), _CodedColumn(columns.group)
     for number, row in rows:
         where = f"{file}, line {number}"
@@ -62,6 +65,7 @@ def list_table(
                 f"{where}: expected a path and {width} fields, got {_shorten_row(row)}"
             )
         _check_cells(where, row, columns, kind)
+        budget.add(ROW_BYTES + len(row[columns.path]))
         size, time = size_and_time(os.path.join(file.parent, row[columns.path]))
         builder.append(row[columns.path])
         sizes.append(size)
@@ -222,7 +226,7 @@ class _CodedColumn:
     def finish(self, file: Path) -> tuple[np.ndarray | None, list[str] | None]:
         if self.column is None:
             return None, None
-        values, names = encode_labels(np.array(list(self.codes)), str(file))
+        values, names = encode_labels(list(self.codes), str(file))
         return values[to_int64(self.values)], names
 
 

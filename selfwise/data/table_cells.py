@@ -4,8 +4,10 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from selfwise.core.errors import did_you_mean
 from selfwise.data.text.plain_files import inner_suffix, read_lines
 
+MAX_CELL = 2**31 - 1  # characters, the most that the module csv takes
 CELL_SUFFIXES = (".csv", ".tsv")
 ReportBytes = Callable[[int], None]
 NumberedRow = tuple[int, list[str]]  # the number of a row's first line, and its cells
@@ -41,6 +43,13 @@ def check_column_names(where: str, names: Sequence[str]) -> None:
         unique.add(name)
 
 
+def explain_missing(where: str, field: str, names: Sequence[str]) -> str:
+    """Return the sentence for a field that is not there: the nearest one, and all."""
+    hint = did_you_mean(field, names)
+    listed = f" (the file has: {', '.join(names)})" if "mean" in hint else ""
+    return f"{where}: there is no field {field!r}{listed}{hint}"
+
+
 def describe_multiline_cell(what: str, cell: str) -> str:
     """Return the sentence for a cell that took in the rows behind it."""
     first, count = cell.partition("\n")[0][:40], cell.count("\n") + 1
@@ -51,7 +60,9 @@ def describe_multiline_cell(what: str, cell: str) -> str:
 
 
 def _read_csv(path: Path, report_bytes: ReportBytes) -> Iterator[NumberedRow]:
-    before = csv.field_size_limit(2**31 - 1)  # documents are longer than the module expects
+    # Documents are longer than the module expects. The limit holds for the whole process, so it is
+    # not put back: another table may still be open.
+    csv.field_size_limit(MAX_CELL)
     reader = csv.reader((f"{line}\n" for line in read_lines(path, report_bytes)), strict=True)
     first = 1
     try:
@@ -63,8 +74,6 @@ def _read_csv(path: Path, report_bytes: ReportBytes) -> Iterator[NumberedRow]:
         last = reader.line_num
         to = f" (the row ends on line {last})" if last > first else ""
         raise ValueError(f"{path}, line {first}: malformed csv ({error}){to}") from error
-    finally:
-        csv.field_size_limit(before)
 
 
 def _read_tsv(path: Path, report_bytes: ReportBytes) -> Iterator[NumberedRow]:

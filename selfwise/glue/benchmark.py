@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.glue.competitors import FitCompetitor, build_majority, build_probes
 from selfwise.glue.finetune_recipes import find_finetune_recipe
@@ -26,6 +27,7 @@ from selfwise.runs.logs_and_scores import GLUE
 from selfwise.runs.open import Run, load
 
 
+@takes_memory_limit
 def run_glue(
     run: Run | str | Path,
     *,
@@ -42,14 +44,14 @@ def run_glue(
     init_from: Literal["mnli"] | None = None,
     wnli: Literal["majority", "probe"] = "majority",
     device: str = "auto",
+    max_memory: str = "",
     quiet: bool = False,
 ) -> GlueScores:
     """Score the tasks of GLUE with baselines, and answer their test sets; resume if stopped.
 
     Args:
         run: a run on text, or its folder.
-        data: a folder with the official folders (CoLA, SST-2, ...) or the folders of the hub's data
-            set; or hub:nyu-mll/glue.
+        data: a folder with the official folders (CoLA, ...) or the hub's; or hub:nyu-mll/glue.
         out: folder for results; a folder of equal run and options is continued.
         tasks: some of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, ax, as cola,rte; all
             takes the tasks whose files exist. The model of mnli answers ax.
@@ -67,6 +69,7 @@ def run_glue(
         wnli: majority answers with the more frequent class of train, as papers do, since a model
             that learns train is wrong on dev; probe is as in other tasks.
         device: cpu, cuda, mps (Apple, not tested) or auto.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
         quiet: print nothing during the work.
     """
     choices = (recipe or "", precision or "", init_from or "")

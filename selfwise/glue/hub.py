@@ -1,16 +1,17 @@
 """GLUE as the Hugging Face hub has it: parquet, with labels as numbers and their names."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.plain_data import parse_json, require_mapping
+from selfwise.data.table_cells import explain_missing
 from selfwise.data.text.hub import load_split
-from selfwise.data.text.tables import explain_missing, read_rows
+from selfwise.data.text.structured_files import ARROW_ERRORS
+from selfwise.data.text.tables import read_rows
 from selfwise.glue.tasks import GlueTask
 
 LABEL, INDEX = "label", "idx"
@@ -102,11 +103,17 @@ def _read_label_names(path: Path) -> list[str]:
     columns."""
     try:
         metadata = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
-    except (pa.ArrowInvalid, pa.ArrowException) as error:
+    except ARROW_ERRORS as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{path}: cannot be read as parquet ({why})") from error
-    features = json.loads(metadata).get("info", {}).get("features", {})
-    return list(features.get(LABEL, {}).get("names") or [])
+    where = f"{path}: its metadata"
+    content = parse_json(metadata, where)
+    for key in ("info", "features", LABEL):
+        content = require_mapping(content, where).get(key) or {}
+    names = require_mapping(content, where).get("names") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{where} must name the labels in a list of texts")
+    return names
 
 
 def _ignore_progress(read: int) -> None:

@@ -3,18 +3,21 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sys import getsizeof
 from typing import NamedTuple
 
 import numpy as np
 
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
+from selfwise.core.memory_limit import MemoryBudget
 from selfwise.data.text.labelled import Texts
 from selfwise.data.text.plain_files import read_lines
 from selfwise.glue.hub import find_parquet_files, read_hub_rows, read_parquet_rows
 from selfwise.glue.tasks import SCORES, TASKS, GlueFile, GlueTask, normalize_name
 
 ID_COLUMNS = ("index", "id")  # the columns of ids
+ROW_BYTES = 128  # of a row in the lists and the set that hold it
 MAX_QUOTE = 60  # characters of a wrong value in a message
 
 
@@ -177,9 +180,11 @@ def _build_split(
     columns: list[list[str]] = [[] for _ in task.text]
     values: list[float] = []
     unique_ids: set[str] = set()
+    budget = MemoryBudget(where)
     is_labelled, is_submitted = task.label in task.files[split].columns, split in task.submissions
     for count, row in enumerate(rows):
         ids.append(str(count) if row.id is None else row.id)
+        budget.add(ROW_BYTES + sum(map(getsizeof, (ids[-1], *row.texts))))
         if is_submitted and ids[-1] in unique_ids:
             raise ValueError(f"{row.where}: the id {ids[-1][:MAX_QUOTE]!r} occurs twice")
         unique_ids.add(ids[-1])

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from selfwise.core.device import resolve_device
 from selfwise.core.files import write_file
+from selfwise.core.tensor_files import load_safetensors
 from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED, WORDS
 from selfwise.glue.competitors import FitCompetitor, build_fit, build_words_probe
 from selfwise.glue.finetune import DivergenceError, FinetuneResult, finetune_on_task
@@ -114,8 +114,8 @@ def _load_start_weights(
         return None
     path = _weights_path(results, config.init_from, name, seed)
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
+        return load_safetensors(path)
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"{path}, from which {results.record['task']} starts, cannot be read ({error}); "
             "use another --out"

@@ -21,6 +21,7 @@ from torch import nn
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.data_sources import SEVERAL
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.distributed.process_group import count_processes, detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory, OpenData
@@ -50,6 +51,7 @@ from selfwise.training.loop import fit
 BEGUN = ".begun"  # in a run folder until run.yaml is written
 
 
+@takes_memory_limit
 def pretrain(
     method: str | type[Method],
     *,
@@ -58,6 +60,7 @@ def pretrain(
     encoder: str | EncoderFactory | nn.Module = "",
     init_from: str | Path = "",
     seed: int = 0,
+    max_memory: str = "",
     quiet: bool = False,
     callbacks: Sequence[Callback] = (),
     **options: Any,
@@ -76,6 +79,7 @@ def pretrain(
         init_from: folder of an earlier run whose encoder weights initialize this run. A run with
             the same text method also takes the heads and the tokenizer.
         seed: seed of every random draw.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
         quiet: print nothing.
         callbacks: functions of (step, values) that the first process calls at each log line;
             `values` is a mapping with the run folder as `values.folder`. The run does not record

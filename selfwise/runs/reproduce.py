@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from selfwise import methods
 from selfwise.core.config_class import (
     find_field,
@@ -17,6 +15,7 @@ from selfwise.core.config_class import (
     list_sections,
 )
 from selfwise.core.option_types import ENCODER_PREFIX
+from selfwise.core.plain_data import parse_yaml
 from selfwise.core.plugins import FROM_PYTHON, is_import_path
 from selfwise.modalities.text.token_table import WORD2VEC
 from selfwise.runs.names import IMPORTED
@@ -84,6 +83,7 @@ def format_reproduce_command(
         notes.append(f"Its word vectors are those in {values['init_tokens']}.")
     values |= {"steps": record.steps}
     values |= {n: value for n in MACHINE_OPTIONS if (value := record.get(n)) is not None}
+    values.setdefault("data", record.option("data"))
     if values["data"] == FROM_PYTHON:
         values["data"] = "PATH"
         notes.append("The data were passed in Python: write them to files and name them as PATH.")
@@ -152,8 +152,8 @@ def _format_words(name: str, value: object) -> str:
 def _is_plain_text(text: str) -> bool:
     """Return whether YAML reads the text unchanged; a number is not text."""
     try:
-        return yaml.safe_load(text) == text and text[0] not in "+-0123456789"
-    except yaml.YAMLError:
+        return parse_yaml(text, "the value") == text and text[0] not in "+-0123456789"
+    except ValueError:
         return False
 
 

@@ -12,6 +12,7 @@ from selfwise.core.config_class import format_flag
 from selfwise.core.data_sources import SEVERAL, DataSources
 from selfwise.core.device import resolve_device
 from selfwise.core.extras import check_modality
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
 from selfwise.core.progress import print_progress
 from selfwise.distributed.process_group import detect_env
@@ -34,6 +35,7 @@ from selfwise.training.loggers import check_installed
 from selfwise.training.loop import fit
 
 
+@takes_memory_limit
 def resume(
     run: str | Path,
     *,
@@ -45,6 +47,7 @@ def resume(
     keep_last: Annotated[int, Ge(1)] | None = None,
     logger: str | list[str] | None = None,
     logger_project: str | None = None,
+    max_memory: str = "",
     plugins: Sequence[str] = (),
     method: type[Method] | None = None,
     encoder: EncoderFactory | nn.Module | None = None,
@@ -65,6 +68,7 @@ def resume(
         keep_last: number of most recent checkpoints to keep; by default unchanged.
         logger: loggers as for pretrain, or none; by default the run's loggers.
         logger_project: project of the loggers; by default unchanged.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
         plugins: modules and .py files outside selfwise that the run may import.
         method: the class of a run whose method was defined in Python.
         encoder: the function or module of a run whose encoder was passed in Python.
@@ -90,10 +94,8 @@ def resume(
         **{"num_workers": num_workers, "save_every": save_every, "keep_last": keep_last},
         **{"logger": logger, "logger_project": logger_project},
     }
-    record = _change_options(old, given, data)
-    return _resume_with(
-        folder, record, code, data=data, steps=steps, callbacks=callbacks, quiet=quiet
-    )
+    new = _change_options(old, given, data)
+    return _resume_with(folder, new, code, data=data, steps=steps, callbacks=callbacks, quiet=quiet)
 
 
 def _check_unchanged(folder: Path, unfinished: Unfinished, changed: Sequence[object]) -> None:

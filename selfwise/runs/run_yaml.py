@@ -3,7 +3,6 @@
 Reading the file does not import code that it names.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,7 +15,9 @@ from selfwise.core.config_class import Config, list_sections, make_config
 from selfwise.core.data_sources import DataSources, unwrap_sources
 from selfwise.core.files import write_file
 from selfwise.core.option_types import ENCODER_PREFIX
+from selfwise.core.plain_data import read_toml_file, read_yaml_file, require_mapping
 from selfwise.modalities import find_modality
+from selfwise.runs.run_file import RunFile, parse_run_file
 from selfwise.training.config import ResolvedTraining
 
 C = TypeVar("C", bound=Config)
@@ -216,27 +217,46 @@ def read_record(folder: Path) -> RunRecord:
             f"{FORMAT}: start a new run, or use the version of selfwise that wrote it"
         )
     try:
-        return _as_record(content)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        record = _as_record(parse_run_file(content))
+        _check_options(record)
+    except KeyError as error:
+        raise ValueError(f"{path} cannot be read: it lacks the option {error}") from error
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+    return record
 
 
-def _as_record(content: Mapping[str, Any]) -> RunRecord:
-    resolved = {n: Choice(c["value"], c["source"]) for n, c in content["resolved"].items()}
-    modality = find_modality(content["modality"])
+def _as_record(file: RunFile) -> RunRecord:
+    modality = find_modality(file.modality)
     return RunRecord(
-        method=str(content["method"]),
+        method=file.method,
         modality=modality.name,
-        config=content["config"],
-        resolved=resolved,
-        info=make_config(modality.info, content["data_info"]),
-        environment=content["environment"],
-        needs=content.get("needs", {}),
-        about=content.get("about", {}),
-        code=content.get("code", {}),
-        imported=content.get("imported", {}),
-        continuations=content.get("continuations", ()),
+        config=file.config,
+        resolved={name: Choice(each.value, each.source) for name, each in file.resolved.items()},
+        info=make_config(modality.info, file.data_info),
+        environment=file.environment,
+        needs=file.needs,
+        about=file.about,
+        code=file.code,
+        imported=file.imported,
+        continuations=file.continuations,
     )
+
+
+def _check_options(record: RunRecord) -> None:
+    """Raise ValueError or KeyError for options of a run with wrong values, or without any."""
+    data, encoder = record.option("data"), record.option("encoder")
+    names = [encoder, *(data if isinstance(data, list) else [data])]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("the values of data and encoder must be names or paths")
+    for name in ("steps", "seed"):
+        if type(record.option(name)) is not int:
+            raise ValueError(f"{name} must be a whole number, not {record.option(name)!r}")
+    for name in ("epochs", "minutes"):
+        if type(amount := record.config.get(name) or 0) not in (int, float):
+            raise ValueError(f"{name} must be a number, not {amount!r}")
+    for section in (record.training, record.reading):
+        assert isinstance(section, Config)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -244,11 +264,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     Raises ValueError naming the file and, if available, the line.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
+    content = read_yaml_file(path)
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ValueError(f"{path} must hold names and values, such as 'batch_size: 256'")
     return content
 
@@ -262,10 +279,25 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"--config {path}: this file does not exist")
-    content = _read_toml(path) if path.suffix.lower() == ".toml" else read_yaml(path)
+    content = read_toml_file(path) if path.suffix.lower() == ".toml" else read_yaml(path)
     if "format" in content and "resolved" in content:
-        return {**content["config"], "method": content["method"]}
-    return _flatten_sections(content)
+        config = require_mapping(content.get("config"), f"{path}: config")
+        content = {**config, "method": content.get("method")}
+        _check_names(path, content)
+        return content
+    flat = _flatten_sections(content)
+    _check_names(path, flat)
+    return flat
+
+
+def _check_names(path: Path, content: Mapping[str, Any]) -> None:
+    """Raise ValueError for a method, an encoder or data that a file does not name by a text."""
+    for name in ("method", "encoder", "init_from", "data"):
+        value = content.get(name, "")
+        several = name == "data" and isinstance(value, list)
+        if not all(isinstance(one, str) for one in (value if several else [value])):
+            got = repr(value)[:80]
+            raise ValueError(f"--config {path}: {name} must be a name or a path, not {got}")
 
 
 def _flatten_sections(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,11 +310,3 @@ def _flatten_sections(content: Mapping[str, Any]) -> dict[str, Any]:
         for name, part in value.items():
             flat["encoder" if (key, name) == ("encoder", "name") else f"encoder.{name}"] = part
     return flat
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file. Raises ValueError naming the file and the line."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable TOML: {error}") from error

@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from selfwise.core.files import atomic_write
+from selfwise.core.memory_limit import check_size
+from selfwise.core.plain_data import parse_json, require_mapping
 
 FACTS = "facts"  # key in the safetensors header, as JSON, so that they stay with the tensors
 
@@ -35,8 +37,9 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Mapping[str,
     if not path.is_file():
         raise ValueError(f"{path.parent} has no {kind}: {path.name} is missing")
     try:
+        check_size(path, path.stat().st_size)
         with safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {})[FACTS])
+            facts = require_mapping(parse_json((file.metadata() or {})[FACTS], path), path)
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not the file of a {kind}, or is damaged") from error

@@ -9,6 +9,7 @@ from typing import Any
 from selfwise.core.errors import did_you_mean
 from selfwise.tokenizers.library import tokenizers
 
+MAX_DIGITS = 10  # of an id
 CONFIG_FILE, ADDED_FILE, SPECIAL_FILE = (
     "tokenizer_config.json",
     "added_tokens.json",
@@ -151,15 +152,18 @@ def _read_added_tokens(
     tokens: "dict[int, tokenizers.AddedToken]" = {}
     older = path.with_name(ADDED_FILE)
     for content, number in (read_json(older) if older.is_file() else {}).items():
-        if not isinstance(number, int) or isinstance(number, bool):
+        if type(number) is not int or number < 0:
             raise ValueError(f"{older}: the id of {content!r} is {number!r}; expected a number")
         is_special = content in special
         tokens[number] = tokenizers.AddedToken(
             content, special=is_special, normalized=not is_special
         )
     newer = config.get("added_tokens_decoder") or {}
+    if not isinstance(newer, Mapping):
+        raise ValueError(f"{path}: added_tokens_decoder must be an object")
     for number, token in newer.items():
-        if not str(number).isdigit() or not isinstance(token, Mapping) or "content" not in token:
+        is_id = str(number).isascii() and str(number).isdigit() and len(str(number)) < MAX_DIGITS
+        if not is_id or not isinstance(token, Mapping) or "content" not in token:
             raise ValueError(f"{path}: added_tokens_decoder has {number!r}: {token!r}; expected an "
                              "id and an object with its content")  # fmt: skip
         tokens[int(number)] = _build_token(token)

@@ -1,15 +1,17 @@
 """Published tokenizers from their files."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from selfwise.core.memory_limit import check_size
+from selfwise.core.plain_data import parse_json, require_mapping
 from selfwise.tokenizers.hf_settings import TokenizerSettings, add_tokens, read_settings
 from selfwise.tokenizers.library import decoders, models, normalizers, pre_tokenizers, tokenizers
 from selfwise.tokenizers.sentencepiece import from_sentencepiece
 from selfwise.tokenizers.special_tokens import NAMES
 from selfwise.tokenizers.train import add_special_tokens, build_byte_level, build_wordpiece
+from selfwise.tokenizers.trial import check_description, check_ids, try_tokenizer
 
 FORMS = (
     "a tokenizer.json, a vocab.txt, a vocab.json with merges.txt, an encoder.json with vocab.bpe, "
@@ -19,6 +21,8 @@ MERGE_FILES = {
     "vocab.json": "merges.txt",
     "encoder.json": "vocab.bpe",
 }  # GPT-2 had other names first
+PANIC = "PanicException"  # of Rust in Python; only its name tells it from other BaseExceptions
+TEXT_FACTOR = 8  # bytes of JSON in memory for one of its text, as a rule
 FILE_NAMES = ("tokenizer.json", "vocab.txt", *MERGE_FILES)
 
 
@@ -31,11 +35,20 @@ def read_tokenizer(path: Path) -> "tokenizers.Tokenizer":
         raise ValueError(f"{path} does not exist; a tokenizer is {FORMS}")
     form = _choose_reader(path)
     try:
-        return form(path)
+        library = form(path)
     except ValueError:
         raise
     except Exception as error:  # the library raises nothing more specific
         raise ValueError(f"{path}: cannot be read as a tokenizer ({_one_line(error)})") from error
+    except BaseException as error:
+        if type(error).__name__ != PANIC:
+            raise
+        raise ValueError(f"{path}: cannot be read as a tokenizer ({_one_line(error)})") from error
+    if form is not from_json:  # which tries the file itself first
+        try_tokenizer(library.to_str(), path)
+    if not library.get_vocab_size(with_added_tokens=True):
+        raise ValueError(f"{path}: the tokenizer has no pieces")
+    return library
 
 
 def _find_in_folder(folder: Path) -> Path:
@@ -62,7 +75,10 @@ def _choose_reader(path: Path) -> "Callable[[Path], tokenizers.Tokenizer]":
 
 def from_json(path: Path) -> "tokenizers.Tokenizer":
     """Return the tokenizers library's own file."""
-    library = tokenizers.Tokenizer.from_str(_read_text(path))
+    text = _read_text(path)
+    check_description(parse_json(text, path), path)
+    try_tokenizer(text, path)
+    library = tokenizers.Tokenizer.from_str(text)
     if getattr(library.model, "dropout", None):
         raise ValueError(
             f"{path}: this tokenizer divides text at random (dropout {library.model.dropout}), "
@@ -151,6 +167,7 @@ def from_merges(path: Path) -> "tokenizers.Tokenizer":
     pieces = dict(_read_object(vocab))
     if not pieces or not all(isinstance(i, int) for i in pieces.values()):
         raise ValueError(f"{vocab}: expected an object with pieces and their ids")
+    check_ids(pieces, vocab)
     if "Ġ" not in pieces:
         raise ValueError(f"{vocab}: this is not a byte-level vocabulary; there is no piece 'Ġ'")
     settings = read_settings(vocab, "bytes", _read_object)
@@ -182,6 +199,7 @@ def from_sentencepiece_file(path: Path) -> "tokenizers.Tokenizer":
 
 
 def _read_text(path: Path) -> str:
+    check_size(path, TEXT_FACTOR * path.stat().st_size)
     try:
         return path.read_text(encoding="utf-8", errors="strict")
     except UnicodeDecodeError as error:
@@ -189,14 +207,8 @@ def _read_text(path: Path) -> str:
 
 
 def _read_object(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
-    return content
+    return require_mapping(parse_json(_read_text(path), path), path)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())

@@ -2,16 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from selfwise.core.extras import check_extra
+from selfwise.core.memory_limit import check_size
 from selfwise.tokenizers.cached_encode import SPACE
 from selfwise.tokenizers.hf_settings import TokenizerSettings
 from selfwise.tokenizers.library import decoders, models, normalizers, pre_tokenizers, tokenizers
 from selfwise.tokenizers.special_tokens import NAMES
 from selfwise.tokenizers.train import add_special_tokens
 
+FILE_FACTOR = 20  # bytes of a model in memory for one of its file, as a rule
 UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
 NORMAL, UNKNOWN, CONTROL, USER = 1, 2, 3, 4  # SentencePiece.Type
 
@@ -117,16 +120,19 @@ def _read_proto(path: Path) -> ModelProto:
 
     proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     try:
+        check_size(path, FILE_FACTOR * path.stat().st_size)
         proto.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise ValueError(f"{path}: not a SentencePiece model, or damaged ({error})") from error
+    if not all(isfinite(piece.score) for piece in proto.pieces):
+        raise ValueError(f"{path}: not a SentencePiece model, or damaged (a score is not finite)")
     if not any(piece.type == UNKNOWN for piece in proto.pieces):
         raise ValueError(f"{path}: not a SentencePiece model, or damaged (no unknown piece)")
     return proto
 
 
 def _build_unigram(proto: ModelProto) -> "models.Unigram":
-    best = max(piece.score for piece in proto.pieces if piece.type == NORMAL)
+    best = max((piece.score for piece in proto.pieces if piece.type == NORMAL), default=0.0)
     pieces = [(piece.piece, _piece_score(piece, best)) for piece in proto.pieces]
     return models.Unigram(pieces, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback)
 

@@ -38,14 +38,27 @@ def read_rules(blob: bytes) -> dict[str, str]:
 
     Layout: size of the trie in bytes, its units of four bytes each, then the replacements, each
     ended by a zero byte; a unit's value is where its replacement begins.
+
+    Raises ValueError for a damaged trie.
     """
+    try:
+        return _walk_trie(blob)
+    except (ValueError, IndexError) as error:
+        raise ValueError("its table of characters to replace is damaged") from error
+
+
+def _walk_trie(blob: bytes) -> dict[str, str]:
     size = int.from_bytes(blob[:4], "little")
     units = np.frombuffer(blob[4 : 4 + size], "<u4").astype(np.int64)
     pool = blob[4 + size :]
     nodes, keys = _offset(units[:1]), [b""]
     labels = np.arange(1, 256)
     replacements: dict[str, str] = {}
+    rest = len(units)
     while len(nodes):
+        rest -= len(nodes)  # a trie has one way to each of its nodes
+        if rest < 0:
+            raise ValueError("the trie has a circle")
         children = nodes[:, None] ^ labels
         inside = children < len(units)
         fits = inside & ((units[np.where(inside, children, 0)] & _LABEL) == labels)

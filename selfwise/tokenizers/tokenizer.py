@@ -92,7 +92,12 @@ class Tokenizer:
     @staticmethod
     def load(path: Path | str) -> "Tokenizer":
         """From any form that `read_tokenizer` reads. Raises ValueError for what is none of them."""
-        return Tokenizer(read_tokenizer(Path(path).expanduser()))
+        path = Path(path).expanduser()
+        library = read_tokenizer(path)
+        try:
+            return Tokenizer(library)
+        except ValueError as error:
+            raise ValueError(f"{path}: cannot be used as a tokenizer: {error}") from error
 
     def __getstate__(self) -> str:
         return self.library.to_str()

@@ -14,17 +14,21 @@ import shutil
 from collections.abc import Mapping, Set
 from hashlib import sha256
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from annotated_types import Ge
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from selfwise.core.files import atomic_write, hash_file, remove_unfinished
+from selfwise.core.plain_data import read_json_file, require_mapping
 from selfwise.core.process import is_loader_death
+from selfwise.core.tensor_files import load_plain_objects, load_safetensors
+from selfwise.training.optimizer_file import check_optimizer_state
 
 PREFIX = "step-"
 FILES = ("model.safetensors", "optimizer.pt")
@@ -35,6 +39,15 @@ class Checkpoint(NamedTuple):
     folder: Path
     step: int  # optimizer steps done
     state: Mapping[str, Any]  # the rest of the loop's state, as plain JSON
+
+
+class Manifest(BaseModel):
+    """The types of manifest.json."""
+
+    model_config = ConfigDict(strict=True)
+    step: Annotated[int, Ge(0)]
+    state: dict[str, Any]
+    sha256: dict[str, str]
 
 
 class TornCheckpoint(Exception):
@@ -111,10 +124,11 @@ def verify_checkpoint(folder: Path) -> Checkpoint:
     Loads nothing before the checks. Raises TornCheckpoint, naming the file that changed.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        expected, step, state = manifest["sha256"], int(manifest["step"]), manifest["state"]
+        manifest = require_mapping(read_json_file(folder / MANIFEST), MANIFEST)
+        content = Manifest.model_validate(manifest)
+        expected, step, state = content.sha256, content.step, content.state
         sealed = seal_manifest(manifest) == manifest
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise TornCheckpoint(f"{folder.name}: {MANIFEST} is missing or damaged") from error
     if not sealed:
         raise TornCheckpoint(f"{folder.name}: {MANIFEST} was changed (its own checksum differs)")
@@ -159,10 +173,7 @@ def load_weights(checkpoint: Checkpoint, method: nn.Module) -> None:
     Raises ValueError naming the first weights that differ, or a file that is not safetensors.
     """
     path = checkpoint.folder / FILES[0]
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file; no other format is loaded") from error
+    weights = load_safetensors(path)
     copy_weights(method, weights, where=checkpoint.folder)
 
 
@@ -192,10 +203,11 @@ def load_optimizer(checkpoint: Checkpoint, optimizer: Optimizer) -> None:
     Raises ValueError for anything but tensors and plain data, which `weights_only` rejects.
     """
     path = checkpoint.folder / FILES[1]
+    content = load_plain_objects(path)
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-    except (UnpicklingError, RuntimeError) as error:
-        raise ValueError(f"{path} holds more than tensors and plain data: not loaded") from error
+        state = check_optimizer_state(content, optimizer)
+    except ValueError as error:
+        raise ValueError(f"{path} does not fit the optimizer of this run: {error}") from error
     optimizer.load_state_dict(state)
 
 

@@ -1,11 +1,11 @@
 """Estimate whether a step fits into memory from two small forward passes, before trying it."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from selfwise.core.free_memory import measure_free_memory
 from selfwise.core.process import limit_threads
 from selfwise.core.rng import Rng, generator, seed_global
 from selfwise.core.types import Batch, batch_size, slice_batch, to_device
@@ -20,11 +20,6 @@ SPARE_FACTOR = 2.0  # times the bound of one pass: a loss that compares pairs gr
 TEMPORARY_FACTOR = 1.1  # temporary tensors: the backward pass holds a few at a time
 # numbers that an optimizer stores per weight
 STATES = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2, "sparse_sgd": 0}
-CGROUPS = (  # limit, use, and the statistics that give the file cache's part of the use
-    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat",
-     "total_inactive_file"),
-)  # fmt: skip
 
 
 def check_memory(
@@ -122,26 +117,4 @@ def available_memory(device: str) -> int:
     """
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
-    free = [_find_limit_left(Path("/sys/fs/cgroup"), *names) for names in CGROUPS]
-    for line in _read_lines(Path("/proc/meminfo")):
-        if line.startswith("MemAvailable:"):
-            free.append(int(line.split()[1]) * 1024)
-    return min((one for one in free if one is not None), default=2**63)
-
-
-def _find_limit_left(home: Path, limit: str, use: str, statistics: str, cache: str) -> int | None:
-    """Return the bytes left within a container's limit; None without a limit."""
-    most, used = _read_lines(home / limit), _read_lines(home / use)
-    if not most or not used or not most[0].isdigit():
-        return None
-    cached = [
-        line.split()[1] for line in _read_lines(home / statistics) if line.startswith(f"{cache} ")
-    ]
-    return max(0, int(most[0]) - int(used[0]) + sum(map(int, cached)))
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:  # another operating system
-        return []
+    return measure_free_memory()

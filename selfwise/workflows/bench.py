@@ -11,6 +11,7 @@ import torch
 from annotated_types import Gt, Le
 
 from selfwise.core.data_sources import SEVERAL
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.parallel import count_cpus
 from selfwise.core.process import limit_threads
 from selfwise.core.progress import print_progress
@@ -36,12 +37,14 @@ MAX_TRIAL_SECONDS = 5.0  # seconds for each of the two sides of a trial, at most
 BUDGETS = {"text": "--batch-tokens", "audio": "--batch-seconds"}
 
 
+@takes_memory_limit
 def bench(
     method: str,
     *,
     data: Annotated[object, SEVERAL],
     measure: Annotated[float, Gt(0), Le(3600)] = 20.0,
     out: str | Path = "",
+    max_memory: str = "",
     quiet: bool = False,
     **options: Any,
 ) -> BenchReport:
@@ -60,6 +63,7 @@ def bench(
         measure: seconds to measure steps for; at least five steps.
         out: also write all numbers, with machine, versions and options, to this .json file, which
             must not exist yet.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
         quiet: print no progress.
         options: options of `pretrain`: of the method, training and reading. Options for the length
             of the training, logging and checkpoints have no effect here.

@@ -10,6 +10,7 @@ from selfwise.core.config_class import Config
 from selfwise.core.device import EvaluationPrecision, resolve_device
 from selfwise.core.files import atomic_write
 from selfwise.core.html_table import write_html_table
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.progress import print_progress
 from selfwise.distributed.process_group import (
     DistributedEnv,
@@ -51,6 +52,7 @@ class EmbeddingTable(NamedTuple):
         return write_html_table(rows, head=head, caption=repr(self))
 
 
+@takes_memory_limit
 def embed(
     run: Run | str | Path,
     data: object,
@@ -64,6 +66,7 @@ def embed(
     precision: EvaluationPrecision = "float32",
     device: str = "auto",
     devices: int = 1,
+    max_memory: str = "",
 ) -> EmbeddingTable:
     """Compute the vectors of all examples, read as in the run, with their ids and any labels.
 
@@ -88,6 +91,7 @@ def embed(
             the third digit.
         device: cpu, cuda, mps (Apple, not tested) or auto.
         devices: processes on this machine that share the work, unless torchrun or SLURM set them.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
     """
     first = (env := detect_env()) is None or env.rank == 0
     if out and first:
@@ -99,10 +103,8 @@ def embed(
     )  # fmt: skip
     devices = count_processes(devices)
     check_together(devices, device, data)
-    positional = (
-        str(_locate_checkpoint(run)),
-        name_data(data),
-    )  # absolute, so that they hold in any folder
+    # absolute, so that they hold in any folder
+    positional = (str(_locate_checkpoint(run)), name_data(data))
     with lead_shared_work(
         _MEMBER, *positional, options=options.model_dump(), devices=devices
     ) as env:

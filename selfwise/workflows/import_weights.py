@@ -9,6 +9,7 @@ from selfwise import methods
 from selfwise.core.config_class import flatten_config, format_flag
 from selfwise.core.errors import did_you_mean
 from selfwise.core.extras import check_modality
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.ranges import NonNegativeInt
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
@@ -39,6 +40,7 @@ _TAKEN_BY = {
 }
 
 
+@takes_memory_limit
 def import_weights(
     family: str,
     folder: Path,
@@ -48,6 +50,7 @@ def import_weights(
     method: str = "",
     encoder: str = "",
     image_size: NonNegativeInt = 0,
+    max_memory: str = "",
 ) -> Run:
     """Make a run of published weights: in Hugging Face's layout, of timm, or of torchvision.
 
@@ -66,6 +69,7 @@ def import_weights(
             simclr.
         encoder: timm's or torchvision's name of the model, if no config.json has it.
         image_size: side of the images in px for weights of timm or torchvision; by default theirs.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
 
     Raises ValueError with one sentence for a missing part, a misfit, or a pickle.
     """

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from selfwise import methods
 from selfwise.core.data_sources import SEVERAL
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.methods.needs import FrameTargetNeed, PatchTargetNeed
 from selfwise.modalities import modality_of
@@ -22,6 +23,7 @@ from selfwise.training.listeners import Callback
 FOLDER = "iteration-{}"
 
 
+@takes_memory_limit
 def iterate(
     method: str,
     *,
@@ -32,6 +34,7 @@ def iterate(
     next_num_clusters: NonNegativeInt = 0,
     next_steps: NonNegativeInt = 0,
     warm: bool = False,
+    max_memory: str = "",
     quiet: bool = False,
     callbacks: Sequence[Callback] = (),
     **options: Any,
@@ -50,6 +53,7 @@ def iterate(
         next_num_clusters: units from the second iteration on; 0: as many as in the first.
         next_steps: steps from the second iteration on; 0: as in the first.
         warm: start from the weights of the previous run instead of random weights.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
         quiet: print nothing.
         callbacks: functions of (step, values) that are called at each log line, as by `pretrain`.
         options: options of `pretrain`: of the method, training and reading.

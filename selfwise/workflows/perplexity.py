@@ -9,6 +9,7 @@ import numpy as np
 from selfwise.core.data_sources import SEVERAL
 from selfwise.core.device import resolve_device
 from selfwise.core.files import cache_dir
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.progress import print_progress
 from selfwise.core.types import RowSampler, Term
@@ -32,6 +33,7 @@ MIN_SHARE = (
 )
 
 
+@takes_memory_limit
 def perplexity(
     run: Run | str | Path,
     data: Annotated[object, SEVERAL] = None,
@@ -40,6 +42,7 @@ def perplexity(
     documents: str = "auto",
     seed: int = 0,
     device: str = "auto",
+    max_memory: str = "",
 ) -> dict[str, float]:
     """Measure the loss of a model on text, in nats per token, and the values that follow from it.
 
@@ -57,6 +60,7 @@ def perplexity(
         documents: the unit of a document in a txt file: file, blank or line.
         seed: seed of the masks.
         device: cpu, cuda, mps (Apple, not tested) or auto.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
     """
     run = run if isinstance(run, Run) else load(run)
     _check_method(run)

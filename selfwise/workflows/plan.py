@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.data_sources import SEVERAL
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.ranges import PositiveInt
 from selfwise.methods import Method
 from selfwise.runs.create import check_free, check_processes, request_run
@@ -92,12 +93,14 @@ class TrainingPlan:
         }
 
 
+@takes_memory_limit
 def plan(
     method: str | type[Method] = "",
     *,
     data: Annotated[object, SEVERAL],
     out: str | Path = "",
     labels_per_class: PositiveInt = FEW_LABELS,
+    max_memory: str = "",
     quiet: bool = False,
     **options: Any,
 ) -> TrainingPlan:
@@ -115,6 +118,7 @@ def plan(
         out: the run folder that the command names; by default `runs/METHOD`. Nothing is written
             there.
         labels_per_class: labeled examples per class that you will have, for which the forecast is.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
         quiet: print no progress.
         options: options of `pretrain`: of the method, training and reading, among them the length
             of the training.

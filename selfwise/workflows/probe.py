@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 
 from selfwise.core.device import resolve_device
 from selfwise.core.files import write_file
+from selfwise.core.memory_limit import limit_memory
 from selfwise.core.ranges import PositiveInt
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
@@ -81,6 +82,7 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
     supervised_baseline: bool = False,
     skip_broken: bool = False,
     device: str = "auto",
+    max_memory: str = "",
     quiet: bool = False,
 ) -> ProbeScore | RetrievalScore:
     """Measure the accuracy of the encoder, of untrained encoders, and of the raw input.
@@ -104,25 +106,23 @@ def probe(  # type: ignore[misc] # the overloads above only determine the result
         supervised_baseline: add supervised training from scratch.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda, mps (Apple, not tested) or auto.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
         quiet: print nothing.
     """
-    run = run if isinstance(run, Run) else load(run)
-    auto, number = layer == AUTO, None if isinstance(layer, str) else layer
-    pooling = pooling or ("" if auto else _choose_pooling(run, kind))
-    job = ProbeJob(
-        run,
-        kind,
-        FeatureOptions(number, pooling, window, device),
-        ReadingOptions(False, skip_broken, text_column, label_column, group_column),
-        data={"train": name_data(train), "test": None if test is None else name_data(test)},
-        budgets=label_curve.parse_budgets(join_budgets(labels_per_class)),
-        seeds=seeds,
-        k=k,
-        supervised=supervised_baseline,
-        auto=auto,
-        with_raw=with_raw,
-    )
-    return _run_job(job, train, test, quiet=quiet)
+    with limit_memory(max_memory):
+        run = run if isinstance(run, Run) else load(run)
+        auto, number = layer == AUTO, None if isinstance(layer, str) else layer
+        pooling = pooling or ("" if auto else _choose_pooling(run, kind))
+        job = ProbeJob(
+            run,
+            kind,
+            FeatureOptions(number, pooling, window, device),
+            ReadingOptions(False, skip_broken, text_column, label_column, group_column),
+            data={"train": name_data(train), "test": None if test is None else name_data(test)},
+            budgets=label_curve.parse_budgets(join_budgets(labels_per_class)),
+            seeds=seeds, k=k, supervised=supervised_baseline, auto=auto, with_raw=with_raw,
+        )  # fmt: skip
+        return _run_job(job, train, test, quiet=quiet)
 
 
 def _run_job(

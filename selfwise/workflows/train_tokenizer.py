@@ -6,11 +6,13 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from selfwise.core.extras import check_extra
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.data.text.documents import open_documents
 from selfwise.tokenizers.tokenizer import Tokenizer, train_tokenizer
 from selfwise.tokenizers.train import MIN_WORD_COUNT
 
 
+@takes_memory_limit
 def make_tokenizer(
     corpus: object,
     *,
@@ -21,6 +23,7 @@ def make_tokenizer(
     min_count: Annotated[int, Ge(1)] = MIN_WORD_COUNT,
     text_column: str = "",
     documents: str = "auto",
+    max_memory: str = "",
 ) -> Tokenizer:
     """Train a tokenizer on a corpus and write it into a folder, as tokenizer.json.
 
@@ -34,6 +37,7 @@ def make_tokenizer(
         min_count: rarer words are unknown; for words alone.
         text_column: the column that holds the text, in jsonl, csv, tsv and parquet.
         documents: the unit of a document in a txt file: file, blank or line.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
     """
     check_extra("text")
     if out.exists():

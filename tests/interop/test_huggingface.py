@@ -321,7 +321,7 @@ def test_pickles_and_broken_folders_get_one_sentence(tmp_path):
     (tmp_path / "x" / "config.json").write_text("{")
     assert "is not JSON" in sentence()
     (tmp_path / "x" / "config.json").write_text("[]")
-    assert "must hold an object" in sentence()
+    assert "must hold names and values" in sentence()
     (tmp_path / "x" / "config.json").write_text("{}")
     assert "has neither model.safetensors nor" in sentence()
     (tmp_path / "x" / "pytorch_model.bin").write_bytes(b"x")

@@ -144,14 +144,15 @@ GPT2 = json.dumps({"Ġ": 0, "a": 1, "b": 2, "ab": 3})
 @pytest.mark.parametrize(
     ("name", "files", "message"),
     [
-        ("tokenizer.json", {"tokenizer__json": "{"}, "cannot be read as a tokenizer"),
+        ("tokenizer.json", {"tokenizer__json": "{"}, "is not JSON"),
+        ("tokenizer.json", {"tokenizer__json": "{}"}, "model must hold names and values"),
         ("tokenizer.json", {"tokenizer__json": b"\xff\xfe"}, "not UTF-8 at byte 0"),
         ("vocab.txt", {"vocab__txt": "[UNK]\na\na\n"}, r"line 3: 'a' is already line 2"),
         ("vocab.txt", {"vocab__txt": "a\nb\n"}, r"no \[UNK\] among the 2 lines"),
         ("vocab.json", {"vocab__json": GPT2}, "merges.txt must be in the same folder"),
         ("merges.txt", {"merges__txt": "a b"}, "vocab.json must be in the same folder"),
         ("vocab.json", {"vocab__json": GPT2, "merges__txt": "a c"}, "line 1: 'a c' does not join"),
-        ("vocab.json", {"vocab__json": "[1]", "merges__txt": ""}, "expected a JSON object"),
+        ("vocab.json", {"vocab__json": "[1]", "merges__txt": ""}, "must hold names and values"),
         ("vocab.json", {"vocab__json": "{]", "merges__txt": ""}, "not JSON"),
         ("vocab.json", {"vocab__json": '{"a": 0}', "merges__txt": ""}, "not a byte-level"),
         ("m.model", {"m__model": b"\x00\x01nothing"}, "not a SentencePiece model, or damaged"),

@@ -1,7 +1,6 @@
 """Time and memory of a run, estimated before it from few steps and small batches."""
 
 import contextlib
-import os
 from functools import partial
 
 import pytest
@@ -189,17 +188,3 @@ def test_memory_is_checked_before_a_run_folder_is_there(monkeypatch, tmp_path, c
     assert cli.main(line.split()) == 2
     assert "a step of 64 examples needs about" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_a_container_limits_memory(tmp_path, monkeypatch):
-    (tmp_path / "memory.max").write_text(f"{2**30}\n")
-    (tmp_path / "memory.current").write_text(f"{2**29}\n")
-    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {2**20}\n")
-    assert memory_estimate._find_limit_left(tmp_path, *memory_estimate.CGROUPS[0]) == 2**29 + 2**20
-    (tmp_path / "memory.max").write_text("max\n")
-    assert memory_estimate._find_limit_left(tmp_path, *memory_estimate.CGROUPS[0]) is None
-    assert (
-        0
-        < memory_estimate.available_memory("cpu")
-        <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    )

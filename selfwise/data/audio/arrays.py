@@ -5,6 +5,7 @@ import numpy as np
 from selfwise.core.files import digest
 from selfwise.core.types import WINDOW
 from selfwise.data.audio.dataset import ListStore, Recordings
+from selfwise.data.audio.decode import MAX_SAMPLE
 from selfwise.data.compact_paths import RowNumbers
 from selfwise.data.image.arrays import as_numpy
 from selfwise.data.indexable import Indexable
@@ -30,9 +31,12 @@ def from_arrays(data: object, *, skip_broken: bool) -> Recordings:
     if codes is not None and len(codes) != len(arrays):
         raise ValueError(f"the {name}: {len(arrays)} recordings, but {len(codes)} labels")
     reasons = [_exclusion_reason(array) for array in arrays]
-    broken = [i for i, reason in enumerate(reasons) if reason == BROKEN]
+    broken = [i for i, reason in enumerate(reasons) if reason.startswith(BROKEN)]
     if broken and not skip_broken:
-        raise ValueError(f"recording {broken[0]} of the {name} {BROKEN}; samples must be finite")
+        raise ValueError(
+            f"recording {broken[0]} of the {name} {reasons[broken[0]]}; samples must be finite, "
+            "and those of sound are from -1 to 1"
+        )
     usable = np.array([i for i, reason in enumerate(reasons) if not reason], dtype=np.int64)
     left_out = [f"{i}: {reason}" for i, reason in enumerate(reasons) if reason]
     if not len(usable):
@@ -49,7 +53,7 @@ def from_arrays(data: object, *, skip_broken: bool) -> Recordings:
     )
 
 
-BROKEN = "has samples that are NaN or infinite"
+BROKEN = "has samples"
 
 
 def _is_sound(recording: object) -> bool:
@@ -72,5 +76,7 @@ def _exclusion_reason(array: np.ndarray) -> str:
     if len(array) < WINDOW:
         return f"too short: {len(array)} samples, but one frame needs {WINDOW}"
     if not np.isfinite(array).all():
-        return BROKEN
+        return f"{BROKEN} that are NaN or infinite"
+    if (peak := float(np.abs(array).max())) > MAX_SAMPLE:
+        return f"{BROKEN} up to {peak:g}; expected -1 to 1"
     return "" if array.any() else "silent"

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from selfwise.core.extras import LazyModule
+from selfwise.core.memory_limit import describe_excess
 from selfwise.core.types import RATE
 from selfwise.data.audio import m4a
 from selfwise.data.audio.whole_files import open_whole_sound
@@ -33,7 +34,10 @@ AUDIO = FileKind("recording", SUFFIXES, ("path", "file", "audio", "filename"))
 MARGIN_SECONDS = 0.125
 BLOCK_SECONDS = 10.0  # seconds that are decoded at once when a whole file is looked at
 MP3_FORMAT = "MP3"  # what libsndfile calls it
-MIN_RATE = 1000  # Hz; a header that says less is broken
+MIN_RATE, MAX_RATE = 1000, 10**6  # Hz; a header with another rate is broken
+MAX_SAMPLE = 2.0**31  # floats beyond whole numbers of 32 bits overflow in later sums of squares
+SAMPLE_BYTES = 4  # of float32
+BLOCK_VALUES = 2**24  # samples of all channels that are decoded at once, at most
 
 
 class RecordingShape(NamedTuple):
@@ -60,10 +64,14 @@ def scan_file(path: Path | str) -> tuple[RecordingShape, bool]:
         rate = file.rate
         if rate < MIN_RATE:
             raise UnreadableFile(f"has {rate} samples a second, but at least {MIN_RATE} are needed")
+        if rate > MAX_RATE:
+            raise UnreadableFile(f"has {rate} samples a second, but at most {MAX_RATE} are read")
         for block in file.blocks(int(BLOCK_SECONDS * rate)):
             peak = float(np.abs(block).max())
             if not np.isfinite(peak) and not np.isfinite(block).all():
                 raise UnreadableFile("has samples that are NaN or infinite")
+            if peak > MAX_SAMPLE:
+                raise UnreadableFile(f"has samples up to {peak:g}; expected -1 to 1")
             loudest, frames = max(loudest, peak), frames + len(block)
     return RecordingShape(frames, rate), loudest == 0
 
@@ -124,9 +132,10 @@ class _SoundFile:
 
     def __init__(self, file: "soundfile.SoundFile"):
         self.file, self.rate, self.frames = file, int(file.samplerate), int(file.frames)
+        self.channels = int(file.channels)
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
-        while len(block := self._next(size)):
+        while len(block := self._next(max(1, min(size, BLOCK_VALUES // self.channels)))):
             yield block
 
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
@@ -137,8 +146,13 @@ class _SoundFile:
             return self._next(frames)
 
     def _next(self, frames: int) -> Float32[np.ndarray, "s"]:
+        if excess := describe_excess(SAMPLE_BYTES * min(frames, self.frames) * (self.channels + 2)):
+            raise UnreadableFile(excess)
         sound = self.file.read(frames, dtype="float32", always_2d=True)
-        return sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
+        if sound.shape[1] == 1:
+            return sound[:, 0]
+        with np.errstate(over="ignore", invalid="ignore"):  # the scan reports such samples
+            return sound.mean(axis=1)
 
 
 @contextmanager

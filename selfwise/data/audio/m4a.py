@@ -29,9 +29,16 @@ def open_av(path: Path | str) -> Iterator["AvFile"]:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise UnreadableFile("contains no audio")
+            stream = container.streams.audio[0]
+            if not getattr(stream, "rate", None) or not stream.time_base:  # an unknown codec
+                raise UnreadableFile("does not tell how many samples a second has")
             yield AvFile(container)
+    except UnreadableFile:
+        raise
     except (av.FFmpegError, OSError) as error:
         raise UnreadableFile(f"cannot be decoded: {error.strerror or error}"[:120]) from error
+    except (ValueError, OverflowError) as error:  # times beyond all numbers, unknown formats
+        raise UnreadableFile(f"cannot be decoded: {error}"[:120]) from error
 
 
 class AvFile:

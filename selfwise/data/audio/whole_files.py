@@ -35,6 +35,13 @@ def open_whole_sound(path: str | os.PathLike[str]) -> "str | PiecesFile":
 
 @lru_cache(maxsize=1024)
 def _find_pieces(path: str, size: int, time: int) -> Pieces | None:
+    try:
+        return _find_pieces_by_kind(path)
+    except (struct.error, IndexError) as error:
+        raise UnreadableFile("is cut off inside of its header") from error
+
+
+def _find_pieces_by_kind(path: str) -> Pieces | None:
     with open(path, "rb") as file:
         start = file.read(16)
         if len(start) < 16:

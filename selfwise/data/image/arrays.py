@@ -11,6 +11,7 @@ from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.data.compact_paths import RowNumbers
 from selfwise.data.image.dataset import ArrayImages, MappedFile, channels_first
+from selfwise.data.image.numpy_headers import NUMPY_ERRORS, check_npy, check_npz, shorten_error
 from selfwise.data.labels import encode_labels
 from selfwise.data.regular_files import check_regular
 
@@ -35,6 +36,7 @@ def from_array(
 
 def from_npy(path: Path, *, channels: int | None = None) -> ArrayImages:
     """Return a .npy file; one of uint8 is memory-mapped and never loaded as a whole."""
+    check_npy(path)
     array = _load_numpy(path, mmap_mode="r")
     assert isinstance(array, np.ndarray), "an archive ends in .npz"
     layout = find_layout(array, str(path))
@@ -47,6 +49,7 @@ def from_npy(path: Path, *, channels: int | None = None) -> ArrayImages:
 def from_npz(path: Path, *, channels: int | None = None) -> ArrayImages:
     """Return a .npz file with the images as x, images, data or its only array; labels as y or
     labels."""
+    check_npz(path)
     archive = _load_numpy(path)
     assert isinstance(archive, NpzFile), "an array ends in .npy"
     with archive as stored:
@@ -129,8 +132,8 @@ def _load_numpy(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray
     check_regular(path)
     try:
         stored = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a plain numpy file ({_shorten_error(error)})") from error
+    except NUMPY_ERRORS as error:
+        raise ValueError(f"{path}: not a plain numpy file ({shorten_error(error)})") from error
     is_archive = isinstance(stored, NpzFile)
     if is_archive != (path.suffix.lower() == ".npz"):
         raise ValueError(f"{path}: its name does not fit its content; .npz is an archive of arrays")
@@ -140,11 +143,5 @@ def _load_numpy(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray
 def _read_member(path: Path, stored: NpzFile, name: str) -> np.ndarray:
     try:
         return stored[name]
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: {name} is not a plain array ({_shorten_error(error)})"
-        ) from error
-
-
-def _shorten_error(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]
+    except NUMPY_ERRORS as error:
+        raise ValueError(f"{path}: {name} is not a plain array ({shorten_error(error)})") from error

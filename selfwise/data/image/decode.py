@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from selfwise.core.memory_limit import describe_excess
 from selfwise.data.unreadable import FILE_ERRNOS, UnreadableFile, check_not_special
 
 # Named, so that Pillow tries no other: an EPS in disguise would be handed to Ghostscript. JPEG
@@ -18,7 +19,7 @@ MAX_ASPECT = 3  # longer side over shorter side; what goes beyond is cut off at 
 # The errors of Pillow for bytes that are not an image, by format; its documentation has no list.
 DAMAGE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
-    *(struct.error, zlib.error, Image.DecompressionBombError),
+    *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
 TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,6 +30,10 @@ TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# bytes of memory for a pixel, at most, with the copies that conversions make: those of transparent
+# pictures to white, and of deep gray to float64
+PIXEL_BYTES = {"1": 3, "L": 3, "RGB": 8, "YCbCr": 8, "CMYK": 8}
+MOST_PIXEL_BYTES = 24
 ORIENTATION_TAG = 0x0112  # the EXIF tag
 
 
@@ -37,6 +42,7 @@ def read_size(path: str | PathLike[str], decode: int) -> tuple[int, int]:
     try:
         check_not_special(path)
         with Image.open(path, formats=FORMATS) as image:
+            _check_memory(image, decode)
             width, height = fit_size(*image.size, decode)
             return (width, height) if read_orientation(image) >= 5 else (height, width)
     except DAMAGE_ERRORS as error:
@@ -57,6 +63,7 @@ def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.nda
         with Image.open(path, formats=FORMATS) as image:
             turn = read_orientation(image)
             size = fit_size(*image.size, decode)
+            _check_memory(image, decode)
             image.draft(None, draft_size(*image.size, decode))
             image.load()
             return _to_pixels(_crop_and_resize(to_eight_bit(image), size), channels, turn)
@@ -74,6 +81,21 @@ def decode_image(image: Image.Image, channels: int, decode: int) -> np.ndarray:
         return _to_pixels(_crop_and_resize(to_eight_bit(image), size), channels, turn)
     except DAMAGE_ERRORS as error:
         raise to_unreadable_file(error) from error
+
+
+def _check_memory(image: Image.Image, decode: int) -> None:
+    """Raise UnreadableFile if the pixels would take more memory than one file may.
+
+    A JPEG is decoded at a half, a quarter or an eighth of its size where that is enough.
+    """
+    width, height = image.size
+    scale = 1
+    if image.format == "JPEG":
+        scale = next((s for s in (8, 4, 2) if min(width, height) >= s * decode), 1)
+    each = PIXEL_BYTES.get(image.mode, MOST_PIXEL_BYTES)
+    excess = describe_excess(each * -(-width // scale) * -(-height // scale))
+    if excess:
+        raise UnreadableFile(f"{width} x {height} pixels; {excess}")
 
 
 def fit_size(width: int, height: int, decode: int) -> tuple[int, int]:

@@ -1,11 +1,15 @@
 """Two plain binary formats: idx (MNIST and its relatives) and the binary version of CIFAR."""
 
 import gzip
+import zlib
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 
 import numpy as np
 
+from selfwise.core.memory_limit import check_size
+from selfwise.core.plain_data import read_config_text
 from selfwise.data.regular_files import check_regular
 
 FOLDER_NAMES = {
@@ -56,9 +60,11 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
                     f"{path}: not an idx file of unsigned bytes in {dimensions} dimensions"
                 )
             shape = [int(size) for size in np.frombuffer(head, ">u4", offset=4)]
-            count = int(np.prod(shape, dtype=object))
+            count = prod(shape)
+            # a compressed stream is joined from its parts
+            check_size(path, 2 * count if path.suffix == ".gz" else count)
             data = stream.read(count + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from error
     if len(data) != count:
         raise ValueError(
@@ -79,6 +85,7 @@ def read_cifar(name: str, root: Path, split: str) -> LabelledSplit:
     for file in CIFAR_SPLITS[name][split]:
         path = _single_path(name, sorted(root.rglob(file)), root, file)
         check_regular(path)
+        check_size(path, path.stat().st_size)
         data = np.fromfile(path, np.uint8)
         if not len(data) or len(data) % (labels + 3072):
             raise ValueError(f"{path}: expected records of {labels + 3072} bytes, got {len(data)}")
@@ -86,7 +93,7 @@ def read_cifar(name: str, root: Path, split: str) -> LabelledSplit:
     records = np.concatenate(parts)
     x, y = records[:, labels:].reshape(-1, 3, 32, 32), records[:, labels - 1].astype(np.int64)
     named = sorted(root.rglob(CIFAR_CLASS_FILES[name]))
-    lines = named[0].read_text(encoding="utf-8").split() if named else []
+    lines = read_config_text(named[0]).split() if named else []
     if len(lines) <= y.max():
         lines = [str(i) for i in range(int(y.max()) + 1)]
     return x, y, lines

@@ -103,9 +103,7 @@ def from_items(
     labels = _match_listed_labels(items, probed) if paired else None
     if paired and labels is None and labelled:
         labels = [_item_label(items[row]) for row in range(n)]
-    codes, classes = (
-        (None, None) if labels is None else encode_labels(np.array(labels), _type_name(items))
-    )
+    codes, classes = (None, None) if labels is None else encode_labels(labels, _type_name(items))
     return ItemImages(
         items=items,
         ids=RowNumbers(np.arange(n)),
@@ -149,7 +147,7 @@ def _load_all(items: Indexable, channels: int, reading: ReadOptions, paired: boo
         pictures.append(_decode_named(items, row, item, channels, reading.decode))
         labels.append(_item_label(item))
     batch = stack_on_canvas(pictures, np.arange(len(items)))
-    codes, classes = encode_labels(np.array(labels), _type_name(items)) if paired else (None, None)
+    codes, classes = encode_labels(labels, _type_name(items)) if paired else (None, None)
     x = batch.x.numpy()
     return ArrayImages(
         x=x,

@@ -4,19 +4,21 @@ import sys
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
+from sys import getsizeof
 from typing import NamedTuple
 
 import numpy as np
 
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
+from selfwise.core.memory_limit import MemoryBudget
 from selfwise.data.compact_paths import Paths, RowNumbers, take_rows
 from selfwise.data.labels import encode_labels
 from selfwise.data.regular_files import check_regular
-from selfwise.data.table_cells import describe_multiline_cell
+from selfwise.data.table_cells import describe_multiline_cell, explain_missing
 from selfwise.data.text.file_kinds import PLAIN_SUFFIXES, check_plain_text
 from selfwise.data.text.plain_files import inner_suffix, read_characters, read_lines
-from selfwise.data.text.tables import TABLE_SUFFIXES, Row, choose_column, explain_missing, read_rows
+from selfwise.data.text.tables import TABLE_SUFFIXES, Row, choose_column, read_rows
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "document", "question", "title", "body")
 LABEL_NAMES = ("label", "class", "target", "labels", "category", "gold_label", "Quality")
@@ -34,6 +36,7 @@ LAYOUTS = (
     "of txt files per class, or a pair (texts, labels) in Python"
 )
 
+ROW_BYTES = 64  # of a row in the lists that hold it
 Label = str | int | float | bytes
 
 
@@ -119,9 +122,16 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
         )
     check_regular(path)
     check_plain_text(path)
-    return _build_texts(
-        [line for line in read_lines(path, _ignore_bytes) if line.strip()], None, None, str(path)
-    )
+    return _build_texts(_list_lines(path), None, None, str(path))
+
+
+def _list_lines(path: Path) -> list[str]:
+    budget, lines = MemoryBudget(path), []
+    for line in read_lines(path, _ignore_bytes):
+        if line.strip():
+            lines.append(line)
+            budget.add(getsizeof(line) + ROW_BYTES)
+    return lines
 
 
 def _from_folder(root: Path) -> Texts:
@@ -148,7 +158,10 @@ def _from_folder(root: Path) -> Texts:
         check_regular(path)
         check_plain_text(path)
     names = [path.relative_to(root) for path in files]
-    texts = ["".join(read_characters(path, _ignore_bytes)) for path in files]
+    budget, texts = MemoryBudget(root), []
+    for path in files:
+        texts.append("".join(_count_blocks(path)))
+        budget.add(getsizeof(texts[-1]))
     inside = all(len(name.parts) > 1 for name in names)
     labels, classes = None, None
     if inside:
@@ -159,6 +172,14 @@ def _from_folder(root: Path) -> Texts:
     fingerprint = digest(unlabelled.fingerprint, "" if labels is None else labels)
     labels = None if labels is None else labels.astype(np.int64)
     return replace(unlabelled, ids=ids, labels=labels, classes=classes, fingerprint=fingerprint)
+
+
+def _count_blocks(path: Path) -> Iterator[str]:
+    """Yield the blocks of a file. Raises ValueError when they exceed the memory limit."""
+    budget = MemoryBudget(path)
+    for block in read_characters(path, _ignore_bytes):
+        budget.add(2 * getsizeof(block))  # they are joined
+        yield block
 
 
 class _Columns(NamedTuple):
@@ -175,17 +196,21 @@ def _from_table(path: Path, field: str, label: str) -> Texts:
     pairs: list[str] = []
     labels: list[Label] = []
     cells: list[_MultilineCell] = []
+    budget = MemoryBudget(path)
     for number, row in read_rows(path, inner_suffix(path), None, _ignore_bytes):
         where = f"{path}, {number}"
         if columns is None:
             columns = _choose_columns(str(path), list(row), field, label)
         texts.append(_read_text(row, columns.text, where))
+        budget.add(getsizeof(texts[-1]) + ROW_BYTES)
         if columns.pair is not None:
             pairs.append(_read_text(row, columns.pair, where))
+            budget.add(getsizeof(pairs[-1]))
         if columns.label is not None:
             if row.get(columns.label) in (None, "") or row[columns.label] != row[columns.label]:
                 raise ValueError(f"{where}: the label in {columns.label!r} is empty")
             labels.append(_read_label(row[columns.label], columns.label, where))
+            budget.add(getsizeof(labels[-1]))
             if inner_suffix(path) == ".csv":
                 _add_multiline_cells(row, columns, where, cells)
     if cells:

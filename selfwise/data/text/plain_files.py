@@ -7,10 +7,12 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from sys import getsizeof
 from typing import IO
 
 import pyarrow as pa
 
+from selfwise.core.memory_limit import MemoryBudget
 from selfwise.data.regular_files import check_regular
 
 BLOCK_BYTES = 2**20  # bytes that are read at a time
@@ -22,6 +24,7 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+JOIN_FACTOR = 2  # a line is joined from its blocks, which are in memory until then
 BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
 
 TextPiece = tuple[str, bool]  # some text, and whether its document ends with it
@@ -93,11 +96,14 @@ def read_line_documents(path: Path, report_bytes: Callable[[int], None]) -> Iter
 def read_lines(path: Path, report_bytes: Callable[[int], None]) -> Iterator[str]:
     """Yield the lines of a file, without their ends."""
     rest: list[str] = []
+    budget = MemoryBudget(f"{path}, a line")
     for block in read_characters(path, report_bytes):
         head, newline, tail = block.partition("\n")
         if not newline:
             rest.append(block)
+            budget.add(JOIN_FACTOR * getsizeof(block))
             continue
+        budget = MemoryBudget(f"{path}, a line")
         yield "".join([*rest, head])
         *middle, last = tail.split("\n")
         yield from middle
@@ -112,28 +118,30 @@ def cut_pieces(text: str) -> Iterator[TextPiece]:
     yield from _cut_blocks(iter([text]))
 
 
-def find_border(text: str) -> int:
-    """Return where the first piece of a long text ends: before white space, if there is any.
+def find_border(text: str, start: int = 0) -> int:
+    """Return where the piece of a long text from `start` on ends: before white space, if possible.
 
     Best between paragraphs, else between lines, else between words, in the last quarter of a
     piece. Depends on the text alone, not on the blocks in which it was read.
     """
     for mark in ("\n\n", "\n", " "):
-        border = text.rfind(mark, PIECE_CHARACTERS - BORDER_REACH, PIECE_CHARACTERS)
+        end = start + PIECE_CHARACTERS
+        border = text.rfind(mark, end - BORDER_REACH, end)
         if border >= 0:
             return border
-    return PIECE_CHARACTERS
+    return start + PIECE_CHARACTERS
 
 
 def _cut_blocks(blocks: Iterator[str]) -> Iterator[TextPiece]:
     """Yield pieces of one document; the last says so."""
     text = ""
     for block in blocks:
-        text += block
-        while len(text) > PIECE_CHARACTERS:
-            end = find_border(text)
-            yield text[:end], False
-            text = text[end:]
+        text, start = text + block, 0
+        while len(text) - start > PIECE_CHARACTERS:
+            end = find_border(text, start)
+            yield text[start:end], False
+            start = end
+        text = text[start:]  # once for a block: a copy for each piece would be quadratic
     yield text, True
 
 

@@ -4,16 +4,26 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from sys import getsizeof
 from typing import IO
 
 import pyarrow as pa
 
+from selfwise.core.memory_limit import MemoryBudget
 from selfwise.data.table_cells import check_column_names
+from selfwise.data.text.arrow_sizes import check_batches
 from selfwise.data.text.plain_files import TextPiece, cut_pieces, read_characters, read_lines
 
 ARROW = (".arrow", ".feather", ".ipc")
+# what pyarrow raises for damaged files, and for texts that are not UTF-8
+ARROW_ERRORS = (
+    *(pa.ArrowException, EOFError, OSError, UnicodeDecodeError, OverflowError, MemoryError),
+    *(KeyError, TypeError),
+)
 _BEGIN = re.compile(r'<doc id="[^"]*".*>\s*')
 _END = "</doc>"
+JSON_FACTOR = 8  # bytes of a value in memory for one of its text, as a rule
+TOO_DEEP = "too many lists and objects inside each other"
 _SPACE = " \t\r\n"
 ReportBytes = Callable[[int], None]
 
@@ -42,7 +52,7 @@ def read_json_values(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[st
 
     One element at a time is in memory. Raises ValueError that names file and row.
     """
-    text = _JsonStream(read_characters(path, report_bytes))
+    text = _JsonStream(path, read_characters(path, report_bytes))
     number, inside = 0, text.peek() == "["
     text.skip("[" if inside else "")
     while text.peek() not in ("", "]"):
@@ -64,8 +74,8 @@ def read_json_values(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[st
 class _JsonStream:
     """The rest of a stream of JSON, of which only what is needed is in memory."""
 
-    def __init__(self, blocks: Iterator[str]):
-        self._blocks, self._rest, self._at = blocks, "", 0
+    def __init__(self, path: Path, blocks: Iterator[str]):
+        self._path, self._blocks, self._rest, self._at = path, blocks, "", 0
 
     def peek(self) -> str:
         """Return the next character that is not white space; nothing at the end."""
@@ -85,11 +95,15 @@ class _JsonStream:
         while True:
             try:
                 value, end = JSON.raw_decode(self._rest, self._at)
+            except RecursionError as error:
+                raise ValueError(f"{where}: not JSON ({TOO_DEEP})") from error
             except json.JSONDecodeError as error:
                 # half of it may be there: twice as much is read before it is tried again
                 if not self._more(len(self._rest) - self._at):
                     raise ValueError(f"{where}: not JSON ({error.msg})") from error
                 continue
+            except ValueError as error:  # a number of too many digits
+                raise ValueError(f"{where}: not JSON ({error})") from error
             if end == len(self._rest) and self._more(1):
                 continue  # a number may have more digits
             self._at = end
@@ -98,9 +112,12 @@ class _JsonStream:
     def _more(self, size: int) -> bool:
         """Read at least so many further characters. False at the end of the stream."""
         parts: list[str] = []
+        budget = MemoryBudget(f"{self._path}, a row")
+        budget.add(JSON_FACTOR * (len(self._rest) - self._at))
         while size > 0 and (block := next(self._blocks, None)) is not None:
             parts.append(block)
             size -= len(block)
+            budget.add(JSON_FACTOR * getsizeof(block))
         self._rest, self._at = self._rest[self._at :] + "".join(parts), 0
         return any(parts)
 
@@ -111,18 +128,20 @@ def read_arrow_rows(
     """("row 3", row) of an Arrow file or stream, as Hugging Face's datasets and pyarrow write."""
     number = 0
     try:
+        check_batches(path)
         with path.open("rb") as raw:
             is_file = raw.read(6) == b"ARROW1"
             raw.seek(0)
             for batch in _read_batches(raw, is_file=is_file):
                 if not number:
                     check_column_names(str(path), batch.schema.names)
+                batch.validate(full=True)  # offsets outside of the texts would read other memory
                 for start in range(0, batch.num_rows, batch_rows):
                     for row in batch.slice(start, batch_rows).to_pylist():
                         number += 1
                         yield f"row {number}", row
                 report_bytes(raw.tell())
-    except (pa.ArrowException, EOFError, OSError) as error:
+    except ARROW_ERRORS as error:
         if getattr(error, "filename", None) is not None:
             raise
         why = " ".join(str(error).split())

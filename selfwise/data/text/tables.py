@@ -5,17 +5,16 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from selfwise.core.errors import did_you_mean
-from selfwise.data.regular_files import check_regular
+from selfwise.core.memory_limit import check_size
 from selfwise.data.table_cells import CELL_SUFFIXES as CELLS
-from selfwise.data.table_cells import check_column_names, read_cells
+from selfwise.data.table_cells import check_column_names, explain_missing, read_cells
+from selfwise.data.text.parquet import ROWS_PER_BATCH, read_parquet_rows
 from selfwise.data.text.plain_files import TextPiece, cut_pieces, read_lines
 from selfwise.data.text.structured_files import (
     ARROW,
     JSON,
+    JSON_FACTOR,
+    TOO_DEEP,
     DuplicateFields,
     read_arrow_rows,
     read_json_values,
@@ -24,7 +23,6 @@ from selfwise.data.text.structured_files import (
 TEXT_FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
 TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *ARROW)
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-ROWS_PER_BATCH = 1024  # rows of a parquet file that are read at a time
 ReportBytes = Callable[[int], None]
 Row = dict[str, object]
 
@@ -54,7 +52,7 @@ def read_rows(
 ) -> Iterator[tuple[str, Row]]:
     """("line 3", row) for every row of a table. `fields`: what is needed of it, None for all."""
     if kind == ".parquet":
-        return _read_parquet(path, fields, report_bytes)
+        return read_parquet_rows(path, fields, report_bytes)
     if kind in ARROW:
         return read_arrow_rows(path, report_bytes, ROWS_PER_BATCH)
     if kind == ".json":
@@ -96,22 +94,20 @@ def _check_only_name(name: str, where: str) -> None:
         raise ValueError(f"{where}: {question} Name the field in the first line, such as text")
 
 
-def explain_missing(where: str, field: str, names: Sequence[str]) -> str:
-    """Return the sentence for a field that is not there: the nearest one, and all."""
-    hint = did_you_mean(field, names)
-    listed = f" (the file has: {', '.join(names)})" if "mean" in hint else ""
-    return f"{where}: there is no field {field!r}{listed}{hint}"
-
-
 def _read_jsonl(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Row]]:
     for i, line in enumerate(read_lines(path, report_bytes), start=1):
         if not line.strip():
             continue
+        check_size(f"{path}, line {i}", JSON_FACTOR * len(line))
         try:
             row = JSON.decode(line)
+        except RecursionError as error:
+            raise ValueError(f"{path}, line {i}: not JSON ({TOO_DEEP})") from error
         except json.JSONDecodeError as error:
             why = f"{error.msg} at character {error.pos + 1}"
             raise ValueError(f"{path}, line {i}: not JSON ({why})") from error
+        except ValueError as error:  # a number of too many digits
+            raise ValueError(f"{path}, line {i}: not JSON ({error})") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {i}: expected an object, got {type(row).__name__}")
         if isinstance(row, DuplicateFields):
@@ -158,26 +154,3 @@ def _build_row(path: Path, line: int, header: list[str], row: list[str]) -> Row:
         expected = f"expected {len(header)} fields as in the first line"
         raise ValueError(f"{path}, line {line}: {expected}, got {len(row)}")
     return dict(zip(header, row))
-
-
-def _read_parquet(
-    path: Path, fields: Sequence[str] | None, report_bytes: ReportBytes
-) -> Iterator[tuple[str, Row]]:
-    check_regular(path)
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            check_column_names(str(path), names)
-            for field in fields or []:
-                if field not in names:
-                    raise ValueError(explain_missing(str(path), field, names))
-            total, done = max(file.metadata.num_rows, 1), 0
-            columns = None if fields is None else list(fields)
-            for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=columns):
-                for i, row in enumerate(batch.to_pylist(), start=1 + done):
-                    yield f"row {i}", row
-                done += batch.num_rows
-                report_bytes(path.stat().st_size * done // total)
-    except (pa.ArrowInvalid, pa.ArrowException) as error:
-        why = " ".join(str(error).split())
-        raise ValueError(f"{path}: cannot be read as parquet ({why})") from error

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from selfwise.core.errors import did_you_mean
+from selfwise.interop.huggingface.config_fields import merge_fields
 from selfwise.interop.image_preprocessing import shorter_side
 from selfwise.interop.types import EncoderOptions, JsonObject
 
@@ -52,7 +53,7 @@ def read_config(config: JsonObject, weights: Mapping[str, Tensor]) -> BeitConfig
             f"config.json: model_type {model_type!r} cannot be imported as images"
             f"{did_you_mean(model_type, ['beit'])}"
         )
-    fields = {**_DEFAULTS, **config}
+    fields = merge_fields(config, _DEFAULTS)
     if fields["hidden_act"] != "gelu":
         raise ValueError(
             f"config.json: hidden_act is {fields['hidden_act']!r}, but selfwise's vision "

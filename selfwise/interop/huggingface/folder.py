@@ -1,18 +1,17 @@
 """Folders of checkpoints: config.json, safetensors, and what makes the input."""
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import shorten
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from selfwise.core.files import atomic_write
+from selfwise.core.plain_data import read_json_file, require_mapping
+from selfwise.core.tensor_files import load_plain_objects, load_safetensors
 from selfwise.core.types import Vocabulary
 from selfwise.interop.huggingface.tokenizer_files import make_tokenizer_files
 from selfwise.interop.types import JsonObject, Weights
@@ -33,7 +32,7 @@ def read_folder(folder: Path) -> tuple[JsonObject, Weights]:
         raise ValueError(f"{folder} is not a folder with a checkpoint")
     config = _read_json(folder / CONFIG)
     if (folder / WEIGHTS).is_file():
-        return config, _load_safetensors(folder / WEIGHTS)
+        return config, load_safetensors(folder / WEIGHTS)
     if (folder / INDEX).is_file():
         return config, _load_shards(folder)
     pickles = [p.name for end in (".bin", *PICKLED) for p in sorted(folder.glob(f"*{end}"))]
@@ -121,20 +120,10 @@ def read_weights(path: Path) -> Weights:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     if path.suffix == ".safetensors":
-        return _load_safetensors(path)
+        return load_safetensors(path)
     if path.suffix not in PICKLED:
         raise ValueError(f"{path} is not a weights file: it must end in .safetensors, .pth or .pt")
-    with path.open("rb"):
-        pass  # a file that may not be read is not a broken one
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on the protocol of files that are not a pickle
-            weights = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # of damaged bytes: UnpicklingError, IndexError, struct.error, ...
-        raise ValueError(
-            f"{path} is broken, or holds more than tensors and could run code; selfwise does not "
-            "load it"
-        ) from error
+    weights = load_plain_objects(path)
     tensors = isinstance(weights, dict) and all(
         isinstance(name, str) and isinstance(weight, Tensor) for name, weight in weights.items()
     )
@@ -146,8 +135,8 @@ def read_weights(path: Path) -> Weights:
             f"{path} is not a state dict, a mapping from names to tensors, saved alone: it "
             f"holds {shorten(inside, 80) or 'nothing'}"
         )
-    state: Weights = weights
-    return state
+    assert isinstance(weights, dict), "as checked above"
+    return dict(weights)
 
 
 def read_optional_json(path: Path) -> JsonObject | None:
@@ -160,20 +149,7 @@ def _read_json(path: Path) -> JsonObject:
         raise ValueError(
             f"{path.parent} has no {path.name}, so it is not a checkpoint of Hugging Face or timm"
         )
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold an object in braces")
-    return content
-
-
-def _load_safetensors(path: Path) -> Weights:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
+    return require_mapping(read_json_file(path), path)
 
 
 def _load_shards(folder: Path) -> Weights:
@@ -184,7 +160,7 @@ def _load_shards(folder: Path) -> Weights:
     for name in sorted(set(weight_map.values())):
         if Path(name).name != name or not (folder / name).is_file():
             raise ValueError(f"{folder / INDEX} names {name!r}, which is not a file of that folder")
-        weights |= _load_safetensors(folder / name)
+        weights |= load_safetensors(folder / name)
     missing = sorted(weight_map.keys() - weights.keys())
     if missing:
         raise ValueError(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from selfwise.core.errors import did_you_mean
 from selfwise.core.types import RATE
+from selfwise.interop.huggingface.config_fields import merge_fields
 from selfwise.interop.types import EncoderOptions, JsonObject, Weights
 
 KERNELS, STRIDES = [10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2]
@@ -235,7 +236,7 @@ def _read_config(config: JsonObject) -> tuple[EncoderOptions, list[str]]:
                 f"config.json: {name} is {value!r}, but selfwise's speech encoders have only "
                 f"{allowed[0]!r}"
             )
-    fields = {**_DEFAULTS, **config}
+    fields = merge_fields(config, _DEFAULTS)
     if len(set(fields["conv_dim"])) != 1 or len(fields["conv_dim"]) != len(KERNELS):
         raise ValueError(
             f"config.json: conv_dim is {list(fields['conv_dim'])}, but in selfwise's speech "

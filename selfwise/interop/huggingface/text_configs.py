@@ -2,6 +2,7 @@
 
 from selfwise.core.errors import did_you_mean
 from selfwise.core.types import Vocabulary
+from selfwise.interop.huggingface.config_fields import MAX_SIZE, merge_fields
 from selfwise.interop.types import EncoderOptions, JsonObject
 
 MODEL_TYPES = {"bert": "bert", "roberta": "roberta", "albert": "albert", "gpt2": "gpt"}
@@ -97,7 +98,7 @@ def read_config(config: JsonObject) -> tuple[str, EncoderOptions, int]:
                 f"config.json: {name} is {config[name]!r}, but selfwise's encoders have only "
                 f"{allowed[0]!r}"
             )
-    fields = {**_DEFAULTS[family], **config}
+    fields = merge_fields(config, _DEFAULTS[family])
     options = _read_gpt2(fields) if family == "gpt" else _read_bert(family, fields)
     activation_field = "activation_function" if family == "gpt" else "hidden_act"
     if fields[activation_field] not in ACTIVATIONS:
@@ -115,7 +116,7 @@ def read_config(config: JsonObject) -> tuple[str, EncoderOptions, int]:
 def _read_bert(family: str, fields: JsonObject) -> EncoderOptions:
     options = {ours: fields[theirs] for ours, theirs in _BERT_FIELDS.items()}
     pad = fields["pad_token_id"]
-    if family == "roberta" and (not isinstance(pad, int) or pad < 0):
+    if family == "roberta" and (type(pad) is not int or not 0 <= pad <= MAX_SIZE):
         raise ValueError(
             f"config.json: pad_token_id is {pad!r}, but RoBERTa counts its positions from the "
             "padding token on; set it to the id of <pad> (1 in the published models)"

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from selfwise.core.files import atomic_write
+from selfwise.core.tensor_files import load_safetensors
 from selfwise.methods import Method
 from selfwise.methods.needs import (
     Computed,
@@ -94,7 +95,7 @@ def load_inputs(
 
 def load_needed_tensors(folder: Path) -> dict[str, Tensor]:
     """Return the tensors in a run folder for its method."""
-    return load_file(folder / FILE) if (folder / FILE).is_file() else {}
+    return load_safetensors(folder / FILE) if (folder / FILE).is_file() else {}
 
 
 def _add_tensor(
