@@ -8,7 +8,8 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 _hidden = ContextVar("_hidden", default=False)
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def print_progress(text: str, *, prefix: str = "", quiet: bool = False) -> None:

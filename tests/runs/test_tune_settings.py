@@ -86,7 +86,7 @@ def test_requests_that_cannot_be_tuned_are_refused_in_one_sentence():
     assert refused(devices=2) == "--tune searches in one process: leave out --devices"
     assert "needs 2 settings or more" in refused(tune=1)
     assert refused(tune=0, tune_options="warmup").startswith("--tune-options needs --tune")
-    with pytest.raises(ValueError, match="^--tune-fraction needs --tune"):
+    with pytest.raises(ValueError, match=r"^--tune-fraction needs --tune"):
         check_tuning(make_request("simclr", {"tune_fraction": 0.5}, data="images"))
     assert "--tune-options has 3 options" in refused(tune_options="warmup,temperature,flip_prob")
     assert "did you mean 'temperature'?" in refused(tune_options="temprature")
