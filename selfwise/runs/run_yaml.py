@@ -16,6 +16,7 @@ from selfwise.core.config_class import Config, list_sections, make_config
 from selfwise.core.data_sources import DataSources, unwrap_sources
 from selfwise.core.files import write_file
 from selfwise.core.option_types import ENCODER_PREFIX
+from selfwise.core.own_files import read_own
 from selfwise.modalities import find_modality
 from selfwise.training.config import ResolvedTraining
 
@@ -245,7 +246,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises ValueError naming the file and, if available, the line.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(read_own(path).decode())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -283,6 +284,6 @@ def _flatten_sections(content: Mapping[str, Any]) -> dict[str, Any]:
 def _read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file. Raises ValueError naming the file and the line."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_own(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not readable TOML: {error}") from error

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from selfwise.core.own_files import read_own
 from selfwise.tokenizers.hf_settings import TokenizerSettings, add_tokens, read_settings
 from selfwise.tokenizers.library import decoders, models, normalizers, pre_tokenizers, tokenizers
 from selfwise.tokenizers.sentencepiece import from_sentencepiece
@@ -183,7 +184,7 @@ def from_sentencepiece_file(path: Path) -> "tokenizers.Tokenizer":
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="strict")
+        return read_own(path).decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start:,}") from error
 

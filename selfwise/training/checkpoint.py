@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from selfwise.core.files import atomic_write, hash_file, remove_unfinished
+from selfwise.core.own_files import check_folder, read_own
 from selfwise.core.process import is_loader_death
 
 PREFIX = "step-"
@@ -46,6 +47,7 @@ def save_checkpoint(
 ) -> None:
     """Write the checkpoint of `step`; a kill at any moment leaves the earlier ones intact."""
     final = folder / f"{PREFIX}{step:08d}"
+    check_folder(folder)
     try:
         with atomic_write(final) as temporary:
             temporary.mkdir()
@@ -87,6 +89,7 @@ def find_largest_value(method: nn.Module, optimizer: Optimizer) -> Tensor:
 
 def remove_old_checkpoints(folder: Path, keep: int, *, also: Set[int] = frozenset()) -> None:
     """Delete half-written checkpoints, and all but the last `keep` and the steps `also`."""
+    check_folder(folder)
     for path in list_checkpoints(folder)[:-keep]:
         if int(path.name.removeprefix(PREFIX)) not in also:
             shutil.rmtree(path, ignore_errors=True)
@@ -111,7 +114,7 @@ def verify_checkpoint(folder: Path) -> Checkpoint:
     Loads nothing before the checks. Raises TornCheckpoint, naming the file that changed.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads(read_own(folder / MANIFEST))
         expected, step, state = manifest["sha256"], int(manifest["step"]), manifest["state"]
         sealed = seal_manifest(manifest) == manifest
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfwise.core.own_files import make_folder
 from selfwise.training import checkpoint
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.listeners import NO_LISTENERS, Listeners
@@ -131,7 +132,7 @@ def open_recorder(
     if out is None:
         yield recorder
         return
-    recorder.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(recorder.folder)
     newest, torn = checkpoint.find_latest(recorder.folder)
     for sentence in torn if first and not quiet else ():
         where = f"resuming from step {newest.step}" if newest else "restarting from step 0"

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from selfwise.core.device import resolve_device
 from selfwise.core.files import write_file
+from selfwise.core.own_files import make_folder
 from selfwise.core.ranges import PositiveInt
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
@@ -236,5 +237,6 @@ def _save_score(
     content = {**score.to_dict(), **origin, "data": dict(job.data), "classes": classes}
     name = f"{score.kind}-{hash_keys(0, json.dumps([origin, *repetitions])) % 16**8:08x}.json"
     path = run.folder / "scores" / name
+    make_folder(path.parent)
     write_file(path, logs_and_scores.format_score_json(content))
     return replace(score, path=str(path), precision=job.precision)
