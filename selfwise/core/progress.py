@@ -3,11 +3,13 @@
 import sys
 from collections.abc import Callable
 
+from selfwise.core.visible_text import escape_invisible
+
 
 def print_progress(text: str, *, prefix: str = "", quiet: bool = False) -> None:
     """Print a line on stderr at once, unless `quiet`."""
     if not quiet:
-        print(f"{prefix}{text}", file=sys.stderr, flush=True)
+        print(escape_invisible(f"{prefix}{text}"), file=sys.stderr, flush=True)
 
 
 def format_count(number: int, noun: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from selfwise.core.ranges import NonNegativeInt, PositiveInt
+from selfwise.core.visible_text import escape_invisible
 from selfwise.glue.competitors import FitCompetitor, build_majority, build_probes
 from selfwise.glue.finetune_recipes import find_finetune_recipe
 from selfwise.glue.options import (
@@ -185,7 +186,7 @@ def _report_left_out(left_out: Mapping[str, str], say: Callable[[str], None]) ->
 
 
 def _print_line(text: str) -> None:
-    print(text, flush=True)
+    print(escape_invisible(text), flush=True)
 
 
 def _print_nothing(text: str) -> None:

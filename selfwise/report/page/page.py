@@ -20,6 +20,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from selfwise.core.own_files import read_own
+from selfwise.core.visible_text import escape_invisible
 from selfwise.report.page.parts import (
     Command,
     Heading,
@@ -34,7 +35,6 @@ from selfwise.report.page.parts import (
     Strip,
     Table,
     escape_all,
-    escape_invisible,
 )
 from selfwise.report.page.plane import lay_out_map
 from selfwise.report.page.svg import Figures
