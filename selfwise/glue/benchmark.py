@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from selfwise.core.own_files import make_parents
 from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.core.visible_text import escape_invisible
 from selfwise.glue.competitors import FitCompetitor, build_majority, build_probes
@@ -94,7 +95,7 @@ def _make_out_folder(run: Run, out: str | Path) -> Path:
         raise ValueError(f"--out {out} holds the run's tables for its report; use another folder")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; the results need a folder")
-    out.mkdir(parents=True, exist_ok=True)
+    make_parents(out)
     return out
 
 

@@ -5,6 +5,7 @@ import pytest
 import selfwise
 from selfwise.cli import main as cli
 
+MORE = {"probe": {"train": "a", "test": "a"}, "embed": {"data": "a"}}
 BAD = "a\0b"
 WORDS = "has a null character, which names of files and folders cannot have"
 
@@ -19,7 +20,7 @@ def test_pretrain_names_the_option(option, tmp_path):
 @pytest.mark.parametrize("command", ["resume", "show", "write_report", "embed", "probe"])
 def test_commands_on_a_run_name_the_option(command):
     with pytest.raises(ValueError, match=f"^runs? {BAD} {WORDS}$"):
-        getattr(selfwise, command)(BAD, **{"probe": {"train": "a"}}.get(command, {}))
+        getattr(selfwise, command)(BAD, **MORE.get(command, {}))
 
 
 @pytest.mark.parametrize("option", ["data", "out"])
