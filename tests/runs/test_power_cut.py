@@ -54,7 +54,7 @@ def train(out, steps, promise=lambda: None, *, total=6):
 
 
 @pytest.mark.run
-def test_a_run_continues_from_its_last_checkpoint_after_any_power_cut(tmp_path, monkeypatch):
+def test_a_run_continues_after_any_power_cut(tmp_path, monkeypatch):
     train(tmp_path / "whole", 6)
     whole = (tmp_path / "whole" / "metrics.jsonl").read_bytes()
     (tmp_path / "root").mkdir()
