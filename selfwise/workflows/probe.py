@@ -11,6 +11,7 @@ from selfwise.core.device import resolve_device
 from selfwise.core.errors import describe_system_error
 from selfwise.core.files import write_file
 from selfwise.core.own_files import make_folder
+from selfwise.core.progress import print_progress
 from selfwise.core.ranges import PositiveInt
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images

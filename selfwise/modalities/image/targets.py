@@ -1,8 +1,7 @@
 """Discrete targets of images: clusters of patches, codes of a tokenizer, clusters of a layer.
 
 BEiT, Bao et al. 2021 (arXiv:2106.08254) predicts the codes of a discrete autoencoder. Clusters of
-patches need no network; clusters of an earlier run's features transfer HuBERT's second iteration to
-images.
+patches need no network; clusters of features of an earlier run are HuBERT's second iteration.
 """
 
 import json
