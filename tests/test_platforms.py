@@ -11,7 +11,7 @@ import pytest
 
 import selfwise
 from selfwise.cli import output
-from selfwise.core.files import flush_to_disk
+from selfwise.core.own_files import flush_to_disk
 from selfwise.core.process import measure_free_shared_memory
 from selfwise.profiling.step_timer import _read_peak_of_process
 

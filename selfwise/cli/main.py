@@ -10,8 +10,9 @@ from types import ModuleType
 
 from selfwise import commands
 from selfwise.cli import output
-from selfwise.core.errors import did_you_mean
+from selfwise.core.errors import describe_system_error, did_you_mean
 from selfwise.core.progress import obey_quiet
+from selfwise.core.visible_text import escape_invisible, escape_line
 
 Argv = Sequence[str]
 
@@ -52,7 +53,7 @@ def _run_command_line(arguments: list[str]) -> int:
         _call_command(command, arguments[0], arguments[1:])
         return 0
     except KeyboardInterrupt as stop:
-        print(f"selfwise: {str(stop) or STOPPED}", file=sys.stderr)
+        print(f"selfwise: {escape_line(str(stop) or STOPPED)}", file=sys.stderr)
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
         if isinstance(error, BrokenPipeError) and output.find_closed_pipes():
@@ -65,9 +66,8 @@ def _run_command_line(arguments: list[str]) -> int:
 
 def _format_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}"
-    return " ".join(str(error).split())
+        return escape_line(describe_system_error(error))
+    return " ".join(escape_invisible(str(error)).split())
 
 
 def _find_command(word: str) -> ModuleType:
@@ -162,9 +162,4 @@ def _print_result(result: object, *, shared: bool) -> None:
     for part in result if isinstance(result, list) else [result]:
         if part == "":
             continue  # a quiet command
-        if isinstance(part, str):
-            print(part)
-        else:
-            from rich.console import Console
-
-            Console().print(part)
+        output.print_visible(part)

@@ -33,7 +33,8 @@ def format_result(
     return [
         result.table(),
         f"Verdict: {judge_result(result, modality)}",
-        f"Features in {result.precision}; scores saved in {result.path}",
+        f"Features in {result.precision}; "
+        + (f"scores saved in {result.path}" if result.path else "the scores are not saved"),
     ]
 
 

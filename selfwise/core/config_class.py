@@ -90,10 +90,25 @@ def make_config(kind: type[C], values: Values, *, spell: Spell = spell_option) -
 
     Raises ValueError with one sentence: which option, what is wrong, what would be right.
     """
+    _check_null(values, spell)
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
         raise ValueError(_explain(error, kind, spell)) from None
+
+
+def _check_null(values: Values, spell: Spell) -> None:
+    """Raise ValueError for a null character, which only a file or Python can put into a value."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            _check_null(value, spell)
+        parts = value if isinstance(value, list | tuple) else [value]
+        for part in (str(one) for one in parts if isinstance(one, str | Path)):
+            if "\0" in part:
+                raise ValueError(
+                    f"{spell(name)} {part} has a null character, which names of files and "
+                    "folders cannot have"
+                )
 
 
 def make_options_class(

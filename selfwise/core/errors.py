@@ -1,10 +1,33 @@
-"""Parts of error messages: names that the user may have meant, and short names of folders."""
+"""Parts of error messages: names that the user may have meant, advice, short names."""
 
-from collections.abc import Iterable, Sequence
+import errno
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from selfwise.core.foreign_names import find_equivalent
+
+FULL = "free some space there, or choose a place on another disk"
+# what would be right, where the words of the system do not tell it
+ADVICE: Mapping[int | None, str] = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: "a limit of the shell (ulimit -f) or of the disk allows no larger file there",
+    errno.EROFS: "choose a place on another disk",
+    errno.EACCES: "choose another place, or change the permissions",
+    errno.EPERM: "choose another place, or change the permissions",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "its links lead in a circle, or to a place where none may be",
+}
+
+
+def describe_system_error(error: OSError) -> str:
+    """Return an error of the system as one sentence: the file, the reason, and advice."""
+    name = error.filename
+    where = "" if name is None else f"{os.fsdecode(name) if isinstance(name, bytes) else name}: "
+    advice = ADVICE.get(error.errno, "")
+    return f"{where}{error.strerror}" + (f"; {advice}" if advice else "")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

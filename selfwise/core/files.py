@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +14,14 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock
 
+from selfwise.core.own_files import (
+    check_file,
+    flush_to_disk,
+    make_parents,
+    name_errors,
+    read_own,
+    remove_own,
+)
 from selfwise.core.plain_data import require_mapping
 
 T = TypeVar("T")
@@ -36,19 +43,31 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write a file or a folder to, then rename it to `path`.
 
     The contents are flushed to the disk before the rename, so that even after a crash `path` is
-    either whole or unchanged. An error removes the temporary file. A file replaces what is at
+    either whole or unchanged. An error removes the temporary file. A file replaces the file at
     `path`; a folder replaces an empty folder, and raises OSError for any other.
+
+    Raises ValueError if `path` is a link, a pipe or the like. System errors name `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_replaceable(path)
+    with name_errors(path):
+        make_parents(path.parent)
     remove_unfinished(path.parent, escape(path.name), age=STALE_SECONDS)
     # the name is unique on all machines that share the folder
     temporary = path.with_name(f".{path.name}.{uuid4().hex}{UNFINISHED}")
     try:
-        yield temporary
-        publish(temporary, path)
+        with name_errors(path, temporary):
+            yield temporary
+            _check_replaceable(path)
+            publish(temporary, path)
     except BaseException:
-        _remove(temporary)
+        with suppress(OSError):  # the first error is the one to report
+            remove_own(temporary)
         raise
+
+
+def _check_replaceable(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        check_file(path)
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -65,7 +84,7 @@ def read_json(path: Path, format: int, build: Callable[[Mapping[str, Any]], T]) 
     if not path.is_file():
         return None
     try:
-        content = require_mapping(json.loads(path.read_text(encoding="utf-8")), "the file")
+        content = require_mapping(json.loads(read_own(path)), "the file")
         if content["format"] != format:
             raise ValueError(f"its format is {content['format']}, not {format}")
         return build(content)
@@ -79,21 +98,8 @@ def publish(source: Path, path: Path) -> None:
     for part in [*source.rglob("*"), source] if source.is_dir() else [source]:
         flush_to_disk(part)
     os.replace(source, path)
-    flush_to_disk(path.parent)
-
-
-def flush_to_disk(path: Path) -> None:
-    """Wait until the contents of a file, or the names in a folder, are on the disk.
-
-    Windows cannot open folders, and flushes only files that are open for writing.
-    """
-    if os.name == "nt" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    for folder in dict.fromkeys([path.parent, source.parent]):
+        flush_to_disk(folder)
 
 
 def remove_unfinished(folder: Path, pattern: str = "*", *, age: float = 0) -> None:
@@ -103,26 +109,21 @@ def remove_unfinished(folder: Path, pattern: str = "*", *, age: float = 0) -> No
     """
     for path in folder.glob(f".{pattern}.*{UNFINISHED}"):
         with suppress(OSError):  # another process was faster
-            if time.time() - path.stat().st_mtime >= age:
-                _remove(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+            if time.time() - path.lstat().st_mtime >= age:
+                remove_own(path)
 
 
 @contextmanager
 def hold_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock file `path`, which stays. The system releases the lock if the process dies.
 
-    Child processes do not inherit the lock.
+    Child processes do not inherit the lock. The file's contents stay as they are.
 
-    Raises TimeoutError if another process holds the lock and `wait` is False.
+    Raises TimeoutError if another process holds the lock and `wait` is False, and ValueError if
+    `path` is a link, a pipe or the like.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_file(path)
+    make_parents(path.parent)
     with FileLock(path, blocking=wait):
         yield
 

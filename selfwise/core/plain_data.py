@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from selfwise.core.own_files import check_readable
+
 MAX_BYTES = 2**22  # of a configuration file; one that selfwise writes has some kilobytes
 MAX_DEPTH = 64  # of lists and mappings inside each other
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C it is ten times faster
@@ -43,6 +45,7 @@ def read_toml_file(path: Path) -> dict[str, Any]:
 
 def read_config_text(path: Path) -> str:
     """Return the text of a small file. Raises ValueError for a large one and for other bytes."""
+    check_readable(path)
     with path.open("rb") as stream:
         content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:

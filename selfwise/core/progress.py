@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from selfwise.core.visible_text import escape_invisible
+
 _hidden = ContextVar("_hidden", default=False)
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -15,7 +17,7 @@ R = TypeVar("R")
 def print_progress(text: str, *, prefix: str = "", quiet: bool = False) -> None:
     """Print a line on stderr at once, unless `quiet` or within `hide_progress`."""
     if not (quiet or _hidden.get()):
-        print(f"{prefix}{text}", file=sys.stderr, flush=True)
+        print(escape_invisible(f"{prefix}{text}"), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from selfwise.core.own_files import read_own
+
 
 def read_listed(path: Path) -> set[str]:
     """Return the lines of the list; empty where the run left nothing out."""
-    return set(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else set()
+    return set(read_own(path).decode().splitlines()) if path.is_file() else set()
 
 
 def check_listed(broken: Sequence[str], listed: Collection[str], path: Path) -> None:

@@ -19,6 +19,7 @@ from time import monotonic, sleep
 
 from torch.distributed import TCPStore
 
+from selfwise.core.progress import print_progress
 from selfwise.distributed.process_group import (
     GROUP_TIMEOUT,
     DistributedEnv,
@@ -115,7 +116,7 @@ class WorkerProcesses:
             if sentence := self._describe_failure():
                 if self.finished.wait(GRACE_SECONDS):
                     return
-                print(f"selfwise: {sentence}", file=sys.stderr, flush=True)
+                print_progress(sentence, prefix="selfwise: ")
                 for worker in self.workers:
                     worker.kill()
                 os._exit(1)
@@ -183,7 +184,7 @@ def run_worker(work: Callable[[DistributedEnv, TCPStore], None], resume_hint: st
     except FloatingPointError:  # all processes have the number, and the first one reports it
         return EXIT_PEER_LOST
     except (ValueError, OSError) as error:
-        print(f"selfwise: process {rank + 1} of {size}: {error}", file=sys.stderr, flush=True)
+        print_progress(f"process {rank + 1} of {size}: {error}", prefix="selfwise: ")
         return 2
     except RuntimeError as error:
         if not is_peer_failure(error):
@@ -199,7 +200,7 @@ def _exit_with_first(first: int, env: DistributedEnv, resume_hint: str) -> None:
         sleep(POLL_SECONDS)
     if env.rank == 1:
         text = f"process 1 of {env.size} is gone, so the others end; {resume_hint}"
-        print(f"selfwise: {text}", file=sys.stderr, flush=True)
+        print_progress(text, prefix="selfwise: ")
     os._exit(EXIT_PEER_LOST)
 
 

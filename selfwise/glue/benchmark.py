@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from selfwise.core.memory_limit import takes_memory_limit
+from selfwise.core.own_files import make_parents
 from selfwise.core.ranges import NonNegativeInt, PositiveInt
+from selfwise.core.visible_text import escape_invisible
 from selfwise.glue.competitors import FitCompetitor, build_majority, build_probes
 from selfwise.glue.finetune_recipes import find_finetune_recipe
 from selfwise.glue.options import (
@@ -96,7 +98,7 @@ def _make_out_folder(run: Run, out: str | Path) -> Path:
         raise ValueError(f"--out {out} holds the run's tables for its report; use another folder")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; the results need a folder")
-    out.mkdir(parents=True, exist_ok=True)
+    make_parents(out)
     return out
 
 
@@ -188,7 +190,7 @@ def _report_left_out(left_out: Mapping[str, str], say: Callable[[str], None]) ->
 
 
 def _print_line(text: str) -> None:
-    print(text, flush=True)
+    print(escape_invisible(text), flush=True)
 
 
 def _print_nothing(text: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from selfwise.core.files import atomic_write, write_file
+from selfwise.core.own_files import make_folder
 from selfwise.glue.options import GlueConfig
 from selfwise.glue.scores import GlueScores
 from selfwise.glue.submission import (
@@ -83,7 +84,7 @@ def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say
         say(f"the run's report keeps its earlier table, which has more tasks: {path}")
         return
     try:
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         write_file(path, json.dumps(table))
     except OSError as error:
         say(f"the run's report will not contain this table: {error}")

@@ -6,6 +6,7 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, TypedDict
 
 from selfwise.core.html_table import convert_rich_table
+from selfwise.core.visible_text import escape_markup
 from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED, WORDS
 from selfwise.evaluation.scores.probe_score import format_percent
 from selfwise.glue.finetune_recipes import MIN_CHOOSERS
@@ -143,7 +144,7 @@ class GlueScores:
 
         centre = CENTRES[self.mode]
         title = f"GLUE, dev in %, {self.mode}, {centre} of {_format_seeds(self.tasks)}"
-        caption = "\n".join(self.sentences())
+        caption = escape_markup("\n".join(self.sentences()))
         table = Table(title=title, caption=caption or None, caption_justify="left")
         # so that it can be read at 80 characters
         table.pad_edge, table.collapse_padding, table.show_edge = False, True, False

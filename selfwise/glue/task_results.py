@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.core.files import write_file
+from selfwise.core.own_files import read_own
 from selfwise.evaluation.scores.names import PRETRAINED, WORDS
 from selfwise.glue.compare import compare_metric, compute_seed_intervals, judge_seeds
 from selfwise.glue.submission import TaskAnswers
@@ -204,7 +205,7 @@ def _stack_predictions(fits: Sequence[FitRecord], competitor: str, column: str) 
 
 def _read_results(path: Path) -> TaskRecord:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_own(path))
     except (ValueError, RecursionError):
         record = None
     is_valid = isinstance(record, dict) and all(

@@ -1,5 +1,6 @@
 """`selfwise report`: write an HTML page on one run or several."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
@@ -108,6 +109,11 @@ def _check_target(out: Path) -> Path:
         raise ValueError(f"--out {out} is a folder; give a file such as {out / FILE_NAME}")
     if not out.resolve().parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.resolve().parent}")
+    if not os.access(out.resolve().parent, os.W_OK):
+        raise ValueError(
+            f"{out.parent} cannot be written; give the page a place in another folder: "
+            f"--out {FILE_NAME}"
+        )
     if out.exists() and not page.is_page(out):
         raise ValueError(
             f"--out {out} exists and is not a report; selfwise only overwrites reports"

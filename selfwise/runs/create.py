@@ -9,7 +9,6 @@ RUN/timing.jsonl, RUN/features/ (a cache that may be deleted)
 RUN/tensorboard/ and similar folders, from loggers
 """
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -22,6 +21,7 @@ from torch import nn
 from selfwise.core.config_class import spell_option
 from selfwise.core.data_sources import SEVERAL
 from selfwise.core.memory_limit import takes_memory_limit
+from selfwise.core.own_files import make_parents, open_own, remove_own, remove_run
 from selfwise.distributed.process_group import count_processes, detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory, OpenData
@@ -213,8 +213,8 @@ def _make_folder(out: Path, record: RunRecord, data: OpenData) -> None:
     """Create a run folder without weights. It becomes a run with run.yaml, which is written
     last."""
     _clear_begun(out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / BEGUN).touch()
+    make_parents(out)
+    open_own(out / BEGUN, "ab").close()
     data.save(out)
     write_record(out, record)
     (out / BEGUN).unlink()
@@ -228,10 +228,7 @@ def _clear_begun(out: Path) -> None:
     for path in out.iterdir():
         if path.name in (TUNE_FILE, VECTORS_FILE, WORD2VEC):
             continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        remove_own(path)
 
 
 @contextmanager
@@ -245,5 +242,5 @@ def _removed_if_never_saved(out: Path, training: ResolvedTraining) -> Iterator[N
         yield
     except (ValueError, FloatingPointError):
         if training.devices == 1 and not list_checkpoints(out / "checkpoints"):
-            shutil.rmtree(out)
+            remove_run(out)
         raise

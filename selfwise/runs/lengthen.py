@@ -6,10 +6,10 @@ begins), so that such a run continues exactly. With any other schedule the rate 
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shutil import rmtree
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.files import publish
+from selfwise.core.own_files import check_folder, make_folder, remove_own
 from selfwise.methods import Method
 from selfwise.runs.run_yaml import RunRecord
 from selfwise.training import checkpoint
@@ -68,10 +68,11 @@ def apply_continuation(folder: Path, record: RunRecord, plan: Continuation) -> R
 
     The caller writes the record. A process killed in between leaves the shorter run at that step.
     """
+    check_folder(folder / "checkpoints")
     for path in checkpoint.list_checkpoints(folder / "checkpoints"):
         if int(path.name.removeprefix(checkpoint.PREFIX)) > plan.step:
-            (folder / DECAYED).mkdir(exist_ok=True)
-            rmtree(folder / DECAYED / path.name, ignore_errors=True)
+            make_folder(folder / DECAYED)
+            remove_own(folder / DECAYED / path.name)
             publish(path, folder / DECAYED / path.name)
             (folder / IDS).unlink(missing_ok=True)  # the services have later steps already
     changed = record.with_options({"steps": plan.steps, "warmup": record.training.warmup})

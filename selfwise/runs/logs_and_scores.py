@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfwise.core.own_files import read_own
 from selfwise.evaluation.scores.names import CHOSEN, PRETRAINED, RETRIEVAL
 
 GLUE = "glue"  # folder in which `selfwise glue` stores its tables
@@ -59,7 +60,7 @@ def _read_log(path: Path) -> Logged:
     """
     if not path.is_file():
         return Logged([])
-    complete_lines, end, _ = path.read_bytes().rpartition(b"\n")
+    complete_lines, end, _ = read_own(path).rpartition(b"\n")
     lines = [_parse_log_line(text) for text in (complete_lines + end).splitlines()]
     return Logged([line for line in lines if line is not None], lines.count(None))
 
@@ -116,7 +117,7 @@ def _read_whole(
     path: Path, what: str, describe_fault: Callable[[Mapping[str, Any]], str]
 ) -> Mapping[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_own(path))
         fault = (
             describe_fault(content) if isinstance(content, dict) else "it holds no names and values"
         )

@@ -9,11 +9,11 @@ score of the encoder chooses them (`evaluation/monitors/view_agreement.py`).
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from shutil import rmtree
 from time import monotonic
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.files import hold_lock
+from selfwise.core.own_files import remove_run
 from selfwise.core.progress import print_progress
 from selfwise.runs.prepare import PreparedRun, change_options
 from selfwise.runs.steps import plan_steps
@@ -66,7 +66,7 @@ def tune_run(prepared: PreparedRun, out: Path, *, quiet: bool) -> PreparedRun:
         raise ValueError(f"{out} is being searched by another process") from error
     except ValueError:
         if known is None:
-            rmtree(out, ignore_errors=True)
+            remove_run(out)
         raise
     return _choose(prepared, base, record)
 

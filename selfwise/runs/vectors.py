@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from shutil import rmtree
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,6 +17,7 @@ from torch import nn
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.files import hold_lock
+from selfwise.core.own_files import check_folder, make_folder, remove_run
 from selfwise.core.progress import format_count, print_progress
 from selfwise.modalities.text.token_table import WORD2VEC, FirstTokens
 from selfwise.runs.build import open_newest
@@ -112,12 +112,13 @@ def reserve_minutes(prepared: PreparedRun) -> PreparedRun:
 def _train(prepared: PreparedRun, out: Path, data: object, *, width: int, quiet: bool) -> RunRecord:
     """Train the vectors, from their last checkpoint if there is one, and return their record."""
     folder = out / WORD2VEC
+    check_folder(folder)
     prepared.data.save(out)  # the tokenizer, which the vectors use too
     request = _request_vectors(prepared, out, data, width)
     vectors = prepare_run(request, data, quiet=True)
     if not has_record(folder):
         vectors = _plan_steps(vectors)
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         vectors.data.save(folder)
         write_record(folder, vectors.record)
     record = read_record(folder)
@@ -207,5 +208,5 @@ def _locked(out: Path, *, new: bool) -> Iterator[None]:
         raise ValueError(f"{out} is being trained by another process") from error
     except (ValueError, FloatingPointError):
         if new:
-            rmtree(out, ignore_errors=True)
+            remove_run(out)
         raise

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from selfwise.core.files import write_file
+from selfwise.core.own_files import check_readable, read_own
 from selfwise.core.types import HOP, count_frames
 
 FORMAT = 1
@@ -43,6 +44,7 @@ class FrameLabels:
         """Open the files of `write_labels`. Raises ValueError if they are missing or were
         changed."""
         facts = _read_facts(folder / FACTS_FILE)
+        check_readable(folder / ARRAY_FILE)
         try:
             units = np.load(folder / ARRAY_FILE, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -198,7 +200,7 @@ def _label_dtype(size: int) -> np.dtype:
 
 def _read_facts(path: Path) -> LabelFacts:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_own(path))
         if content["format"] == FORMAT:
             return LabelFacts(content["size"], content["samples"], content.get("done"))
     except (OSError, ValueError, KeyError, TypeError) as error:

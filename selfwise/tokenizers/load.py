@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.core.memory_limit import check_size
+from selfwise.core.own_files import read_own
 from selfwise.core.plain_data import parse_json, require_mapping
 from selfwise.tokenizers.hf_settings import TokenizerSettings, add_tokens, read_settings
 from selfwise.tokenizers.library import decoders, models, normalizers, pre_tokenizers, tokenizers
@@ -201,7 +202,7 @@ def from_sentencepiece_file(path: Path) -> "tokenizers.Tokenizer":
 def _read_text(path: Path) -> str:
     check_size(path, TEXT_FACTOR * path.stat().st_size)
     try:
-        return path.read_text(encoding="utf-8", errors="strict")
+        return read_own(path).decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start:,}") from error
 

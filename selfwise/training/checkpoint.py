@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from selfwise.core.files import atomic_write, hash_file, remove_unfinished
+from selfwise.core.own_files import check_folder
 from selfwise.core.plain_data import read_json_file, require_mapping
 from selfwise.core.process import is_loader_death
 from selfwise.core.tensor_files import load_plain_objects, load_safetensors
@@ -59,6 +60,7 @@ def save_checkpoint(
 ) -> None:
     """Write the checkpoint of `step`; a kill at any moment leaves the earlier ones intact."""
     final = folder / f"{PREFIX}{step:08d}"
+    check_folder(folder)
     try:
         with atomic_write(final) as temporary:
             temporary.mkdir()
@@ -100,6 +102,7 @@ def find_largest_value(method: nn.Module, optimizer: Optimizer) -> Tensor:
 
 def remove_old_checkpoints(folder: Path, keep: int, *, also: Set[int] = frozenset()) -> None:
     """Delete half-written checkpoints, and all but the last `keep` and the steps `also`."""
+    check_folder(folder)
     for path in list_checkpoints(folder)[:-keep]:
         if int(path.name.removeprefix(PREFIX)) not in also:
             shutil.rmtree(path, ignore_errors=True)

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from selfwise.core.device import float64_device, to_float64
+from selfwise.core.files import write_file
+from selfwise.core.own_files import check_file, name_errors, open_own, read_own
 from selfwise.core.types import Step, Term
 
 GRAD_NORM = "grad_norm"  # a metric: the norm of the gradient before clipping
@@ -74,24 +76,27 @@ class MetricsLog:
         """
         self.path = folder / "metrics.jsonl"
         self.metrics = _truncate_log(self.path, offset)
-        self.digest = sha256(self.path.read_bytes())
+        self.digest = sha256(read_own(self.path))
         _drop_later_lines(folder / "timing.jsonl", step)
-        self.timing = (folder / "timing.jsonl").open("a")
+        self.timing = open_own(folder / "timing.jsonl", "ab")
 
     def write_values(self, step: int, values: dict[str, float]) -> None:
         line = (json.dumps({"step": step, **values}) + "\n").encode()
-        self.metrics.write(line)
-        self.metrics.flush()
+        with name_errors(self.path):
+            self.metrics.write(line)
+            self.metrics.flush()
         self.digest.update(line)
 
     def write_times(self, step: int, values: dict[str, float]) -> None:
         rounded = {name: round(value, 4) for name, value in values.items()}
-        self.timing.write(json.dumps({"step": step, **rounded}) + "\n")
-        self.timing.flush()
+        with name_errors(self.path.with_name("timing.jsonl")):
+            self.timing.write((json.dumps({"step": step, **rounded}) + "\n").encode())
+            self.timing.flush()
 
     def flush(self) -> int:
         """Flush metrics.jsonl to the disk; return its size in bytes."""
-        os.fsync(self.metrics.fileno())
+        with name_errors(self.path):
+            os.fsync(self.metrics.fileno())
         return self.metrics.tell()
 
     def checksum(self) -> str:
@@ -116,7 +121,7 @@ def find_last_step(folder: Path) -> int:
     """Return the last step in metrics.jsonl, even if after the last checkpoint; 0 without a
     line."""
     path = folder / "metrics.jsonl"
-    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+    lines = read_own(path).split(b"\n")[:-1] if path.is_file() else []
     try:
         return int(json.loads(lines[-1])["step"]) if lines else 0
     except (ValueError, KeyError, TypeError):
@@ -124,13 +129,14 @@ def find_last_step(folder: Path) -> int:
 
 
 def _truncate_log(path: Path, offset: int) -> BinaryIO:
+    check_file(path)
     size = path.stat().st_size if path.exists() else 0
     if size < offset:
         raise ValueError(
             f"{path} has {size} bytes, but the checkpoint was saved when it had {offset}: "
             "the file was changed since then, so the run cannot be resumed exactly"
         )
-    file = path.open("r+b" if path.exists() else "wb")
+    file = open_own(path, "r+b")
     file.truncate(offset)
     file.seek(offset)
     return file
@@ -140,13 +146,13 @@ def _drop_later_lines(path: Path, step: int) -> None:
     """Drop the lines after `step`, and a last line that a kill left incomplete."""
     if not path.exists():
         return
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    lines = [line for line in read_own(path).splitlines(keepends=True) if line.endswith(b"\n")]
     try:
         done = [line for line in lines if json.loads(line)["step"] <= step]
     except (ValueError, KeyError, TypeError) as error:
         advice = "it holds only times: remove it, then resume"
         raise ValueError(f"{path} was damaged or changed; {advice}") from error
-    path.write_text("".join(done))
+    write_file(path, b"".join(done))
 
 
 def check_values_finite(step: int, values: dict[str, float]) -> None:

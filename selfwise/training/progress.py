@@ -4,6 +4,8 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from selfwise.core.visible_text import escape_invisible
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bar
@@ -54,7 +56,7 @@ class Progress:
         facts = [f"{name} {value:.4f}" for name, value in values.items() if name != "lr"]
         facts += [f"{rate * self.each:.0f} {self.unit}/s"]
         facts += [f"{times['data_wait']:.0%} waiting for data"]
-        text = " | ".join(facts)
+        text = escape_invisible(" | ".join(facts))
         if self.bar is not None:
             self.bar.update(self.task, completed=done, facts=text)
         elif not self.quiet:
@@ -64,6 +66,7 @@ class Progress:
 
     def print_line(self, text: str) -> None:
         """Print a sentence above the bar."""
+        text = escape_invisible(text)
         if self.bar is not None:
             self.bar.console.print(text, highlight=False, markup=False)
         elif not self.quiet:

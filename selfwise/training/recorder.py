@@ -1,12 +1,13 @@
 """Recording a run on disk: checkpoints and logs, and restoring a run from them."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfwise.core.own_files import make_folder
+from selfwise.core.progress import print_progress
 from selfwise.training import checkpoint
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.listeners import NO_LISTENERS, Listeners
@@ -131,11 +132,11 @@ def open_recorder(
     if out is None:
         yield recorder
         return
-    recorder.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(recorder.folder)
     newest, torn = checkpoint.find_latest(recorder.folder)
     for sentence in torn if first and not quiet else ():
         where = f"resuming from step {newest.step}" if newest else "restarting from step 0"
-        print(f"warning: {sentence}; {where}", file=sys.stderr)
+        print_progress(f"warning: {sentence}; {where}")
     saved: Mapping[str, Any] = newest.state if newest else {"offset": 0}
     if newest is not None:
         _restore(recorder, train_state, newest)

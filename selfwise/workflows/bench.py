@@ -11,6 +11,7 @@ import torch
 from annotated_types import Gt, Le
 
 from selfwise.core.data_sources import SEVERAL
+from selfwise.core.files import write_file
 from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.parallel import count_cpus
 from selfwise.core.process import limit_threads
@@ -81,8 +82,8 @@ def bench(
     )  # refuses the same options as a run
     report = _measure_training(prepared, measure, quiet=quiet)
     if out:
-        with Path(out).open("x") as file:
-            file.write(json.dumps(report.to_dict(), indent=1, default=str) + "\n")
+        _check_out(Path(out))  # again, after the measurements
+        write_file(Path(out), json.dumps(report.to_dict(), indent=1, default=str) + "\n")
     return report
 
 

@@ -10,6 +10,7 @@ from selfwise.core.config_class import flatten_config, format_flag
 from selfwise.core.errors import did_you_mean
 from selfwise.core.extras import check_modality
 from selfwise.core.memory_limit import takes_memory_limit
+from selfwise.core.own_files import make_parents
 from selfwise.core.ranges import NonNegativeInt
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
@@ -90,7 +91,7 @@ def import_weights(
     record = _make_record(kind, checkpoint, imported)
     model = _build_model(kind, record, checkpoint)
     imported["drawn anew"] = _fill_weights(model, checkpoint, folder)
-    out.mkdir(parents=True, exist_ok=True)
+    make_parents(out)
     if checkpoint.tokenizer is not None:
         save_tokenizer(checkpoint.tokenizer, out)
     write_record(out, record)

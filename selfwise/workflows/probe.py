@@ -10,8 +10,11 @@ from typing import Annotated, Any, Literal, TypeVar, overload
 from pydantic import BeforeValidator
 
 from selfwise.core.device import resolve_device
+from selfwise.core.errors import describe_system_error
 from selfwise.core.files import write_file
 from selfwise.core.memory_limit import limit_memory
+from selfwise.core.own_files import make_folder
+from selfwise.core.progress import print_progress
 from selfwise.core.ranges import PositiveInt
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
@@ -230,7 +233,8 @@ def _save_score(
 ) -> AnyScore:
     """Save the score in the run folder with its data, features and weights.
 
-    The file is named for the data, the features, the weights and the `repetitions`.
+    The file is named for the data, the features, the weights and the `repetitions`. If the folder
+    cannot be written, a warning gives the reason, and the score that is returned has no path.
     """
     run, train, test = job.run, pair.train, pair.test
     origin = {"train": train.fingerprint, "test": test.fingerprint, **job.describe()}
@@ -239,5 +243,11 @@ def _save_score(
     content = {**score.to_dict(), **origin, "data": dict(job.data), "classes": classes}
     name = f"{score.kind}-{hash_keys(0, json.dumps([origin, *repetitions])) % 16**8:08x}.json"
     path = run.folder / "scores" / name
-    write_file(path, logs_and_scores.format_score_json(content))
+    try:
+        make_folder(path.parent)
+        write_file(path, logs_and_scores.format_score_json(content))
+    except OSError as error:  # hours of work may be in the score: it is returned all the same
+        reason = describe_system_error(error)
+        print_progress(f"warning: the score is not stored, and no report will show it: {reason}")
+        return replace(score, precision=job.precision)
     return replace(score, path=str(path), precision=job.precision)

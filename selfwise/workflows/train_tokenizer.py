@@ -7,6 +7,8 @@ from annotated_types import Ge
 
 from selfwise.core.extras import check_extra
 from selfwise.core.memory_limit import takes_memory_limit
+from selfwise.core.own_files import make_parents
+from selfwise.core.visible_text import escape_invisible
 from selfwise.data.text.documents import open_documents
 from selfwise.tokenizers.tokenizer import Tokenizer, train_tokenizer
 from selfwise.tokenizers.train import MIN_WORD_COUNT
@@ -44,10 +46,10 @@ def make_tokenizer(
         raise ValueError(f"--out {out} exists already, and selfwise never overwrites")
     texts = open_documents(corpus, field=text_column, documents=documents)
     if texts.left_out:
-        print(texts.left_out)
+        print(escape_invisible(texts.left_out))
     tokenizer = train_tokenizer(
         kind, texts, vocab_size=vocab_size, lower=lowercase, min_count=min_count, progress=print
     )
-    out.mkdir(parents=True)
+    make_parents(out)
     tokenizer.save(out)
     return tokenizer

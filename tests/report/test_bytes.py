@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from selfwise.core.visible_text import INVISIBLE, escape_invisible
 from selfwise.report.page import page
 from selfwise.report.page.parts import (
-    INVISIBLE,
     Lines,
     Map,
     Paragraphs,
@@ -17,7 +17,6 @@ from selfwise.report.page.parts import (
     Section,
     Table,
     Token,
-    escape_invisible,
 )
 from selfwise.report.sections import curves, scores, tasks_lines
 from selfwise.report.write import write_page
@@ -25,8 +24,8 @@ from selfwise.tokenizers.tokenizer import train_tokenizer
 from tests.helpers import show_cases as cases
 from tests.helpers.report_cases import DOT, simclr
 
-ODD = "a\x00b\x1bc\udcffd\ud800e\x85\tf\n\u00a0\u2028"
-SHOWN = "a\\x00b\\x1bc\\xffd\\ud800e\\x85\tf\n\u00a0\u2028"
+ODD = "a\x00b\x1bc\udcffd\ud800e\x85\u202e\u2069\tf\n\u00a0\u2028"
+SHOWN = "a\\x00b\\x1bc\\xffd\\ud800e\\x85\\u202e\\u2069\tf\n\u00a0\u2028"
 NAME = os.fsdecode(b"c\xff")
 
 

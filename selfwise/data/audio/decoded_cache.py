@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from selfwise.core.files import cache_dir, flush_to_disk, publish, write_file
+from selfwise.core.files import cache_dir, publish, write_file
+from selfwise.core.own_files import flush_to_disk
 from selfwise.core.parallel import Progress, map_in_chunks
 from selfwise.core.types import RATE
 from selfwise.data.audio.dataset import FileStore, MapStore

@@ -1,5 +1,6 @@
 """m4a and aac, which libsndfile does not read: through the package `av`, where it is installed."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,10 @@ from selfwise.core.extras import import_extra, missing_modules
 from selfwise.data.audio.whole_files import open_whole_sound
 from selfwise.data.unreadable import UnreadableFile
 
+# FFmpeg guesses the form of a file from its content, and a list such as ffconcat in a file named
+# .m4a would make it read other files. Only forms that hold the sound themselves are read.
+CONTAINERS = "mov,mp4,m4a,aac,loas,mp3,wav,flac,ogg,caf,matroska,webm"
+ONLY_ITSELF = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
 PREROLL = 0.25  # seconds that are decoded before what is wanted, for the decoder to be in step
 
 
@@ -26,7 +31,7 @@ def open_av(path: Path | str) -> Iterator["AvFile"]:
     av = import_extra("av")
     try:
         open_whole_sound(path)  # refuses what would be read in part
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=ONLY_ITSELF) as container:
             if not container.streams.audio:
                 raise UnreadableFile("contains no audio")
             stream = container.streams.audio[0]
@@ -36,6 +41,8 @@ def open_av(path: Path | str) -> Iterator["AvFile"]:
     except UnreadableFile:
         raise
     except (av.FFmpegError, OSError) as error:
+        if error.errno == errno.EINVAL:  # FFmpeg's answer for a form that is not on the list
+            raise UnreadableFile("is not a sound file but a list of files or the like") from error
         raise UnreadableFile(f"cannot be decoded: {error.strerror or error}"[:120]) from error
     except (ValueError, OverflowError) as error:  # times beyond all numbers, unknown formats
         raise UnreadableFile(f"cannot be decoded: {error}"[:120]) from error

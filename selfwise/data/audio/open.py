@@ -1,6 +1,5 @@
 """`open_recordings`: one door for folders, tables and files of sound, and for arrays."""
 
-import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.parallel import Progress
+from selfwise.core.progress import print_progress
 from selfwise.core.types import RATE
 from selfwise.data.audio import decoded_cache, m4a
 from selfwise.data.audio import scan as scan
@@ -118,7 +118,7 @@ def _exclude_paths(listing: Listing, exclude: str) -> Listing:
     if not len(rows):
         raise ValueError(f"{listing.root}: --exclude {exclude} leaves no recording")
     excluded_count = f"{len(paths) - len(rows):,} of {len(paths):,} recordings"
-    print(f"--exclude {exclude}: {excluded_count} left out", file=sys.stderr, flush=True)
+    print_progress(f"--exclude {exclude}: {excluded_count} left out")
     return listing.take(rows)._replace(paths=Paths.of([paths[row] for row in rows]))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from selfwise.core.files import digest
+from selfwise.core.own_files import open_own
 from selfwise.core.parallel import Progress, map_in_chunks
 from selfwise.core.types import ImageBatch
 from selfwise.data.compact_paths import Paths
@@ -104,8 +105,8 @@ class BrokenFiles:
             return
         logged = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
         if name not in logged:
-            with self.log.open("a", encoding="utf-8") as stream:
-                stream.write(name + "\n")
+            with open_own(self.log, "ab") as stream:
+                stream.write(f"{name}\n".encode())
 
 
 @dataclass(kw_only=True)

@@ -1,5 +1,6 @@
 """Features of a whole data set, computed once with an encoder that stays unchanged."""
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from selfwise.core.files import atomic_write, digest
 from selfwise.core.memory import keep_freed_memory
+from selfwise.core.own_files import check_readable, make_folder
 from selfwise.core.process import check_temporary_folder, explain_loader_death, limit_workers
+from selfwise.core.progress import print_progress
 from selfwise.core.rng import generator
 from selfwise.core.types import Encoder, Features, ImageBatch, to_device
 from selfwise.data.image.dataset import Images
@@ -220,13 +223,28 @@ def load_or_compute(
     """
     file = folder / f"{digest(repr(tuple(key)))}.npy"
     if broadcast_flag(file.exists(), env):
+        check_readable(file)
         return np.load(file, allow_pickle=False) if env.rank == 0 else EMPTY
     features = compute()
     if env.rank:
         return EMPTY
-    with atomic_write(file) as temporary, temporary.open("wb") as stream:
-        np.save(stream, features, allow_pickle=False)
+    _file_features(file, features)
     return features
+
+
+def _file_features(file: Path, features: np.ndarray) -> None:
+    """Store features for the next command; where nothing may be written, print that."""
+    try:
+        make_folder(file.parent)
+        with atomic_write(file) as temporary, temporary.open("wb") as stream:
+            np.save(stream, features, allow_pickle=False)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        print_progress(
+            f"warning: {file.parent} cannot be written, so the next command computes these "
+            "features again"
+        )
 
 
 class _RowGroups(Dataset[ImageBatch]):

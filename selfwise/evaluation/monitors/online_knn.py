@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selfwise.core.own_files import read_own
 from selfwise.core.rng import shuffle_indices
 from selfwise.data.image import Images, load_into_memory
 from selfwise.evaluation.features.compute import ComputeOptions
@@ -71,6 +72,6 @@ def _read_logged_k(log: Path | None) -> int | None:
     """The k of the run's earlier evaluations; None where there was none."""
     if log is None or not log.is_file():
         return None
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = [json.loads(line) for line in read_own(log).splitlines()]
     probed = [line for line in lines if ACCURACY in line]
     return int(probed[0].get(CHOSEN_K, FORMER_K)) if probed else None

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from selfwise.core.html_table import convert_rich_table
+from selfwise.core.visible_text import escape_markup
 from selfwise.evaluation.scores.bootstrap import (
     Interval,
     describe_difference,
@@ -173,7 +174,9 @@ class ProbeScore:
 
         used = _list_seeds(self._used_seeds)
         title = f"accuracy in %, {self.kind}, {self.n_test:,} test examples, seeds {used}"
-        table = Table(title=title, caption="\n".join(self.sentences()), caption_justify="left")
+        table = Table(
+            title=title, caption=escape_markup("\n".join(self.sentences())), caption_justify="left"
+        )
         table.add_column("encoder")
         for budget in self.budgets:
             n = self.result(PRETRAINED, budget).n_train

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from selfwise.core.html_table import convert_rich_table
+from selfwise.core.visible_text import escape_markup
 from selfwise.evaluation.probes.retrieval import MAP, RetrievalMeasures
 from selfwise.evaluation.scores.bootstrap import (
     Interval,
@@ -132,7 +133,9 @@ class RetrievalScore:
 
         queries = len(self._ours.queries)
         title = f"retrieval in %, {queries:,} queries, {self._searched:,} test examples"
-        table = Table(title=title, caption="\n".join(self.sentences()), caption_justify="left")
+        table = Table(
+            title=title, caption=escape_markup("\n".join(self.sentences())), caption_justify="left"
+        )
         table.add_column("measure")
         for name in self.by_competitor:
             table.add_column(name, justify="right")

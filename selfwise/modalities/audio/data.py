@@ -11,6 +11,7 @@ from torch import nn
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.data_info import AudioInfo
+from selfwise.core.files import write_file
 from selfwise.core.progress import format_count
 from selfwise.core.types import HOP, RATE, WINDOW
 from selfwise.data.audio.dataset import FileStore
@@ -118,7 +119,7 @@ class OpenAudio:
             save_targets(self.targets, folder)
         if self.trained.broken:
             text = "".join(f"{name}\n" for name in self.trained.broken)
-            (folder / LEFT_OUT).write_text(text)
+            write_file(folder / LEFT_OUT, text)
 
     def _labels(self) -> FrameLabels | None:
         return None if self.targets is None else self.targets.trained

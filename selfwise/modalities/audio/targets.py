@@ -22,6 +22,7 @@ from selfwise.core import make_once
 from selfwise.core.device import float64_device
 from selfwise.core.files import cache_dir, digest
 from selfwise.core.memory import keep_freed_memory
+from selfwise.core.own_files import read_own
 from selfwise.core.progress import print_progress
 from selfwise.core.types import HOP, WINDOW, AudioBatch, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
@@ -106,7 +107,7 @@ def learn_targets(
 
 def load_targets(folder: Path) -> SpeechTargets:
     """Load the units in a folder."""
-    about = json.loads((folder / make_once.DONE).read_text(encoding="utf-8"))
+    about = json.loads(read_own(folder / make_once.DONE))
     held = folder / "held_out"
     return SpeechTargets(
         Codebook.load(folder),

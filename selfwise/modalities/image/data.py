@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.data_info import ImageInfo
+from selfwise.core.files import write_file
 from selfwise.core.parallel import count_cpus
 from selfwise.core.progress import format_count
 from selfwise.core.rng import shuffle_indices
@@ -161,7 +162,7 @@ class OpenImages:
         self.images.broken_log = path  # type: ignore[attr-defined]
         listed = path.read_text().splitlines() if path.is_file() else []
         if new := [name for name in self.images.broken if name not in listed]:
-            path.write_text("".join(f"{name}\n" for name in [*listed, *new]))
+            write_file(path, "".join(f"{name}\n" for name in [*listed, *new]))
         self.needs.save(folder)
 
 

@@ -1,8 +1,7 @@
 """Discrete targets of images: clusters of patches, codes of a tokenizer, clusters of a layer.
 
 BEiT, Bao et al. 2021 (arXiv:2106.08254) predicts the codes of a discrete autoencoder. Clusters of
-patches need no network; clusters of an earlier run's features transfer HuBERT's second iteration to
-images.
+patches need no network; clusters of features of an earlier run are HuBERT's second iteration.
 """
 
 import json
@@ -24,6 +23,7 @@ from selfwise.core.data_info import ImageInfo
 from selfwise.core.device import float64_device
 from selfwise.core.files import atomic_write, cache_dir, digest
 from selfwise.core.memory import keep_freed_memory
+from selfwise.core.own_files import read_own
 from selfwise.core.progress import print_progress
 from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Units
@@ -197,7 +197,7 @@ def image_info(record: Record) -> ImageInfo:
 
 def load_targets(folder: Path, open_run: OpenRun) -> ImageTargets:
     """Load the targets in a folder."""
-    about = json.loads((folder / make_once.DONE).read_text(encoding="utf-8"))
+    about = json.loads(read_own(folder / make_once.DONE))
     return ImageTargets(_load_units(folder, about, open_run), about, folder)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from selfwise.core.config_class import spell_option
 from selfwise.core.data_info import SourceInfo, TextInfo
+from selfwise.core.own_files import make_folder
 from selfwise.core.progress import format_count, print_progress, report_tenths
 from selfwise.core.types import RowSampler, Vocabulary
 from selfwise.data.text.batches import TextSource
@@ -301,7 +302,7 @@ def find_tokenizer(name: str) -> str:
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
     """Write the tokenizer into a run folder."""
-    (folder / FOLDER).mkdir(exist_ok=True)
+    make_folder(folder / FOLDER)
     tokenizer.save(folder / FOLDER)
 
 

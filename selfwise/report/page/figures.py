@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-from selfwise.report.page.parts import Picture, escape_invisible
+from selfwise.core.visible_text import escape_invisible
+from selfwise.report.page.parts import Picture
 
 INK = "#010203"  # placeholder for the color of the page's text, light or dark
 # seven that can be told apart by people who see few colors, on white and on black

@@ -19,6 +19,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from selfwise.core.own_files import read_own
+from selfwise.core.visible_text import escape_invisible
 from selfwise.report.page.parts import (
     Command,
     Heading,
@@ -33,7 +35,6 @@ from selfwise.report.page.parts import (
     Strip,
     Table,
     escape_all,
-    escape_invisible,
 )
 from selfwise.report.page.plane import lay_out_map
 from selfwise.report.page.svg import Figures
@@ -104,8 +105,7 @@ def make_content_policy(*, style: str, script: str) -> str:
 
 def is_page(path: Path) -> bool:
     """Return whether a file is a page of ours, by its first lines."""
-    with path.open("rb") as file:
-        return f'<meta name="generator" content="{GENERATOR}">'.encode() in file.read(4096)
+    return f'<meta name="generator" content="{GENERATOR}">'.encode() in read_own(path)[:4096]
 
 
 def encode_data_uri(picture: Picture) -> str:

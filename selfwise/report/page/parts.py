@@ -3,13 +3,10 @@
 All words are plain text: the page escapes them, so names and labels of files may hold anything.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeVar
 
-# what no HTML or XML may hold: control characters but tab and line end, halves of characters, and
-# the bytes of names of files that are not UTF-8, which Python keeps as such halves (PEP 383)
-INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+from selfwise.core.visible_text import escape_invisible
 
 Mark = Literal["", "right", "wrong"]  # of an answer
 
@@ -117,11 +114,6 @@ class Section(NamedTuple):
     parts: Sequence[Part]
 
 
-def escape_invisible(text: str) -> str:
-    r"""Return the text with an escape such as \x00 for each character that no page may hold."""
-    return INVISIBLE.sub(_escape, text)
-
-
 def escape_all(tree: Tree) -> Tree:
     """Return a part with `escape_invisible` applied to every text in it, at any depth."""
     if isinstance(tree, str):
@@ -131,10 +123,3 @@ def escape_all(tree: Tree) -> Tree:
     if isinstance(tree, list | tuple):
         return type(tree)(map(escape_all, tree))
     return tree
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"  # the byte itself
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -23,6 +23,7 @@ from selfwise.core.config_class import spell_option
 from selfwise.core.errors import did_you_mean
 from selfwise.core.extras import check_extra
 from selfwise.core.files import write_file
+from selfwise.core.own_files import check_folder, read_own
 
 T = TypeVar("T")
 
@@ -62,13 +63,13 @@ class RunFacts:
     def read_id(self, service: str) -> str | None:
         """Return a service's id of this run; None if the service does not have the run yet."""
         path = self.folder / IDS
-        ids: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        ids: dict[str, str] = json.loads(read_own(path)) if path.is_file() else {}
         return ids.get(service)
 
     def save_id(self, service: str, name: str) -> None:
         """Store a service's id of this run, for a resumed run."""
         path = self.folder / IDS
-        ids = json.loads(path.read_text()) if path.is_file() else {}
+        ids = json.loads(read_own(path)) if path.is_file() else {}
         write_file(path, json.dumps(ids | {service: name}, indent=1))
 
 
@@ -130,6 +131,7 @@ class Loggers:
         self.run, self.open = run, dict[str, Logger]()
         try:
             for name in split_names(names):
+                check_folder(run.folder / name)  # in which most services store something
                 self.open[name] = _name_failure(
                     name, partial(_import_logger(name).open_logger, run)
                 )

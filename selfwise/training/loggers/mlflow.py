@@ -7,6 +7,7 @@ from time import time
 from typing import Any
 
 from selfwise.core.extras import import_extra
+from selfwise.core.own_files import make_folder
 from selfwise.training.loggers import Logger, RunFacts, ViewPicture
 
 MAX_PARAMETERS = 100  # in one request
@@ -23,7 +24,7 @@ class MLflow:
         folder = run.folder.resolve() / "mlflow"
         address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
         if is_local := not os.environ.get("MLFLOW_TRACKING_URI"):
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
         self.client: Any = mlflow.MlflowClient(tracking_uri=address)
         artifacts = (folder / "artifacts").as_uri() if is_local else None
         known = run.read_id("mlflow")
