@@ -6,7 +6,9 @@ steps of that rung: a run whose rate has fallen to the end of its schedule ranks
 than the beginning of a longer one (Li, Yumer, Ramanan 2020, arXiv:1905.04753, section 5), and the
 beginning of a longer one favors rates that are too low (Wu et al. 2018, arXiv:1803.02021). What
 remains is a bias the other way: a longer run prefers a somewhat lower rate (Bjorck et al. 2024,
-arXiv:2409.19913).
+arXiv:2409.19913), for which `trials.fit_options` makes up where the law is known. In the last round
+the defaults win unless the best is ahead by more than a hundredth: trials of a few steps differ by
+as much by chance.
 
 These functions train nothing: the caller supplies the trials.
 """
@@ -18,7 +20,9 @@ from typing import NamedTuple
 
 FACTOR = 3  # the best third gets three times the steps
 MIN_STEPS = 10  # of a trial: fewer steps say nothing about a setting
+MIN_GAIN = 0.01  # of the value of the defaults: a smaller lead in the last round is chance
 
+DEFAULT = 0  # the number of the setting with the defaults
 HELD_OUT_LOSS, LABEL_FREE = "held_out_loss", "label_free_score"
 SIGNS = {HELD_OUT_LOSS: 1.0, LABEL_FREE: -1.0}  # times the value: smaller is better
 
@@ -65,7 +69,8 @@ class Search:
         return SIGNS[self.judge] * value if isfinite(value) else inf
 
     def trials_of(self, number: int) -> list[Trial]:
-        """Return the finished trials of a rung."""
+        """Return the finished trials of a rung; -1 is the last."""
+        number %= len(self.rungs)
         first = sum(len(rung.settings) for rung in self.rungs[:number])
         return self.trials[first : first + len(self.rungs[number].settings)]
 
@@ -139,9 +144,17 @@ def run_search(
             search.trials.append(run_trial(setting, rung.steps))
             save()
         alive = _rank(search, number)
-    search.chosen = alive[0]
+    search.chosen = _choose(search, alive[0])
     save()
-    return alive[0]
+    return search.chosen
+
+
+def _choose(search: Search, best: int) -> int:
+    """Return the best setting, or the defaults where it is hardly ahead of them."""
+    scores = {trial.setting: search.score(trial) for trial in search.trials_of(-1)}
+    default = scores.get(DEFAULT, inf)
+    is_close = isfinite(default) and default - scores[best] <= MIN_GAIN * abs(default)
+    return DEFAULT if is_close else best
 
 
 def _rank(search: Search, number: int) -> list[int]:

@@ -19,6 +19,9 @@ from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import fit
 
 Score = Callable[[Method], dict[str, float]]
+# The best rate of Adam falls with the length of a run to this power (arXiv:2409.19913, section 4,
+# for language models).
+HORIZON_EXPONENT = 0.32
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ class Trials:
 def fit_options(base: ResolvedTraining, setting: Setting, steps: int) -> ResolvedTraining:
     """Return the options of a trial: a whole schedule within its steps, and nothing to write.
 
-    A warm-up in steps becomes the same fraction of fewer steps.
+    A warm-up in steps becomes the same fraction of fewer steps. The rate of a setting is that of the
+    run; Adam's is higher in a trial, in which a given rate would otherwise seem too low for the run
+    (Bjorck et al. 2024, arXiv:2409.19913).
     """
     values = {
         name: value for name, value in setting.items() if name in ResolvedTraining.model_fields
@@ -64,6 +69,8 @@ def fit_options(base: ResolvedTraining, setting: Setting, steps: int) -> Resolve
     options = base.replace(**values)
     if options.warmup >= 1:
         options = options.replace(warmup=options.warmup / base.steps)
+    if options.optimizer == "adamw":
+        options = options.replace(lr=options.lr * (base.steps / steps) ** HORIZON_EXPONENT)
     return options.replace(
         steps=steps, compile=False, logger="", keep_best="", monitor_every=0, knn_every=0
     ).fix_warmup()

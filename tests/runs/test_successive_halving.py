@@ -79,6 +79,18 @@ def test_equal_settings_are_decided_for_the_default():
     assert run(search(), lambda setting, steps: 1.0) == 0
 
 
+@pytest.mark.parametrize("judge", [HELD_OUT_LOSS, LABEL_FREE])
+@pytest.mark.parametrize(("gain", "chosen"), [(0.02, BEST), (0.008, 0)])
+def test_a_small_lead_in_the_last_round_is_decided_for_the_default(judge, gain, chosen):
+    better = -1 if judge == HELD_OUT_LOSS else 1
+    gains = {0: 0.0, BEST: gain}
+
+    def value(setting, steps):
+        return 5.0 * (1 + better * gains.get(setting, -0.1))
+
+    assert run(search(judge), value, judge=judge) == chosen
+
+
 @pytest.mark.parametrize("stop_after", range(9))
 def test_a_search_that_is_stopped_goes_on_after_its_last_trial(tmp_path, stop_after):
     """The state passes through tune.json, as after a kill."""

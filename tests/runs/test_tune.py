@@ -270,6 +270,12 @@ def test_a_trial_has_a_whole_schedule_within_its_steps():
     assert fit_options(base(steps=100), {"warmup": 0.2}, 50).warmup_steps == 10
 
 
+def test_adam_has_a_higher_rate_in_a_trial_than_in_the_run():
+    adam = fit_options(base(steps=1_000, optimizer="adamw", lr=1.0), {"lr": 0.5}, 100)
+    assert adam.lr == pytest.approx(0.5 * 10**0.32)
+    assert fit_options(base(steps=1_000, optimizer="lars", lr=1.0), {"lr": 0.5}, 100).lr == 0.5
+
+
 def test_what_the_run_records_says_that_a_search_chose(tmp_path):
     pretrain(tmp_path / "run", lr=2e-4, tune=2, steps=100)
     record = read_record(tmp_path / "run")
