@@ -86,5 +86,5 @@ def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say
     try:
         make_folder(path.parent)
         write_file(path, json.dumps(table))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: something else has the folder's name
         say(f"the run's report will not contain this table: {error}")

@@ -8,6 +8,9 @@ voicing marks alone.
 import numpy as np
 
 _LABEL, _VALUE = 2**31 | 0xFF, 2**31 - 1  # bits of a unit of the trie
+# SentencePiece's own tables have keys of up to 12 bytes, and 264,000 ways. Ends of keys may
+# share nodes, so the ways are not bounded by the nodes; and a damaged table may have a circle.
+MAX_KEY_BYTES, MAX_WAYS = 1_024, 2**22
 
 
 class Charsmap:
@@ -54,10 +57,10 @@ def _walk_trie(blob: bytes) -> dict[str, str]:
     nodes, keys = _offset(units[:1]), [b""]
     labels = np.arange(1, 256)
     replacements: dict[str, str] = {}
-    rest = len(units)
+    ways = 0
     while len(nodes):
-        rest -= len(nodes)  # a trie has one way to each of its nodes
-        if rest < 0:
+        ways += len(nodes)
+        if ways > MAX_WAYS or len(keys[0]) > MAX_KEY_BYTES:
             raise ValueError("the trie has a circle")
         children = nodes[:, None] ^ labels
         inside = children < len(units)

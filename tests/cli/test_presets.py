@@ -92,5 +92,5 @@ def test_a_preset_trains_and_the_run_records_its_values(tmp_path):
     assert cli.main(line) == 0
     record = read_record(tmp_path / "run")
     assert record.method == "roberta"
-    assert record.resolved["encoder.norm"] == ("pre", "user")
+    assert record.resolved["mask_prob"] == (0.3, "user")
     assert record.option("encoder.dropout") == 0

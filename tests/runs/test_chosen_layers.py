@@ -67,9 +67,9 @@ def test_features_of_all_places_are_those_of_each(run, reviews):
 def test_every_encoder_chooses_among_the_same_candidates(run, reviews, monkeypatch, capsys):
     asked, original = [], TrainLabels.choose
 
-    def spy(self, candidates, rows, seed):
+    def spy(self, candidates, rows, seed, **told):
         asked.append((tuple(candidates), len(rows), seed))
-        return original(self, candidates, rows, seed)
+        return original(self, candidates, rows, seed, **told)
 
     monkeypatch.setattr(TrainLabels, "choose", spy)
     told = {"train": reviews, "seeds": 2, "labels_per_class": "3,all"}

@@ -12,7 +12,6 @@ TINY = {
     "steps": 1,
     "device": "cpu",
     "cpu_threads": 1,
-    "quiet": True,
 }
 
 

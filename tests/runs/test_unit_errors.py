@@ -123,7 +123,8 @@ def test_clips_without_sound_are_left_out_counted_and_listed(spoiled, tmp_path, 
     soundfile.write(spoiled / "low" / "short.wav", np.full(300, 0.1), RATE)
     (spoiled / "low" / "words.wav").write_text("hello\n" * 100)
     out = tmp_path / "run"
-    assert cli.main([str(w) for w in speech(spoiled, "--skip-broken", "--out", out)]) == 0
+    line = speech(spoiled, "--skip-broken", "--out", out, quiet=False)
+    assert cli.main([str(word) for word in line]) == 0
     assert "4 files are left out" in capsys.readouterr().err
     lines = (out / "left_out.txt").read_text().splitlines()
     assert [line.partition(":")[0] for line in lines] == [
