@@ -74,7 +74,11 @@ def parse_yaml(text: str, where: object) -> object:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
                 raise ValueError(_describe_depth())
-        return yaml.load(text, SafeLoader)  # plain data only
+        loader = SafeLoader(text)  # of plain data only
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
     except _YAML_ERRORS as error:
         raise ValueError(f"{where} is not readable YAML: {_shorten(error)}") from error
 

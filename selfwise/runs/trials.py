@@ -59,8 +59,8 @@ class Trials:
 def fit_options(base: ResolvedTraining, setting: Setting, steps: int) -> ResolvedTraining:
     """Return the options of a trial: a whole schedule within its steps, and nothing to write.
 
-    A warm-up in steps becomes the same fraction of fewer steps. The rate of a setting is that of the
-    run; Adam's is higher in a trial, in which a given rate would otherwise seem too low for the run
+    A warm-up in steps becomes the same fraction of fewer steps. The rate of a setting is that of
+    the run. Adam's is higher in a trial, because the best rate falls with the length of a run
     (Bjorck et al. 2024, arXiv:2409.19913).
     """
     values = {

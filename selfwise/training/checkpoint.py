@@ -128,13 +128,13 @@ def verify_checkpoint(folder: Path) -> Checkpoint:
     """
     try:
         manifest = require_mapping(read_json_file(folder / MANIFEST), MANIFEST)
+        if seal_manifest(manifest) != manifest:
+            changed = f"{folder.name}: {MANIFEST} was changed (its own checksum differs)"
+            raise TornCheckpoint(changed)
         content = Manifest.model_validate(manifest)
         expected, step, state = content.sha256, content.step, content.state
-        sealed = seal_manifest(manifest) == manifest
     except (OSError, ValueError) as error:
         raise TornCheckpoint(f"{folder.name}: {MANIFEST} is missing or damaged") from error
-    if not sealed:
-        raise TornCheckpoint(f"{folder.name}: {MANIFEST} was changed (its own checksum differs)")
     if folder.name != f"{PREFIX}{step:08d}":
         raise TornCheckpoint(f"{folder.name}: the folder was renamed; it holds step {step}")
     for name in FILES:
