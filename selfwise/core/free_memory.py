@@ -4,8 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SYSTEM = Path("/")
-V2 = ("memory.max", "memory.current", "memory.stat", "inactive_file")
-V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", "total_inactive_file")
+# the files of a cgroup, and the counts of cached files that the system can drop
+V2 = ("memory.max", "memory.current", "memory.stat", ("inactive_file", "active_file"))
+V1 = (
+    *("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"),
+    ("total_inactive_file", "total_active_file"),
+)
 
 
 def measure_free_memory(system: Path = SYSTEM) -> int:
@@ -17,7 +21,7 @@ def measure_free_memory(system: Path = SYSTEM) -> int:
     return min((one for one in free if one is not None), default=2**63)
 
 
-def _list_cgroups(system: Path) -> Iterator[tuple[Path, tuple[str, str, str, str]]]:
+def _list_cgroups(system: Path) -> Iterator[tuple[Path, tuple[str, str, str, tuple[str, ...]]]]:
     """Yield the folder of each cgroup that this process belongs to, and the names of its files.
 
     A limit also holds for all groups inside a group. In a container the root of the tree is the
@@ -37,7 +41,9 @@ def _list_cgroups(system: Path) -> Iterator[tuple[Path, tuple[str, str, str, str
             yield home / group, names
 
 
-def _find_limit_left(home: Path, limit: str, use: str, statistics: str, cache: str) -> int | None:
+def _find_limit_left(
+    home: Path, limit: str, use: str, statistics: str, caches: tuple[str, ...]
+) -> int | None:
     """Return the bytes left within the limit of a cgroup; None without a limit.
 
     Files in the cache count as used, but the system drops them when it needs the memory.
@@ -45,9 +51,8 @@ def _find_limit_left(home: Path, limit: str, use: str, statistics: str, cache: s
     most, used = _read_lines(home / limit), _read_lines(home / use)
     if not most or not used or not most[0].isdigit():
         return None
-    cached = [
-        line.split()[1] for line in _read_lines(home / statistics) if line.startswith(f"{cache} ")
-    ]
+    lines = map(str.split, _read_lines(home / statistics))
+    cached = [words[1] for words in lines if words and words[0] in caches]
     return max(0, int(most[0]) - int(used[0]) + sum(map(int, cached)))
 
 

@@ -8,7 +8,8 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import lru_cache, wraps
+from time import monotonic
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from selfwise.core.config_class import spell_option
@@ -32,6 +33,7 @@ class MemoryLimit(NamedTuple):
     source: str
 
 
+@lru_cache(maxsize=8)
 def parse_size(text: str) -> int:
     """Return the bytes of a size such as 4G, 500 MB or 1.5GiB; units are powers of 1024.
 
@@ -46,11 +48,17 @@ def parse_size(text: str) -> int:
     return size
 
 
+@lru_cache(maxsize=1)
+def _measure_now_and_then(measure: Callable[[], int], second: int) -> int:
+    """Measure once a second: for each of a million images it would take minutes."""
+    return measure()
+
+
 def find_limit() -> MemoryLimit:
     """Return the limit of the user, or a fraction of the memory that is free now."""
     if text := os.environ.get(VARIABLE):
         return MemoryLimit(parse_size(text), spell_option(OPTION))
-    free = measure_free_memory()
+    free = _measure_now_and_then(measure_free_memory, int(monotonic()))
     return MemoryLimit(int(free * FREE_FRACTION), f"{FREE_FRACTION:.0%} of the free memory")
 
 
@@ -91,12 +99,14 @@ def describe_excess(needed: int) -> str:
     if needed <= SMALL and not os.environ.get(VARIABLE):
         return ""
     limit = find_limit()
-    if needed <= limit.bytes:
-        return ""
+    return "" if needed <= limit.bytes else _format_excess(needed, limit)
+
+
+def _format_excess(needed: int, limit: MemoryLimit) -> str:
     return (
         f"reading it takes at least {format_size(needed)} of memory, and the limit is "
         f"{format_size(limit.bytes)} ({limit.source}); divide the file, or set a higher "
-        f"{spell_option(OPTION)}, such as {_suggest_size(needed)}"
+        f"{spell_option(OPTION)} or variable {VARIABLE}, such as {_suggest_size(needed)}"
     )
 
 
@@ -109,18 +119,22 @@ def check_size(where: object, needed: int) -> None:
 class MemoryBudget:
     """Counts what a reader collects from a file without an honest header, such as a compressed one.
 
-    The limit is looked up once for every further `SMALL` bytes.
+    The limit is looked up once: later, what the reader holds is no longer free.
     """
 
     def __init__(self, where: object):
-        self._where, self._held, self._next = where, 0, 0
+        self._where, self._held = where, 0
+        self._limit = find_limit() if os.environ.get(VARIABLE) else None
 
     def add(self, size: int) -> None:
         """Count bytes that the reader keeps. Raises ValueError when all exceed the limit."""
         self._held += size
-        if self._held > self._next:
-            check_size(self._where, self._held)
-            self._next = self._held + (0 if os.environ.get(VARIABLE) else SMALL)
+        if self._limit is None:
+            if self._held <= SMALL:
+                return
+            self._limit = find_limit()
+        if self._held > self._limit.bytes:
+            raise ValueError(f"{self._where}: {_format_excess(self._held, self._limit)}")
 
 
 def format_size(size: int) -> str:

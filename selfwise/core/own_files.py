@@ -155,7 +155,10 @@ def _open_descriptor(path: Path, mode: Literal["r+b", "ab"]) -> int:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # appeared after the check
             check_file(path)
         raise
-    descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:  # another process has created it in between
+        return os.open(path, flags)
     try:
         flush_to_disk(path.parent)
     except BaseException:

@@ -22,6 +22,7 @@ Score = Callable[[Method], dict[str, float]]
 # The best rate of Adam falls with the length of a run to this power (arXiv:2409.19913, section 4,
 # for language models).
 HORIZON_EXPONENT = 0.32
+MAX_HIGHER_RATE = 4.0  # times the rate of the run; more has not been measured
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def fit_options(base: ResolvedTraining, setting: Setting, steps: int) -> Resolve
     if options.warmup >= 1:
         options = options.replace(warmup=options.warmup / base.steps)
     if options.optimizer == "adamw":
-        options = options.replace(lr=options.lr * (base.steps / steps) ** HORIZON_EXPONENT)
+        higher = min((base.steps / steps) ** HORIZON_EXPONENT, MAX_HIGHER_RATE)
+        options = options.replace(lr=options.lr * higher)
     return options.replace(
         steps=steps, compile=False, logger="", keep_best="", monitor_every=0, knn_every=0
     ).fix_warmup()

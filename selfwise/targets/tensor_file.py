@@ -36,8 +36,8 @@ def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Mapping[str,
     """
     if not path.is_file():
         raise ValueError(f"{path.parent} has no {kind}: {path.name} is missing")
+    check_size(path, path.stat().st_size)
     try:
-        check_size(path, path.stat().st_size)
         with safe_open(path, "pt") as file:
             facts = require_mapping(parse_json((file.metadata() or {})[FACTS], path), path)
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118

@@ -243,7 +243,7 @@ def _join_blocks(texts: Iterable[str], between: str = "\n\n") -> Iterator[str]:
         for block in _cut_text(text):
             waiting.append(block)
             size += len(block)
-            if size >= BLOCK_CHARACTERS:
+            if size >= BLOCK_CHARACTERS or len(block) < len(text):  # parts of a text stay apart
                 yield between.join(waiting)
                 waiting, size = [], 0
     if waiting:

@@ -5,6 +5,7 @@ allocate for billions of ids, none of which Python can catch. The process has a 
 of time.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -108,7 +109,9 @@ def _find_fault(text: str) -> str:
     seconds = SECONDS + len(text) / MIB_PER_SECOND / 2**20
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _TRIAL, str(min(limit, 2**62))],
+            # -P: a file in the working folder is never imported in place of a library
+            [sys.executable, "-P", "-c", _TRIAL, str(min(limit, 2**62))],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             input=text.encode("utf-8", "surrogatepass"),
             capture_output=True,
             timeout=seconds,

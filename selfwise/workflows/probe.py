@@ -246,8 +246,8 @@ def _save_score(
     try:
         make_folder(path.parent)
         write_file(path, logs_and_scores.format_score_json(content))
-    except OSError as error:  # hours of work may be in the score: it is returned all the same
-        reason = describe_system_error(error)
+    except (OSError, ValueError) as error:  # the score, perhaps of hours, is returned all the same
+        reason = describe_system_error(error) if isinstance(error, OSError) else str(error)
         print_progress(f"warning: the score is not stored, and no report will show it: {reason}")
         return replace(score, precision=job.precision)
     return replace(score, path=str(path), precision=job.precision)

@@ -49,8 +49,8 @@ def test_an_excess_names_file_size_limit_and_option():
         pytest.raises(
             ValueError,
             match=r"^a\.npz: reading it takes at least 20.0 MiB of memory, and the limit is "
-            r"10.0 MiB \(--max-memory\); divide the file, or set a higher --max-memory, such "
-            r"as 20M$",
+            r"10.0 MiB \(--max-memory\); divide the file, or set a higher --max-memory or "
+            r"variable SELFWISE_MAX_MEMORY, such as 20M$",
         ),
     ):
         check_size("a.npz", 20 * MIB)
@@ -88,7 +88,7 @@ def write_group(folder, limit: str, used: int, cached: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "memory.max").write_text(f"{limit}\n")
     (folder / "memory.current").write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\n")
+    (folder / "memory.stat").write_text(f"anon 5\ninactive_file {cached}\nactive_file 0\n")
 
 
 def test_the_smallest_limit_of_all_groups_counts(tmp_path):
@@ -117,3 +117,24 @@ def test_groups_of_the_first_version(tmp_path):
 
 def test_this_machine_has_some_memory():
     assert 0 < measure_free_memory() <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_what_a_reader_holds_does_not_lower_its_limit(monkeypatch):
+    free = [2**30]
+    monkeypatch.setattr(memory_limit, "measure_free_memory", lambda: free[0])
+    budget = memory_limit.MemoryBudget("a.csv")
+    for _ in range(30):  # 480 MiB
+        budget.add(2**24)
+        free[0] -= 2**24
+    with pytest.raises(ValueError, match=r"^a.csv: .*the limit is 504 MiB"):
+        budget.add(2**25)
+
+
+def test_files_that_were_read_twice_can_be_dropped_too(tmp_path):
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
+    group = tmp_path / "sys/fs/cgroup"
+    write_group(group, str(2**30), 2**30, 0)
+    assert measure_free_memory(tmp_path) == 0
+    (group / "memory.stat").write_text(f"inactive_file {MIB}\nactive_file {2 * MIB}\n")
+    assert measure_free_memory(tmp_path) == 3 * MIB

@@ -273,6 +273,8 @@ def test_a_trial_has_a_whole_schedule_within_its_steps():
 def test_adam_has_a_higher_rate_in_a_trial_than_in_the_run():
     adam = fit_options(base(steps=1_000, optimizer="adamw", lr=1.0), {"lr": 0.5}, 100)
     assert adam.lr == pytest.approx(0.5 * 10**0.32)
+    long = fit_options(base(steps=100_000, optimizer="adamw", lr=1.0), {"lr": 0.5}, 10)
+    assert long.lr == 2.0
     assert fit_options(base(steps=1_000, optimizer="lars", lr=1.0), {"lr": 0.5}, 100).lr == 0.5
 
 

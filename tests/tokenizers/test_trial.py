@@ -98,3 +98,13 @@ def test_a_text_is_tried_once(content, tmp_path, monkeypatch):
     try_tokenizer(text, tmp_path / "t.json")
     monkeypatch.setattr(subprocess, "run", None)
     try_tokenizer(text, tmp_path / "t.json")
+
+
+@pytest.mark.run
+def test_files_of_the_working_folder_are_not_imported(content, tmp_path, monkeypatch):
+    for name in ("resource", "tokenizers", "json"):
+        (tmp_path / f"{name}.py").write_text("open('was imported', 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trial, "_tried", {})
+    try_tokenizer(json.dumps(content), tmp_path / "tokenizer.json")
+    assert not (tmp_path / "was imported").exists()

@@ -49,3 +49,11 @@ def test_a_wrong_state_is_refused_with_its_place(text):
     state = copy.deepcopy(optimizer.state_dict())
     with pytest.raises(ValueError, match=f"^{text}"):
         check_optimizer_state(WRONG[text](state) or state, optimizer)
+
+
+def test_a_state_of_an_earlier_torch_may_have_fewer_names():
+    optimizer = make()
+    content = copy.deepcopy(optimizer.state_dict())
+    del content["param_groups"][0]["foreach"]
+    assert check_optimizer_state(content, optimizer) == content
+    optimizer.load_state_dict(content)

@@ -238,8 +238,9 @@ def _file_features(file: Path, features: np.ndarray) -> None:
         make_folder(file.parent)
         with atomic_write(file) as temporary, temporary.open("wb") as stream:
             np.save(stream, features, allow_pickle=False)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+    except (OSError, ValueError) as error:  # ValueError: a link has the name of the folder
+        denied = (errno.EACCES, errno.EPERM, errno.EROFS)
+        if isinstance(error, OSError) and error.errno not in denied:
             raise
         print_progress(
             f"warning: {file.parent} cannot be written, so the next command computes these "
