@@ -74,7 +74,7 @@ def use(command, run) -> str | None:
         *(("probe", "scores"), ("report", "report.html"), ("show", "metrics.jsonl")),
     ],
 )
-def test_nothing_is_written_through_a_link(run, tmp_path, name, command):
+def test_nothing_is_written_through_a_link(run, tmp_path, name, command, capsys):
     outside = tmp_path / "outside"
     outside.mkdir()
     if name == "report.html":
@@ -83,7 +83,11 @@ def test_nothing_is_written_through_a_link(run, tmp_path, name, command):
     (run / name).symlink_to(outside / "it")
     before = contents(outside)
     refusal = use(command, run)
-    if command == "show" or (command == "resume" and name in READ_BY_RESUME):
+    if command == "probe":  # the score is returned all the same
+        assert refusal is None
+        assert "warning: the score is not stored" in (warned := capsys.readouterr().err)
+        assert "is a symbolic link, not a f" in warned
+    elif command == "show" or (command == "resume" and name in READ_BY_RESUME):
         assert refusal is None
     else:
         assert refusal
