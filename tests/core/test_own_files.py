@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from selfwise.core import own_files
 from selfwise.core.files import atomic_write, hold_lock, write_file
 from selfwise.core.own_files import (
     check_folder,
@@ -181,3 +182,17 @@ def test_two_threads_make_one_folder(tmp_path):
     for thread in threads:
         thread.join()
     assert folder.is_dir()
+
+
+def test_two_processes_may_create_one_file(tmp_path, monkeypatch):
+    file, original = tmp_path / "left_out.txt", os.open
+
+    def open_late(path, flags, *mode):
+        if flags & os.O_EXCL:
+            file.write_bytes(b"first\n")  # of the other process
+        return original(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", open_late)
+    with own_files.open_own(file, "ab") as stream:
+        stream.write(b"second\n")
+    assert file.read_bytes() == b"first\nsecond\n"
