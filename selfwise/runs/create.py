@@ -35,7 +35,7 @@ from selfwise.runs.processes import check_together, join_run, lead_run
 from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
 from selfwise.runs.run_yaml import RunRecord, has_record, read_record, write_record
 from selfwise.runs.steps import finish_plan
-from selfwise.runs.tune import tune_run
+from selfwise.runs.tune import check_search_fits, tune_run
 from selfwise.runs.tune_record import FILE as TUNE_FILE
 from selfwise.runs.tune_settings import check_tuning
 from selfwise.runs.unfinished import find_unfinished
@@ -106,6 +106,8 @@ def pretrain(
     check_free(out, request.method, continues=vectors or bool(request.config.tuning.tune))
     check_processes(request, data)
     prepared = prepare_run(request, data, quiet=quiet)
+    if vectors and request.config.tuning.tune:
+        check_search_fits(prepared)
     if vectors:
         prepared = learn_vectors(prepared, out, data, quiet=quiet)
     if request.config.tuning.tune:

@@ -39,6 +39,8 @@ from selfwise.runs.tune_settings import WARMUP, list_candidates, make_settings
 from selfwise.runs.unfinished import check_same_request, to_plain
 from selfwise.training.config import ResolvedTraining
 
+Rungs = list[tuple[int, int]]  # number of settings and of steps in each
+
 
 def tune_run(prepared: PreparedRun, out: Path, *, quiet: bool) -> PreparedRun:
     """Search for a setting, record the search in `out`, and return the run with it.
@@ -48,24 +50,24 @@ def tune_run(prepared: PreparedRun, out: Path, *, quiet: bool) -> PreparedRun:
 
     Raises ValueError with one sentence if the search does not fit into its fraction of the budget,
     or if `out` holds a search with other options or data. An error removes what a new search has
-    written.
+    written, and word vectors before it.
     """
     known = read_tune_record(out)
     if known is not None:
         check_same_request(out, "search", known.config, known.fingerprint, prepared)
-    record = known or _plan(prepared, quiet=quiet)
-    base = _resolve_base(prepared, record.steps, record.budget)
-    trials = make_trials(prepared, base, record.search.judge)
-    if known is None:
-        print_plan(record, quiet=quiet)
-        write_tune_record(out, record)
     try:
+        record = known or _plan(prepared, quiet=quiet)
+        base = _resolve_base(prepared, record.steps, record.budget)
+        trials = make_trials(prepared, base, record.search.judge)
+        if known is None:
+            print_plan(record, quiet=quiet)
+            write_tune_record(out, record)
         with hold_lock(out / ".lock", wait=False):
             _search(record, trials, out, quiet=quiet)
     except TimeoutError as error:
         raise ValueError(f"{out} is being searched by another process") from error
     except ValueError:
-        if known is None:
+        if known is None and out.exists():
             remove_run(out)
         raise
     return _choose(prepared, base, record)
@@ -81,7 +83,7 @@ def _plan(prepared: PreparedRun, *, quiet: bool) -> TuneRecord:
     """Plan a new search: its settings, and the steps of each rung."""
     assert prepared.request is not None, "a new run has its request"
     begun = monotonic()
-    request, seed, minutes = prepared.request, prepared.seed, prepared.training.minutes
+    request, seed = prepared.request, prepared.seed
     probes = prepared.data.probes(prepared.method, prepared.training, seed=seed)
     plan = plan_steps(prepared, probes, estimate=not quiet, quiet=quiet)
     steps, tuning = plan.training.steps, request.config.tuning
@@ -91,16 +93,7 @@ def _plan(prepared: PreparedRun, *, quiet: bool) -> TuneRecord:
     base = _resolve_base(prepared, steps, share)
     candidates = {name: list_candidates(request, name, base) for name in others}
     settings = make_settings(count, base.lr, candidates, seed=seed)
-    rungs = plan_rungs(len(settings), share, data.cost)
-    if not rungs:
-        least = find_least_budget(len(settings), data.cost)
-        length = f"{minutes:g} minutes, about {steps:,} steps," if minutes else f"{steps:,} steps"
-        raise ValueError(
-            f"{spell_option('tune')} {count} does not fit into {tuning.tune_fraction:.0%} of "
-            f"{length}: with {MIN_STEPS} steps for each setting at first it needs "
-            f"{least:,} steps, which are {tuning.tune_fraction:.0%} of "
-            f"{-(-least // tuning.tune_fraction):,.0f}; try fewer settings, or give more time"
-        )
+    rungs = _fit_rungs(prepared, len(settings), steps, data.cost)
     judge = HELD_OUT_LOSS if set(others) <= {WARMUP} else LABEL_FREE
     return TuneRecord(
         config=to_plain(prepared.record.config),
@@ -113,6 +106,35 @@ def _plan(prepared: PreparedRun, *, quiet: bool) -> TuneRecord:
         planning_seconds=round(monotonic() - begun, 3),
         search=Search(settings, judge, rungs),
     )
+
+
+def check_search_fits(prepared: PreparedRun) -> None:
+    """Raise ValueError if a search does not fit into a budget of steps.
+
+    Where the budget is a time, only its steps, which must be measured, can tell.
+    """
+    assert prepared.request is not None, "a new run has its request"
+    if prepared.training.minutes is None:
+        probes = prepared.data.probes(prepared.method, prepared.training, seed=prepared.seed)
+        steps = plan_steps(prepared, probes, estimate=False, quiet=True).training.steps
+        _fit_rungs(prepared, prepared.request.config.tuning.tune, steps, split_data(prepared).cost)
+
+
+def _fit_rungs(prepared: PreparedRun, settings: int, steps: int, cost: int) -> Rungs:
+    """Return the number of settings and of steps in each rung. Raises ValueError if none fits."""
+    assert prepared.request is not None, "a new run has its request"
+    tuning, minutes = prepared.request.config.tuning, prepared.training.minutes
+    rungs = plan_rungs(settings, int(tuning.tune_fraction * steps), cost)
+    if not rungs:
+        least = find_least_budget(settings, cost)
+        length = f"{minutes:g} minutes, about {steps:,} steps," if minutes else f"{steps:,} steps"
+        raise ValueError(
+            f"{spell_option('tune')} {tuning.tune} does not fit into {tuning.tune_fraction:.0%} of "
+            f"{length}: with {MIN_STEPS} steps for each setting at first it needs "
+            f"{least:,} steps, which are {tuning.tune_fraction:.0%} of "
+            f"{-(-least // tuning.tune_fraction):,.0f}; try fewer settings, or give more time"
+        )
+    return rungs
 
 
 def _search(record: TuneRecord, trials: Trials, out: Path, *, quiet: bool) -> None:

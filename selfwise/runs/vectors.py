@@ -9,6 +9,7 @@ text; otherwise they take as many passes as the run, at most one, and the run ke
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +22,7 @@ from selfwise.core.own_files import check_folder, make_folder, remove_run
 from selfwise.core.progress import format_count, print_progress
 from selfwise.modalities.text.token_table import WORD2VEC, FirstTokens
 from selfwise.runs.build import open_newest
+from selfwise.runs.logs_and_scores import read_timing
 from selfwise.runs.prepare import PreparedRun, prepare_run
 from selfwise.runs.pretrain_config import RunRequest, make_request
 from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
@@ -85,6 +87,7 @@ def learn_vectors(prepared: PreparedRun, out: Path, data: object, *, quiet: bool
         check_same_request(out, "token table", stopped.config, stopped.fingerprint, prepared)
     config, fingerprint = to_plain(prepared.record.config), prepared.record.info.fingerprint
     record = stopped or VectorsRecord(config, fingerprint)
+    record = replace(record, seconds=max(record.seconds, _sum_logged_seconds(out / WORD2VEC)))
     write_vectors_record(out, record)
     with _locked(out, new=stopped is None):
         try:
@@ -158,6 +161,13 @@ def _request_vectors(prepared: PreparedRun, out: Path, data: object, width: int)
         epochs = training.steps / length if training.steps else training.epochs or 0.0
         options["epochs"] = min(STEPS_PASSES, epochs)
     return make_request(WORD2VEC, options, data=data)
+
+
+def _sum_logged_seconds(folder: Path) -> float:
+    """Return the time of the logged steps of every process, also of those that were killed."""
+    _, times = read_timing(folder).values("seconds")
+    lasts = [time for time, after in pairwise([*times, 0.0]) if after < time]  # each starts at 0
+    return sum(lasts)
 
 
 def _plan_steps(vectors: PreparedRun) -> PreparedRun:

@@ -21,7 +21,7 @@ class VectorsRecord:
     fingerprint: str
     """Of the data."""
     seconds: float = 0.0
-    """Time that the vectors have taken, without that of processes that were killed."""
+    """Time that the vectors have taken; of processes that were killed, that of the logged steps."""
 
 
 def write_vectors_record(folder: Path, record: VectorsRecord) -> None:

@@ -117,3 +117,20 @@ def test_sif_needs_word_vectors_and_their_counts(run, tmp_path):
         selfwise.embed(gpt, TEXTS, pooling="sif")
     with pytest.raises(ValueError, match="unknown pooling 'siff'"):
         selfwise.embed(run, TEXTS, pooling="siff")
+
+
+@pytest.mark.run
+def test_a_choice_of_layers_has_sif_among_its_candidates(run, tmp_path):
+    file, reading = tmp_path / "train.csv", ReadingOptions(False, False, "", "", "")
+    rows = [f"{text},{'ab'[i % 2]}" for i, text in enumerate(TEXTS)]
+    file.write_text("\n".join(["text,label", *rows]) + "\n")
+    places = run.modality.list_feature_places(run, "")
+    assert [str(place) for place in places if place.pooling == "sif"] == ["output with sif"]
+    embed = run.modality.make_embed_places(run, FeatureOptions(None, "", "", "cpu"), places)
+    texts = run.modality.open_examples(run, file, reading)
+    for place, vectors in zip(places, embed(run.encoder, texts)):
+        options = {"layer": place.layer, "pooling": place.pooling}
+        alone = selfwise.embed(run, TEXTS, **options).vectors
+        np.testing.assert_allclose(vectors, alone, rtol=1e-6, err_msg=str(place))
+    score = selfwise.probe(run, train=file, test=file, layer="auto", with_raw=True, quiet=True)
+    assert score.result("pretrained + raw input", None).mean >= 0

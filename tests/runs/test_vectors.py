@@ -1,9 +1,11 @@
 """`--init-tokens word2vec`: a run trains skip-gram on its own tokens before its first step."""
 
+import json
 import os
 import shlex
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from selfwise.runs.reproduce import format_reproduce_command
 from selfwise.runs.run_yaml import read_record
 from selfwise.runs.unfinished import find_unfinished
 from selfwise.runs.vectors import learn_vectors, reserve_minutes
-from selfwise.runs.vectors_record import read_vectors_record
+from selfwise.runs.vectors_record import read_vectors_record, write_vectors_record
 from tests.data.text.test_mixture import story
 
 OPTIONS = {"batch_size": 16, "max_length": 16, "cpu_threads": 1, "precision": "float32"}
@@ -118,6 +120,36 @@ def test_the_minutes_of_the_vectors_are_taken_from_those_of_the_run(corpus, tmp_
     assert vectors.training.steps > vectors.source.steps_per_epoch
     planned = reserve_minutes(prepare(corpus, minutes=2, init_fraction=0.25))
     assert planned.training.minutes == pytest.approx(1.5)
+
+
+@pytest.mark.run
+def test_the_logged_time_of_killed_processes_counts(corpus, tmp_path):
+    out = tmp_path / "run"
+    learn_vectors(prepare(corpus, minutes=2), out, corpus, quiet=True)
+    record = read_vectors_record(out)
+    write_vectors_record(out, replace(record, seconds=0.0))  # as if killed: never written
+    lines = [{"step": step, "seconds": time} for step, time in ((1, 3.0), (2, 5.0), (3, 20.0))]
+    lines += [{"step": 4, "seconds": 2.0}, {"step": 5, "seconds": 7.5}]  # the second process
+    (out / "word2vec/timing.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    prepared = learn_vectors(prepare(corpus, minutes=2), out, corpus, quiet=True)
+    found = read_vectors_record(out).seconds
+    assert 27.5 < found < 27.5 + 20
+    assert prepared.training.minutes == pytest.approx(2 - found / 60)
+
+
+@pytest.mark.run
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps": 40, "tune": 3}, "tune 3 does not fit into 25% of 40 steps"),
+        ({"minutes": 0.05, "tune": 3, "lr": 0.0}, "give a rate above 0"),
+    ],
+)
+def test_a_search_that_cannot_be_leaves_no_vectors(corpus, tmp_path, options, words, capsys):
+    with pytest.raises(ValueError, match=words):
+        pretrain(corpus, tmp_path / "run", **{"quiet": False, "steps": None, **options})
+    assert not (tmp_path / "run").exists()
+    assert ("token table" in capsys.readouterr().err) == ("minutes" in options)
 
 
 @pytest.mark.parametrize(

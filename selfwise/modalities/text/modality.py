@@ -59,11 +59,11 @@ from selfwise.modalities.text.data import (
 )
 from selfwise.modalities.text.token_table import WORD2VEC, FirstTokens
 from selfwise.modalities.text.word_tables import (
-    MEAN,
     build_table,
-    check_rarity,
     check_text_pooling,
-    weigh_vectors,
+    extract_marked,
+    list_rarity_places,
+    mark_rarity,
 )
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 from selfwise.tokenizers.train import MIN_WORD_COUNT
@@ -249,8 +249,10 @@ class TextModality:
             return list_places(depth, [pooling])
         own = getattr(encoder, "pooling", "mean")
         poolings = list(dict.fromkeys([own, "mean", DEVIATION]))
-        has_all = isinstance(encoder, reading.EmbeddingEncoder)
-        return list_places(depth, poolings, [FeaturePlace(None, reading.LAYERS)] if has_all else [])
+        more = list_rarity_places(run)
+        if isinstance(encoder, reading.EmbeddingEncoder):
+            more.append(FeaturePlace(None, reading.LAYERS))
+        return list_places(depth, poolings, more)
 
     def make_embed_places(
         self, run: TrainedRun, options: FeatureOptions, places: Sequence[FeaturePlace]
@@ -263,20 +265,18 @@ class TextModality:
         tokenizer, length = facts.tokenizer, facts.info.length
         for place in places:
             check_text_pooling(place.pooling)
-        by_rarity = check_rarity(run, places)
+        by_rarity = mark_rarity(run, places)
         check_window(options.window)
         window, env = options.window or WINDOW, options.env
 
         def compute(encoder: PoolingEncoder, texts: Texts) -> list[Float32[np.ndarray, "n _"]]:
             pairs = [(place.layer, place.pooling or encoder.pooling) for place in places]
-            extracted = [(layer, MEAN) for layer, _ in pairs] if by_rarity else pairs
             weights = image_features.digest_weights(encoder)
             start = (weights, texts.fingerprint, tokenizer.fingerprint, length)
             extract = partial(
                 reading.extract_poolings,
-                weigh_vectors(encoder, facts) if by_rarity else encoder,
-                texts,
-                tokenizer,
+                texts=texts,
+                tokenizer=tokenizer,
                 length=length,
                 window=window,
                 compute=ComputeOptions(device, precision, env),
@@ -284,7 +284,9 @@ class TextModality:
             return load_or_compute_all(
                 run.folder / "features",
                 [(*start, layer, pooling, window, precision) for layer, pooling in pairs],
-                lambda missing: extract(places=[extracted[i] for i in missing]),
+                lambda missing: extract_marked(
+                    extract, encoder, facts, [(pairs[i], by_rarity[i]) for i in missing]
+                ),
                 env=env,
             )
 
