@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from selfwise.core.extras import check_extra
+from selfwise.core.files import atomic_write
 from selfwise.core.memory_limit import takes_memory_limit
-from selfwise.core.own_files import make_parents
 from selfwise.core.visible_text import escape_invisible
 from selfwise.data.text.documents import open_documents
 from selfwise.tokenizers.tokenizer import Tokenizer, train_tokenizer
@@ -31,7 +31,7 @@ def make_tokenizer(
 
     Args:
         corpus: text, in any form that `pretrain` takes.
-        out: folder, which must not exist yet.
+        out: folder, which must not exist yet or be empty.
         kind: wordpiece, bpe (byte-level), unigram, chars, or words (whole words in lower case).
         vocab_size: tokens of the vocabulary; by default 8,192, for chars all characters, for words
             all that are frequent enough.
@@ -42,7 +42,7 @@ def make_tokenizer(
         max_memory: most memory for reading one file, as in 4G; by default half of what is free.
     """
     check_extra("text")
-    if out.exists():
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out} exists already, and selfwise never overwrites")
     texts = open_documents(corpus, field=text_column, documents=documents)
     if texts.left_out:
@@ -50,6 +50,7 @@ def make_tokenizer(
     tokenizer = train_tokenizer(
         kind, texts, vocab_size=vocab_size, lower=lowercase, min_count=min_count, progress=print
     )
-    make_parents(out)
-    tokenizer.save(out)
+    with atomic_write(out) as partial:
+        partial.mkdir()
+        tokenizer.save(partial)
     return tokenizer

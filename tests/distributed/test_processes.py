@@ -376,6 +376,22 @@ def test_a_run_that_lost_its_processes_and_went_on_is_the_whole_run(whole, tmp_p
     assert str(one) == str(two)
 
 
+@pytest.mark.slow  # several processes, started nine times
+def test_a_run_under_torchrun_goes_on_after_each_kill(whole, tmp_path):
+    run, log = tmp_path / "run", tmp_path / "log"
+    for number, step in enumerate(range(45, 225, 22)):
+        command = ["resume", run, "--quiet"] if run.exists() else [*DIGITS, *BOARD, "--out", run]
+        nodes = torchrun(*command, log=log)
+        at(step, run, nodes[0])
+        agent, worker, *_ = there(nodes[number % 2])
+        os.kill((agent, worker)[number // 2 % 2], signal.SIGKILL)
+        for node in nodes:
+            emptied(node)
+    assert ended(torchrun("resume", run, "--quiet", log=log)) == [0, 0]
+    for name in ("metrics.jsonl", f"{LAST}/model.safetensors"):
+        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
+
+
 @pytest.mark.slow  # several processes
 def test_one_process_writes_and_probes(whole):
     assert {path.name for path in whole.iterdir()} == {
