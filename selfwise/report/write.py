@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from selfwise.core.files import write_file
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.report.page import page
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section
 from selfwise.report.sections import (
@@ -29,12 +30,14 @@ from selfwise.workflows.describe_runs import find_folders
 FILE_NAME = "report.html"  # in the run folder
 
 
+@takes_memory_limit
 def write_page(
     runs: Sequence[str | Path] | str | Path,
     *,
     data: str = "",
     out: Path | None = None,
     seed: int = 0,
+    max_memory: str = "",
 ) -> Path:
     """Write one HTML page that shows what a run has learned, or several runs side by side.
 
@@ -48,6 +51,7 @@ def write_page(
         out: the file, by default report.html in the run's folder (of several: in the first one's);
             an existing report is overwritten.
         seed: decides which examples are shown.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
     """
     folders = find_folders(runs, verb="report")
     if data and len(folders) > 1:
