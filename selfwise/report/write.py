@@ -7,6 +7,7 @@ from shlex import quote
 
 from selfwise.core.files import write_file
 from selfwise.core.memory_limit import takes_memory_limit
+from selfwise.core.own_files import check_file
 from selfwise.report.page import page
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section
 from selfwise.report.sections import (
@@ -107,8 +108,10 @@ def _build_run_sections(
 
 
 def _check_target(out: Path) -> Path:
-    """Return the path of the page. Raises ValueError for a file that is not a report, or without a
-    folder."""
+    """Return the path of the page.
+
+    Raises ValueError for a file that is not a report, for a link or a device, or without a folder.
+    """
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; give a file such as {out / FILE_NAME}")
     if not out.resolve().parent.is_dir():
@@ -118,6 +121,7 @@ def _check_target(out: Path) -> Path:
             f"{out.parent} cannot be written; give the page a place in another folder: "
             f"--out {FILE_NAME}"
         )
+    check_file(out)
     if out.exists() and not page.is_page(out):
         raise ValueError(
             f"--out {out} exists and is not a report; selfwise only overwrites reports"
