@@ -107,9 +107,7 @@ def test_a_trial_without_a_result_is_repeated(content, tmp_path, monkeypatch):
         try_tokenizer(text, path)
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(trial, "_TRIAL", whole.replace("import tokenizers", "import absent_one"))
-    with pytest.raises(
-        ValueError, match="no trial .* is possible, .* No module named 'absent_one'"
-    ):
+    with pytest.raises(ValueError, match=r"no trial .* is possible, .*No module named"):
         try_tokenizer(text, path)
     monkeypatch.setattr(trial, "_TRIAL", whole)
     try_tokenizer(text, path)
