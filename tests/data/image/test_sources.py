@@ -794,7 +794,7 @@ def test_arrays_of_torchvision_have_the_limit(tmp_path):
         split = "train+unlabeled" if name == "stl10" else "test"
         file = "unlabeled_X" if name == "stl10" else "test_32x32"
         with (
-            limit_memory("27K"),
+            limit_memory("26K"),
             pytest.raises(ValueError, match=rf"{file}\.\w+: reading it takes"),
         ):
             open_images(f"{name}:{tmp_path}:{split}")
