@@ -155,7 +155,7 @@ def name_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
     except OSError as error:
         inside = temporary is not None and str(error.filename).startswith(str(temporary))
         if error.errno is not None and (error.filename is None or inside):
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
 
 

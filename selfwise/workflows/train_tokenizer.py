@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from selfwise.core.extras import check_extra
+from selfwise.core.files import atomic_write
 from selfwise.core.memory_limit import takes_memory_limit
-from selfwise.core.own_files import make_parents
 from selfwise.core.visible_text import escape_invisible
 from selfwise.data.text.documents import open_documents
 from selfwise.tokenizers.tokenizer import Tokenizer, train_tokenizer
@@ -50,6 +50,6 @@ def make_tokenizer(
     tokenizer = train_tokenizer(
         kind, texts, vocab_size=vocab_size, lower=lowercase, min_count=min_count, progress=print
     )
-    make_parents(out)
-    tokenizer.save(out)
+    with atomic_write(out) as partial:
+        tokenizer.save(partial)
     return tokenizer
