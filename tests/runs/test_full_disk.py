@@ -45,7 +45,11 @@ for limit, argv in json.loads(sys.argv[1]):
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
 print(json.dumps(results))
 """
-pytestmark = [pytest.mark.run, pytest.mark.skipif(sys.platform != "linux", reason="limits")]
+pytestmark = [
+    pytest.mark.run,
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="limits"),
+]
 
 
 def run_limited(cache: Path, commands: list[tuple[int | None, list[str]]]) -> list[tuple[int, str]]:
