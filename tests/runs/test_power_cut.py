@@ -218,7 +218,7 @@ def submit(root, promise):
 
 
 def test_a_submission_is_whole(tmp_path, monkeypatch):
-    ids = dict.fromkeys(FILES, ["0", "1"])
+    ids = {name: ["0", "1"] for name in FILES}
     for moment, root in watched(tmp_path, monkeypatch, submit):
         path = root / "glue.zip"
         assert path.is_file() or not moment.acknowledged, moment.event
