@@ -1088,6 +1088,7 @@ def export(
     *,
     to: Literal["hf", "timm", "onnx", "safetensors", "word2vec"] = ...,
     out: Path,
+    max_memory: str = ...,
 ) -> None: ...
 
 def fill(
@@ -1096,6 +1097,7 @@ def fill(
     *,
     top_k: int = ...,
     device: str = ...,
+    max_memory: str = ...,
 ) -> Filling: ...
 
 def generate(
@@ -1108,6 +1110,7 @@ def generate(
     top_p: float = ...,
     seed: int = ...,
     device: str = ...,
+    max_memory: str = ...,
 ) -> str: ...
 
 def import_weights(
@@ -4422,6 +4425,8 @@ def run_recipe(
 
 def show(
     runs: Sequence[str | Path] | str | Path,
+    *,
+    max_memory: str = ...,
 ) -> str: ...
 
 def train_tokenizer(
@@ -4443,4 +4448,5 @@ def write_report(
     data: str = ...,
     out: Path | None = ...,
     seed: int = ...,
+    max_memory: str = ...,
 ) -> Path: ...

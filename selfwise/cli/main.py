@@ -12,7 +12,7 @@ from selfwise import commands
 from selfwise.cli import output
 from selfwise.core.errors import describe_system_error, did_you_mean
 from selfwise.core.progress import obey_quiet
-from selfwise.core.visible_text import escape_invisible, escape_line
+from selfwise.core.visible_text import escape_invisible, escape_line, print_visible
 
 Argv = Sequence[str]
 
@@ -162,4 +162,4 @@ def _print_result(result: object, *, shared: bool) -> None:
     for part in result if isinstance(result, list) else [result]:
         if part == "":
             continue  # a quiet command
-        output.print_visible(part)
+        print_visible(part)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from hashlib import blake2b, file_digest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -74,6 +74,19 @@ def write_file(path: Path, content: str | bytes) -> None:
     """Write a file with `atomic_write`."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an npy file as np.save, whose errors on a full disk have neither a cause nor a name."""
+    with name_errors(path), path.open("wb") as stream:
+        np.save(_Writer(stream), array, allow_pickle=False)
+
+
+class _Writer:
+    """A stream that numpy writes to through Python, and not through its descriptor."""
+
+    def __init__(self, stream: IO[bytes]):
+        self.write = stream.write
 
 
 def read_json(path: Path, format: int, build: Callable[[Mapping[str, Any]], T]) -> T | None:

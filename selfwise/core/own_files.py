@@ -28,6 +28,7 @@ SAFE_FLAGS = sum(
     getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_NONBLOCK", "O_BINARY")
 )
 READ_FLAGS = SAFE_FLAGS & ~getattr(os, "O_NOFOLLOW", 0)
+SYSTEM_FOLDERS = ("/dev", "/proc")  # links in them lead to what a process has open
 APART = {"ab": os.O_WRONLY | os.O_APPEND, "r+b": os.O_RDWR}
 
 
@@ -65,8 +66,11 @@ def open_own(path: Path, mode: Literal["r+b", "ab"]) -> BinaryIO:
     return os.fdopen(descriptor, mode)
 
 
-def read_own(path: Path) -> bytes:
-    """Read a file, also through a link. Raises ValueError for a pipe, a folder and the like."""
+def read_own(path: Path, size: int = -1) -> bytes:
+    """Read a file or its first `size` bytes, also through a link.
+
+    Raises ValueError for a pipe, a folder and the like.
+    """
     with name_errors(path):
         descriptor = os.open(path, os.O_RDONLY | READ_FLAGS)
     mode = os.fstat(descriptor).st_mode
@@ -74,7 +78,7 @@ def read_own(path: Path) -> bytes:
         os.close(descriptor)
         raise ValueError(_describe(path, mode, stat.S_IFREG))
     with os.fdopen(descriptor, "rb") as file, name_errors(path):
-        return file.read()
+        return file.read(size)
 
 
 def check_readable(path: Path) -> None:
@@ -111,12 +115,22 @@ def remove_own(path: Path) -> None:
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run folder; of a link to a folder, what the folder holds."""
-    if not folder.is_symlink():
-        shutil.rmtree(folder)
-        return
-    for path in folder.iterdir():
-        remove_own(path)
+    """Remove a run folder after an error; of a link to a folder, what the folder holds.
+
+    Files that cannot be removed stay: the first error is the one to report.
+    """
+    with suppress(OSError):
+        for path in folder.iterdir() if folder.is_symlink() else [folder]:
+            with suppress(OSError):
+                _remove_all(path)
+
+
+def _remove_all(path: Path) -> None:
+    """Remove as `remove_own`, and skip in a folder the entries that cannot be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flush_to_disk(path: Path) -> None:
@@ -141,7 +155,7 @@ def name_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
     except OSError as error:
         inside = temporary is not None and str(error.filename).startswith(str(temporary))
         if error.errno is not None and (error.filename is None or inside):
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         raise
 
 
@@ -179,6 +193,18 @@ def _check_kind(path: Path, expected: int) -> None:
 def _describe(path: Path, mode: int, expected: int) -> str:
     kind = KINDS.get(stat.S_IFMT(mode), "a special file")
     advice = "remove it, then repeat the command"
-    if stat.S_ISLNK(mode):
+    if _leads_to_device(path, mode):
+        advice = "selfwise writes only to regular files and folders: choose another place"
+    elif stat.S_ISLNK(mode):
         advice = "selfwise does not write through links: put a copy of its target in its place"
     return f"{path} is {kind}, not {KINDS[expected]}: {advice}"
+
+
+def _leads_to_device(path: Path, mode: int) -> bool:
+    """Return whether a path is a device, or a name such as /dev/stdout for an open file."""
+    if stat.S_ISLNK(mode):
+        if any(path.absolute().is_relative_to(system) for system in SYSTEM_FOLDERS):
+            return True
+        with suppress(OSError):
+            mode = os.stat(path).st_mode
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)

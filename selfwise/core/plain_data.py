@@ -7,12 +7,14 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from selfwise.core.own_files import check_readable
 
+Model = TypeVar("Model", bound=BaseModel)
 MAX_BYTES = 2**22  # of a configuration file; one that selfwise writes has some kilobytes
 MAX_DEPTH = 64  # of lists and mappings inside each other
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C it is ten times faster
@@ -99,6 +101,17 @@ def require_mapping(content: object, where: object) -> dict[str, Any]:
         of_type = type(content).__name__
         raise ValueError(f"{where} must hold names and values, not a value of type {of_type}")
     return content
+
+
+def parse_fields(kind: type[Model], content: object) -> Model:
+    """Return the contents with their types. Raises ValueError naming the place of a wrong value."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place, got = ".".join(map(str, first["loc"])), repr(first["input"])[:80]
+        problem = first["msg"][:1].lower() + first["msg"][1:]
+        raise ValueError(f"{place} is wrong ({problem}), and holds {got}") from None
 
 
 def _check_depth(content: object) -> None:

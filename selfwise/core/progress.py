@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from selfwise.core.visible_text import escape_invisible
 
+SINGULAR = {"are": "is", "have": "has"}
 _hidden = ContextVar("_hidden", default=False)
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,9 +44,22 @@ def obey_quiet(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def format_count(number: int, noun: str) -> str:
-    """Format a number with its noun: 1 core, 2 cores."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def format_count(number: int, noun: str, *words: str) -> str:
+    """Format a number with its noun and words behind: 2 cores are free, 1 core is free."""
+    if number == 1:
+        return " ".join(["1", noun, *(SINGULAR.get(word, word) for word in words)])
+    return " ".join([f"{number:,}", f"{noun}s", *words])
+
+
+def format_all(number: int, noun: str, *words: str) -> str:
+    """Format all of some things with words behind: all 5 labels are, the only label is."""
+    text = format_count(number, noun, *words)
+    return f"the only {text.removeprefix('1 ')}" if number == 1 else f"all {text}"
+
+
+def format_none(number: int, noun: str) -> str:
+    """Format which things have no ability: none of the 5 files can, the only file cannot."""
+    return f"the only {noun} cannot" if number == 1 else f"none of the {number:,} {noun}s can"
 
 
 def report_tenths(

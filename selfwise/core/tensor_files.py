@@ -1,15 +1,20 @@
 """Tensors from files that strangers may have written: nothing runs, and no file takes too much."""
 
+import errno
+import os
+import re
 import warnings
 import zipfile
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from selfwise.core.memory_limit import check_size
+
+SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # in messages of the library, which is in Rust
 
 
 def load_safetensors(path: Path) -> dict[str, Tensor]:
@@ -26,6 +31,18 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path} cannot be read as safetensors: {reason}") from error
+
+
+def save_safetensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file. Raises OSError with its cause, as for any other file."""
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        found = SYSTEM_ERROR.search(str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def load_plain_objects(path: Path) -> object:

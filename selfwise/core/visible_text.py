@@ -6,6 +6,12 @@ shown as escapes: \x1b, \u202e.
 """
 
 import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
 # What no HTML or XML may hold: control characters but tab and line end, halves of characters, and
 # the bytes of names of files that are not UTF-8, which Python keeps as such halves (PEP 383). Then
@@ -33,8 +39,38 @@ def escape_markup(text: str) -> str:
     return escape(escape_invisible(text))
 
 
+def print_visible(part: Any, *, width: int | None = None) -> None:
+    """Print a text or a table of rich, with escapes for what would steer the terminal.
+
+    Args:
+        part: a text, or a table.
+        width: characters of a line of a table, by default those of the terminal.
+    """
+    if isinstance(part, str):
+        print(escape_invisible(part))
+        return
+    from rich.console import Console
+
+    Console(width=width).print(_Visible(part))
+
+
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"  # the byte itself
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+class _Visible:
+    """A table whose texts are escaped after rich has read its own styles."""
+
+    def __init__(self, part: "RenderableType"):
+        self.part = part
+
+    def __rich_console__(
+        self, console: "Console", options: "ConsoleOptions"
+    ) -> "Iterator[Segment]":
+        from rich.segment import Segment
+
+        for text, style, control in console.render(self.part, options):
+            yield Segment(text if control else escape_invisible(text), style, control)

@@ -10,8 +10,10 @@ import numpy as np
 
 from selfwise.core.files import write_file
 from selfwise.core.own_files import read_own
+from selfwise.core.plain_data import parse_fields
 from selfwise.evaluation.scores.names import PRETRAINED, WORDS
 from selfwise.glue.compare import compare_metric, compute_seed_intervals, judge_seeds
+from selfwise.glue.results_file import ResultsFile
 from selfwise.glue.submission import TaskAnswers
 from selfwise.glue.task_record import (
     ComparisonRecord,
@@ -22,16 +24,6 @@ from selfwise.glue.task_record import (
 )
 from selfwise.glue.task_splits import TaskSplits
 from selfwise.glue.tasks import GlueTask
-
-FIELD_TYPES: dict[str, type] = {
-    "task": str,
-    "asked": dict,
-    "data": dict,
-    "rows": dict,
-    "ids": dict,
-    "notes": list,
-}
-FIELD_TYPES |= {"fits": list, "comparisons": list, "done": bool}
 
 
 class CompetitorFit(NamedTuple):
@@ -206,14 +198,13 @@ def _stack_predictions(fits: Sequence[FitRecord], competitor: str, column: str) 
 def _read_results(path: Path) -> TaskRecord:
     try:
         record = json.loads(read_own(path))
-    except (ValueError, RecursionError):
-        record = None
-    is_valid = isinstance(record, dict) and all(
-        isinstance(record.get(name), kind) for name, kind in FIELD_TYPES.items()
-    )
-    if not is_valid:
-        raise ValueError(f"{path} was not written by selfwise glue; use another --out")
-    return record  # type: ignore[return-value] # its fields are checked above
+        parse_fields(ResultsFile, record)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"{path} was not written by selfwise glue ({reason}); use another --out"
+        ) from error
+    return record  # type: ignore[no-any-return] # its fields are checked above
 
 
 def _format_option(value: object) -> str:

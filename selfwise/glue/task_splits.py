@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from selfwise.core.progress import format_all
 from selfwise.core.rng import shuffle_indices
 from selfwise.glue.metrics import column_name
 from selfwise.glue.read import GlueSplit, list_splits, open_glue
@@ -44,7 +45,7 @@ def _note_constant_labels(dev: dict[str, GlueSplit]) -> list[str]:
     for column, split in dev.items():
         truth = split.scores if split.texts.labels is None else split.texts.labels
         if truth is not None and len(np.unique(truth)) == 1:
-            problem = f"all {len(truth):,} examples of dev have one label"
+            problem = format_all(len(truth), "example", "of dev", "have", "one label")
             sentences.append(f"{column}: {problem}, so its scores reveal nothing about the model")
     return sentences
 

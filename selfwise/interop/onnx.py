@@ -179,6 +179,8 @@ def _export_and_check(
             session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
             return _measure_difference(session, model, examples, inputs, outputs, select_real)
     except Exception as error:  # torch, onnxscript and onnxruntime have dozens of their own
+        if isinstance(error, OSError) and error.errno is not None:  # such as a full disk
+            raise
         name = getattr(model.encoder, "name", type(model.encoder).__name__)
         raise ValueError(
             f"encoder {name} cannot be exported to ONNX: {_describe_error(error)}; --to "

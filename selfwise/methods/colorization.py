@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from selfwise.core.config_class import AbsolutePath, Config
+from selfwise.core.progress import format_all
 from selfwise.core.ranges import PositiveInt, PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Features, ImageBatch, Step, Term
@@ -74,8 +75,8 @@ def color_prior(data: ImageSampler, options: PriorOptions) -> Computed:
     counted = count_colors(data.sample(SAMPLE, purpose="colors"))
     if not counted.colored:
         raise ValueError(
-            f"all {counted.read} images are gray (every |a| and |b| in Lab is at most 5), so "
-            "there are no colors to learn from; give color images"
+            f"{format_all(counted.read, 'image', 'are')} gray (every |a| and |b| in Lab is "
+            "at most 5), so there are no colors to learn from; give color images"
         )
     about = {"of": FROM_IMAGES, "read": counted.read, "gray": counted.read - counted.colored}
     return Computed(smooth_prior(counted.counts).float(), about)

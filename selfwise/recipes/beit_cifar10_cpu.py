@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Integer
-from rich.console import Console
 from rich.table import Table
 
 from selfwise.core.rng import shuffle_indices
+from selfwise.core.visible_text import print_visible
 from selfwise.data.image import Images, open_images
 from selfwise.evaluation.features.image import extract_layers, extract_pixels
 from selfwise.evaluation.probes.leave_one_group_out import CandidateChoice, choose_candidate
@@ -97,7 +97,7 @@ def beit_cifar10_cpu(
     test_images = open_images(images / "test", labelled=True)
     choices = _choose_layers(run, train_images.take(np.sort(rows)), test_images)
     labels = _get_labels(test_images)
-    Console().print(_accuracy_table(choices, labels))
+    print_visible(_accuracy_table(choices, labels))
     return {name: _mean_accuracy(choice, labels) for name, choice in choices.items()}
 
 

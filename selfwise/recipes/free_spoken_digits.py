@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from selfwise.core.types import count_frames
+from selfwise.core.visible_text import print_visible
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.evaluation.features.audio import compute_mfcc_statistics, extract_layers
 from selfwise.evaluation.probes.leave_one_group_out import (
@@ -126,13 +126,14 @@ def free_spoken_digits(
     recordings = open_recordings(data)
     digits = Digits.of_recordings(recordings)
     runs = [load(Path(out) / FOLDER.format(number)) for number in (1, 2)]
-    console, metrics = Console(), dict[str, float]()
+    metrics = dict[str, float]()
     for number, run in enumerate(runs, 1):
         pnmi = metrics[f"PNMI {number}"] = _measure_pnmi(run, recordings, digits.digit)
-        console.print(f"PNMI of the units of iteration {number}: {pnmi:.3f}")
+        print_visible(f"PNMI of the units of iteration {number}: {pnmi:.3f}")
     test_speakers = digits.find_speakers(excluded)
     results = _probe_digits(_extract_features(runs, recordings), digits, test_speakers)
-    console.print(*_make_tables(results, digits, test_speakers, f"layer {next_target_layer}"))
+    for table in _make_tables(results, digits, test_speakers, f"layer {next_target_layer}"):
+        print_visible(table)
     for name, result in results.other_speakers.items():
         metrics[f"{name}: other speakers"] = _mean_accuracy(result, digits.speaker, test_speakers)
         metrics[f"{name}: 5 labels"] = results.few_labels[name].mean

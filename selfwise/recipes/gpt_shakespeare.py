@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from selfwise.core.visible_text import print_visible
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows.perplexity import describe_perplexity, perplexity
 
@@ -47,5 +48,5 @@ def gpt_shakespeare(
         precision="float32",
     )
     values = perplexity(run)
-    print(describe_perplexity(values))
+    print_visible(describe_perplexity(values))
     return values

@@ -4,8 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from rich.console import Console
-
+from selfwise.core.visible_text import print_visible
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import probe as probing
 from selfwise.workflows.perplexity import describe_perplexity, perplexity
@@ -92,8 +91,8 @@ def novels(
         encoder_options=MODELS[method].encoder_options,
     )
     values = perplexity(run)
-    print(describe_perplexity(values))
+    print_visible(describe_perplexity(values))
     if train:
         score = probing.probe(run, train=train, test=test or None, seeds=1)
-        Console().print(score.table())
+        print_visible(score.table())
     return values

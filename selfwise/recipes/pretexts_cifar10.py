@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Integer
-from rich.console import Console
 from rich.table import Table
 
 from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Batch, Labelled
+from selfwise.core.visible_text import print_visible
 from selfwise.data.image import Images, open_images
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.image import extract_features, extract_pixels
@@ -116,7 +116,7 @@ def pretexts_cifar10(
         for name in names
     }
     scores = _score_encoders(runs, train, test)
-    Console(width=160).print(score_table(scores, runs, test))
+    print_visible(score_table(scores, runs, test), width=160)
     return scores
 
 

@@ -3,8 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
+from selfwise.core.visible_text import print_visible
 from selfwise.evaluation.scores.probe_score import ProbeScore, join_scores
 from selfwise.report.write import write_page
 from selfwise.runs.resume import pretrain_or_resume
@@ -27,7 +26,7 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
         seeds: number of draws of labels.
     """
     folder = Path(out)
-    print("1. SimCLR on 1,297 digits without their labels")
+    print_visible("1. SimCLR on 1,297 digits without their labels")
     run = pretrain_or_resume(
         "simclr",
         defaults="paper",
@@ -43,17 +42,17 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
         cpu_threads=1,  # 8 x 8 pixels: a second thread would wait more than it works
         precision="float32",
     )
-    print("2. Accuracy on 500 other digits, by number of labels")
+    print_visible("2. Accuracy on 500 other digits, by number of labels")
     measure = partial(probing.probe, run, train="digits:train", test="digits:test", seeds=seeds)
     few, many = (
         measure(labels_per_class="10", supervised_baseline=True),
         measure(labels_per_class="50,all"),
     )
     score = join_scores(few, many)
-    Console().print(score.table())
-    print(f"Verdict: {judge_result(score, run.record.modality)}")
-    print("3. A page that shows what the encoder learned")
+    print_visible(score.table())
+    print_visible(f"Verdict: {judge_result(score, run.record.modality)}")
+    print_visible("3. A page that shows what the encoder learned")
     page = write_page([folder], data="digits:test")
-    print(f"The run is in {folder}: selfwise show {folder}")
-    print(f"The report is in {page}: open it in a browser")
+    print_visible(f"The run is in {folder}: selfwise show {folder}")
+    print_visible(f"The report is in {page}: open it in a browser")
     return score

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
+from selfwise.core.visible_text import print_visible
 from selfwise.evaluation.scores.probe_score import ProbeScore
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import probe as probing
@@ -48,5 +47,5 @@ def simclr_cifar10_cpu(
         log_every=100,
     )
     score = probing.probe(run, train=images / "train", test=images / "test", seeds=1)
-    Console().print(score.table())
+    print_visible(score.table())
     return score

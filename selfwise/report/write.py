@@ -6,6 +6,8 @@ from pathlib import Path
 from shlex import quote
 
 from selfwise.core.files import write_file
+from selfwise.core.memory_limit import takes_memory_limit
+from selfwise.core.own_files import check_file
 from selfwise.report.page import page
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section
 from selfwise.report.sections import (
@@ -29,12 +31,14 @@ from selfwise.workflows.describe_runs import find_folders
 FILE_NAME = "report.html"  # in the run folder
 
 
+@takes_memory_limit
 def write_page(
     runs: Sequence[str | Path] | str | Path,
     *,
     data: str = "",
     out: Path | None = None,
     seed: int = 0,
+    max_memory: str = "",
 ) -> Path:
     """Write one HTML page that shows what a run has learned, or several runs side by side.
 
@@ -48,6 +52,7 @@ def write_page(
         out: the file, by default report.html in the run's folder (of several: in the first one's);
             an existing report is overwritten.
         seed: decides which examples are shown.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
     """
     folders = find_folders(runs, verb="report")
     if data and len(folders) > 1:
@@ -103,8 +108,10 @@ def _build_run_sections(
 
 
 def _check_target(out: Path) -> Path:
-    """Return the path of the page. Raises ValueError for a file that is not a report, or without a
-    folder."""
+    """Return the path of the page.
+
+    Raises ValueError for a file that is not a report, for a link or a device, or without a folder.
+    """
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; give a file such as {out / FILE_NAME}")
     if not out.resolve().parent.is_dir():
@@ -114,6 +121,7 @@ def _check_target(out: Path) -> Path:
             f"{out.parent} cannot be written; give the page a place in another folder: "
             f"--out {FILE_NAME}"
         )
+    check_file(out)
     if out.exists() and not page.is_page(out):
         raise ValueError(
             f"--out {out} exists and is not a report; selfwise only overwrites reports"

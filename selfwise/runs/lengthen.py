@@ -10,6 +10,7 @@ from pathlib import Path
 from selfwise.core.config_class import spell_option
 from selfwise.core.files import publish
 from selfwise.core.own_files import check_folder, make_folder, remove_own
+from selfwise.core.progress import format_count
 from selfwise.methods import Method
 from selfwise.runs.run_yaml import RunRecord
 from selfwise.training import checkpoint
@@ -52,8 +53,8 @@ def plan_continuation(
     start = None if changing and done else _find_exact_start(folder, training, longer, done)
     if steps <= (done if start is None else start):
         raise ValueError(
-            f"{folder} has done {done} steps: {spell_option('steps')} {steps} is the total number, "
-            "and must be higher"
+            f"{folder} has done {format_count(done, 'step')}: {spell_option('steps')} {steps} is "
+            "the total number, and must be higher"
         )
     longer.fix_warmup()  # rejects a run that is too short for its warm-up and decay
     if start is None:

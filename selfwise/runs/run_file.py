@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from annotated_types import Len
-from pydantic import AfterValidator, BaseModel, ConfigDict, Strict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Strict
+
+from selfwise.core.plain_data import parse_fields
 
 Text = Annotated[str, Strict()]
 Names = dict[str, Any]
@@ -48,10 +50,4 @@ class RunFile(BaseModel):
 
 def parse_run_file(content: Mapping[str, Any]) -> RunFile:
     """Return the contents with their types. Raises ValueError naming the place of a wrong value."""
-    try:
-        return RunFile.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place, got = ".".join(map(str, first["loc"])), repr(first["input"])[:80]
-        problem = first["msg"][:1].lower() + first["msg"][1:]
-        raise ValueError(f"{place} is wrong ({problem}), and holds {got}") from None
+    return parse_fields(RunFile, content)

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from math import ceil, inf, isfinite
 from typing import NamedTuple
 
+from selfwise.core.progress import format_all
+
 FACTOR = 3  # the best third gets three times the steps
 MIN_STEPS = 10  # of a trial: fewer steps say nothing about a setting
 MIN_GAIN = 0.01  # of the value of the defaults: a smaller lead in the last round is chance
@@ -162,8 +164,9 @@ def _rank(search: Search, number: int) -> list[int]:
     scores = {trial.setting: search.score(trial) for trial in search.trials_of(number)}
     finite = [setting for setting, score in scores.items() if isfinite(score)]
     if not finite:
+        all_settings = format_all(len(scores), "setting")
         raise ValueError(
-            f"the search has no usable setting: the loss of all {len(scores)} settings became NaN "
+            f"the search has no usable setting: the loss of {all_settings} became NaN "
             "or infinite; give a lower --lr, around which the search looks"
         )
     return sorted(finite, key=lambda setting: (scores[setting], setting))

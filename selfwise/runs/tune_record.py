@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.core.files import read_json, write_file
+from selfwise.core.plain_data import parse_fields
 from selfwise.runs.successive_halving import Rung, Search, Trial
+from selfwise.runs.tune_file import TuneFile
 
 FILE = "tune.json"
 FORMAT = 1
@@ -76,13 +78,15 @@ def read_tune_record(folder: Path) -> TuneRecord | None:
 
 
 def _build_record(content: Mapping[str, Any]) -> TuneRecord:
+    file = parse_fields(TuneFile, content)
+    file.check_numbers()
     search = Search(
-        settings=content["settings"],
-        judge=content["judged_by"],
-        plan=[(rung["settings"], rung["steps"]) for rung in content["plan"]],
-        rungs=[Rung(rung["steps"], tuple(rung["settings"])) for rung in content["rungs"]],
-        trials=[Trial(**trial) for trial in content["trials"]],
-        chosen=content["chosen"],
+        settings=file.settings,
+        judge=file.judged_by,
+        plan=[(rung.settings, rung.steps) for rung in file.plan],
+        rungs=[Rung(rung.steps, tuple(rung.settings)) for rung in file.rungs],
+        trials=[Trial(**dict(trial)) for trial in file.trials],
+        chosen=file.chosen,
     )
     names = [name for name in TuneRecord.__annotations__ if name != "search"]
-    return TuneRecord(**{name: content[name] for name in names}, search=search)
+    return TuneRecord(**{name: getattr(file, name) for name in names}, search=search)

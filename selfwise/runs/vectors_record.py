@@ -4,9 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from selfwise.core.files import read_json, write_file
+from selfwise.core.plain_data import parse_fields
 
 FILE = "init_tokens.json"
 FORMAT = 1
@@ -37,5 +40,14 @@ def read_vectors_record(folder: Path) -> VectorsRecord | None:
     return read_json(folder / FILE, FORMAT, _build_record)
 
 
+class _VectorsFile(BaseModel):
+    """The types of init_tokens.json."""
+
+    model_config = ConfigDict(strict=True)
+    config: dict[str, Any]
+    fingerprint: str
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 def _build_record(content: Mapping[str, Any]) -> VectorsRecord:
-    return VectorsRecord(content["config"], content["fingerprint"], content["seconds"])
+    return VectorsRecord(**dict(parse_fields(_VectorsFile, content)))

@@ -6,27 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from selfwise.core.files import atomic_write
 from selfwise.core.memory_limit import check_size
 from selfwise.core.plain_data import parse_json, require_mapping
+from selfwise.core.tensor_files import save_safetensors
 
 FACTS = "facts"  # key in the safetensors header, as JSON, so that they stay with the tensors
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write the file atomically, and create its folder.
-
-    Raises ValueError if it cannot be written.
-    """
+    """Write the file atomically, and create its folder."""
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        with atomic_write(path) as temporary:
-            save_file(own, temporary, metadata={FACTS: json.dumps(facts)})
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} could not be written ({str(error).splitlines()[0]})") from error
+    with atomic_write(path) as temporary:
+        save_safetensors(temporary, own, {FACTS: json.dumps(facts)})
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Mapping[str, Any]]:

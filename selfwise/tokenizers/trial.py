@@ -17,7 +17,7 @@ from selfwise.core.files import digest
 from selfwise.core.memory_limit import check_size, find_limit, format_size
 from selfwise.core.plain_data import require_mapping
 
-SECONDS = 10.0  # for a small file, and one more for each MIB_PER_SECOND
+SECONDS = 60.0  # for a small file and the start of the process, and one more for MIB_PER_SECOND
 MIB_PER_SECOND = 2
 PROCESS_BYTES = 2**30  # of address space that the interpreter and the library take anyway
 FACTOR = 40  # bytes of a tokenizer in memory for one of its file, at most, as a rule
@@ -37,6 +37,10 @@ os.environ["RAYON_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 try:
     import tokenizers
+except BaseException as error:
+    print(" ".join(str(error).split())[:300] or type(error).__name__)
+    sys.exit(4)
+try:
     library = tokenizers.Tokenizer.from_str(sys.stdin.buffer.read().decode("utf-8"))
     library.no_truncation()
     library.no_padding()
@@ -97,13 +101,16 @@ def try_tokenizer(text: str, where: Path) -> None:
     check_size(where, FACTOR * len(text))
     key = digest(text)
     if key not in _tried:
-        _tried[key] = _find_fault(text)
+        _tried[key] = _find_fault(text, where)
     if reason := _tried[key]:
         raise ValueError(f"{where}: cannot be read as a tokenizer ({reason})")
 
 
-def _find_fault(text: str) -> str:
-    """Return why the library cannot load a text; "" if it can."""
+def _find_fault(text: str, where: Path) -> str:
+    """Return why the library cannot load a text; "" if it can.
+
+    Raises ValueError if the trial had no result, so that another one may have one.
+    """
     check_extra("text")
     limit = PROCESS_BYTES + find_limit().bytes
     seconds = SECONDS + len(text) / MIB_PER_SECOND / 2**20
@@ -117,10 +124,19 @@ def _find_fault(text: str) -> str:
             timeout=seconds,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        return f"it was not loaded after {seconds:.0f} seconds"
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(
+            f"{where}: its library did not load it within {seconds:.0f} seconds: the file is "
+            "damaged, or this machine is too busy"
+        ) from error
     if done.returncode == 0:
         return ""
+    reason = done.stdout.decode("utf-8", "replace").strip()
+    if done.returncode == 4:
+        raise ValueError(
+            f"{where}: no trial of the tokenizer is possible, since a new process cannot import "
+            f"the library tokenizers ({reason})"
+        )
     if done.returncode == 3:
-        return done.stdout.decode("utf-8", "replace").strip() or "it holds no tokenizer"
+        return reason or "it holds no tokenizer"
     return f"its library stops while it loads it, with {format_size(limit)} of memory or less"

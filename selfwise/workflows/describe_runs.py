@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from selfwise.core.memory_limit import takes_memory_limit
+
 if TYPE_CHECKING:
     from selfwise.runs.logs_and_scores import Logged
     from selfwise.runs.run_yaml import RunRecord
@@ -12,11 +14,13 @@ if TYPE_CHECKING:
 WIDTH = 44  # characters of a value in a column; longer values lose their middle
 
 
-def show(runs: Sequence[str | Path] | str | Path) -> str:
+@takes_memory_limit
+def show(runs: Sequence[str | Path] | str | Path, *, max_memory: str = "") -> str:
     """Describe options, state, last metrics and scores of a run, or the differences of several.
 
     Args:
         runs: folders of the runs, or the folder of one.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
 
     Raises ValueError for a folder that is not a run, or for one given twice.
     """

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 from selfwise.core.extras import check_extra
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.interop.huggingface.folder import create_folder
 from selfwise.runs.open import Run, load
 from selfwise.workflows.import_export import audio, image, text
@@ -14,7 +15,8 @@ from selfwise.workflows.import_export.model_card import FORMS, Form, write_card
 _MODALITIES: dict[str, ModuleType] = {"text": text, "audio": audio, "image": image}
 
 
-def export_run(run: Path, *, to: Form = "hf", out: Path) -> None:
+@takes_memory_limit
+def export_run(run: Path, *, to: Form = "hf", out: Path, max_memory: str = "") -> None:
     """Write a run for other tools, with a model card (README.md).
 
     Args:
@@ -24,6 +26,7 @@ def export_run(run: Path, *, to: Form = "hf", out: Path) -> None:
             binary (vectors.vec and vectors.bin); or the encoder alone, for every encoder: onnx,
             or safetensors.
         out: folder, which must not exist yet or be empty.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
 
     Raises ValueError with one sentence for a run that the target cannot represent.
     """

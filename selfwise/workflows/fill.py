@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selfwise.core.device import resolve_device
 from selfwise.core.html_table import write_html_table
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.ranges import PositiveInt
 from selfwise.core.types import TextBatch
 from selfwise.evaluation.features.image import evaluation_mode
@@ -66,8 +67,14 @@ class Gaps(NamedTuple):
     places: list[int]  # positions of the gaps among the ids
 
 
+@takes_memory_limit
 def fill(
-    run: Run | str | Path, text: str, *, top_k: PositiveInt = 5, device: str = "auto"
+    run: Run | str | Path,
+    text: str,
+    *,
+    top_k: PositiveInt = 5,
+    device: str = "auto",
+    max_memory: str = "",
 ) -> Filling:
     """Return the most likely tokens for each gap, and the most likely ways to fill all gaps.
 
@@ -80,6 +87,7 @@ def fill(
         text: a text with at least one [MASK].
         top_k: number of candidates to return.
         device: cpu, cuda, mps (Apple, not tested) or auto.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
 
     Raises ValueError for a model without a masked head, and for a text without a gap or longer than
     the rows that the run trained on.

@@ -7,12 +7,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.device import resolve_device
+from selfwise.core.memory_limit import takes_memory_limit
 from selfwise.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveShare
 from selfwise.core.rng import generator
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
 
 
+@takes_memory_limit
 def generate(
     run: Run | str | Path,
     prompt: str = "",
@@ -23,6 +25,7 @@ def generate(
     top_p: PositiveShare = 1.0,
     seed: int = 0,
     device: str = "auto",
+    max_memory: str = "",
 ) -> str:
     """Return the prompt and its continuation by the model, up to the end of a document.
 
@@ -38,6 +41,7 @@ def generate(
         top_p: draw among the most likely tokens that together have this probability.
         seed: determines every draw.
         device: cpu, cuda, mps (Apple, not tested) or auto.
+        max_memory: most memory for reading one file, as in 4G; by default half of what is free.
 
     Raises ValueError for a model that is not causal.
     """

@@ -51,6 +51,5 @@ def make_tokenizer(
         kind, texts, vocab_size=vocab_size, lower=lowercase, min_count=min_count, progress=print
     )
     with atomic_write(out) as partial:
-        partial.mkdir()
         tokenizer.save(partial)
     return tokenizer

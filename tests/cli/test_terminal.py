@@ -9,10 +9,9 @@ import pytest
 from PIL import Image
 
 from selfwise.cli import main as cli
-from selfwise.cli import output
 from selfwise.core.errors import describe_system_error
 from selfwise.core.progress import print_progress
-from selfwise.core.visible_text import escape_invisible, escape_line
+from selfwise.core.visible_text import escape_invisible, escape_line, print_visible
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
 from selfwise.training.progress import Progress
 from tests.evaluation.test_retrieval_scores import found
@@ -44,10 +43,10 @@ def test_lines_on_work_are_visible(capsys):
 def test_results_are_visible(capsys):
     from rich.table import Table
 
-    output.print_visible(EVIL)
+    print_visible(EVIL)
     table = Table(title="title")
     table.add_row("\x1b[31mred", "\u202erow")
-    output.print_visible(table)
+    print_visible(table)
     printed = capsys.readouterr().out
     assert not STEERING.search(printed)
     assert SHOWN in printed
@@ -59,7 +58,7 @@ def test_a_caption_has_no_styles_and_no_links_from_data(capsys, monkeypatch):
     monkeypatch.setattr(
         RetrievalScore, "sentences", lambda self: [f"{EVIL} [link=x://y]z[/link] [/red]"]
     )
-    output.print_visible(compare_retrieval(found()).table())
+    print_visible(compare_retrieval(found()).table())
     printed = capsys.readouterr().out
     assert not STEERING.search(printed)
     flat = "".join(printed.split())
@@ -97,7 +96,7 @@ def test_an_error_is_one_visible_line(capsys, monkeypatch, error):
 def test_a_name_that_is_not_utf_8_can_be_printed(monkeypatch):
     printed = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, "utf-8", errors="strict"))
-    output.print_visible("a\udcffb")
+    print_visible("a\udcffb")
     sys.stdout.flush()
     assert printed.getvalue() == b"a\\xffb\n"
 

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from inspect import signature
 
 import pytest
 
+from selfwise.commands import command_names, import_command
 from selfwise.core import memory_limit
 from selfwise.core.free_memory import measure_free_memory
 from selfwise.core.memory_limit import (
@@ -82,6 +84,27 @@ def test_the_limit_ends_with_the_command_and_reaches_its_processes():
         assert find_limit().bytes == 2**31
     with pytest.raises(ValueError, match="not 'much'"):
         command(max_memory="much")
+
+
+READ_NOTHING = {"doctor", "list_methods", "list_recipes", "make_completion", "make_schema"}
+CHOOSE_NOTHING = {"quickstart", "run_recipe"}  # their data are fixed
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_each_command_that_reads_files_takes_the_limit(name, tmp_path):
+    command = import_command(name)
+    function = command.load_function()
+    if name in READ_NOTHING | CHOOSE_NOTHING:
+        return
+    words = {"method": "rotation", "family": "bert", "data": tmp_path, "train": tmp_path}
+    words |= {"out": tmp_path / "out"}
+    given = {
+        name: words.get(name, tmp_path)
+        for name, one in signature(function).parameters.items()
+        if one.default is one.empty and one.kind is not one.VAR_KEYWORD
+    }
+    with pytest.raises(ValueError, match="--max-memory must be a size above 0"):
+        function(**given, max_memory="much")
 
 
 def write_group(folder, limit: str, used: int, cached: int) -> None:

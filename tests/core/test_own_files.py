@@ -158,6 +158,50 @@ def test_a_link_is_removed_without_its_target(tmp_path, outside):
     assert outside.exists()
 
 
+def test_a_run_that_cannot_be_removed_does_not_hide_the_error(tmp_path, monkeypatch):
+    for name in ("first", "last"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+        (tmp_path / "run" / name / "file").write_text("")
+    (tmp_path / "link").symlink_to("run")
+    unlink, removed = os.unlink, []
+
+    def fail(path, **where):
+        if not removed:
+            removed.append(path)
+            raise PermissionError(13, "Permission denied", path)
+        unlink(path, **where)
+
+    monkeypatch.setattr(os, "unlink", fail)
+    remove_run(tmp_path / "link")
+    left = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert [path.name for path in left] == ["file"]
+    removed.clear()
+    remove_run(tmp_path / "run")
+    assert len([path for path in (tmp_path / "run").rglob("*") if path.is_file()]) == 1
+    remove_run(tmp_path / "run")
+    remove_run(tmp_path / "run")  # it is gone
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_first_bytes_of_a_file(outside):
+    assert read_own(outside, 4) == b"prec"
+    assert read_own(outside) == b"precious"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="devices of POSIX")
+@pytest.mark.parametrize("action", ["append", "replace"])
+@pytest.mark.parametrize("name", ["/dev/null", "/dev/fd", "/proc/self", "link"])
+def test_a_device_is_not_to_be_removed(tmp_path, name, action):
+    path = tmp_path / name
+    if name == "link":
+        path.symlink_to("/dev/null")
+    with pytest.raises(ValueError, match=f"^{path} is a .*, not a file: ") as error:
+        use(action, path)
+    assert str(error.value).endswith(
+        ": selfwise writes only to regular files and folders: choose another place"
+    )
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_an_error_of_the_system_names_the_file_and_not_a_temporary_one(tmp_path, named):
     import errno

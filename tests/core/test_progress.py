@@ -2,7 +2,15 @@
 
 import pytest
 
-from selfwise.core.progress import hide_progress, obey_quiet, print_progress, report_tenths
+from selfwise.core.progress import (
+    format_all,
+    format_count,
+    format_none,
+    hide_progress,
+    obey_quiet,
+    print_progress,
+    report_tenths,
+)
 
 
 def test_progress_goes_to_stderr_unless_quiet(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,3 +49,12 @@ def test_parts_that_do_not_know_of_quiet_obey_it(capsys: pytest.CaptureFixture[s
         raise RuntimeError
     print_progress("again")
     assert capsys.readouterr().err == "again\n"
+
+
+def test_numbers_agree_with_their_words():
+    assert format_count(1, "file", "are", "left out") == "1 file is left out"
+    assert format_count(2000, "file", "are", "left out") == "2,000 files are left out"
+    assert format_all(1, "frame", "have", "one label") == "the only frame has one label"
+    assert format_all(5, "frame", "have", "one label") == "all 5 frames have one label"
+    assert format_none(1, "file") == "the only file cannot"
+    assert format_none(1300, "file") == "none of the 1,300 files can"

@@ -210,7 +210,7 @@ def test_texts_in_all_plain_files_of_a_folder_are_read_and_others_counted(tmp_pa
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     assert len(texts(tmp_path)) == 3
-    assert "1 files are skipped, since they are not texts" in capsys.readouterr().err
+    assert "1 file is skipped: not text" in capsys.readouterr().err
 
 
 def test_labels_are_found_whatever_their_case(tmp_path):
@@ -226,7 +226,7 @@ def test_silent_and_broken_examples_are_named_to_the_reader_of_features(tmp_path
     # without the type checker: it needs no run
     unread = partial(inspect.unwrap(type(audio_modality).describe_unread), audio_modality, None)
     (sentence,) = unread(sounds, "")
-    assert "1 recordings are left out, such as silent.wav" in sentence
+    assert "1 recording is left out, such as silent.wav" in sentence
     assert unread(replace(sounds, broken=[]), "") == []
 
 

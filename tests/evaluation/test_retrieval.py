@@ -220,7 +220,7 @@ def test_wrong_input_is_one_sentence():
         (csr_matrix(np.where(x > 2, np.nan, x)), y, {}, "test features have values that are not f"),
         (x, y * 0, {}, "two classes, .* with two examples; all 20 labels are equal"),
         (x, np.arange(20), {}, "two classes, .* with two examples; all 20 labels are different"),
-        (x[:1], y[:1], {}, "all 1 labels are equal"),
+        (x[:1], y[:1], {}, "with two examples; there is one label"),
         (x, y, {"ks": (1, 0)}, "recall@k needs k >= 1, got 1, 0"),
         (x, y, {"ks": ()}, "recall@k needs k >= 1, got none"),
     ):

@@ -17,10 +17,11 @@ from selfwise.interop.huggingface.folder import PICKLED
 from tests.fuzz import worker
 from tests.fuzz.model_targets import COVERED_NAMES, MODEL_TARGETS
 from tests.fuzz.mutate import compress, mutate
+from tests.fuzz.record_targets import RECORD_TARGETS
 from tests.fuzz.targets import DATA_TARGETS, Target
 from tests.fuzz.worker import find_faults
 
-TARGETS = [*DATA_TARGETS, *MODEL_TARGETS]
+TARGETS = [*DATA_TARGETS, *MODEL_TARGETS, *RECORD_TARGETS]
 COUNT = int(os.environ.get("FUZZ_MUTATIONS", "5"))
 FIRST = int(os.environ.get("FUZZ_FIRST", "0"))
 LIMIT = 2**26  # bytes, the --max-memory of these tests

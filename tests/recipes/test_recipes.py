@@ -169,3 +169,11 @@ def test_a_recipe_is_what_it_says_and_not_what_the_machine_decides(name):
     for call in calls:
         chosen = {word.arg: ast.unparse(word.value) for word in call.keywords}
         assert chosen.get("defaults") == "'paper'", ast.unparse(call)
+
+
+@pytest.mark.parametrize("name", recipes.recipe_names())
+def test_a_recipe_prints_names_from_data_visibly(name):
+    file = Path(recipes.__file__).with_name(f"{name}.py")
+    called = {node.func for node in ast.walk(ast.parse(file.read_text())) if type(node) is ast.Call}
+    names = {function.id for function in called if isinstance(function, ast.Name)}
+    assert not names & {"print", "Console"}  # but print_visible

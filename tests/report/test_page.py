@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import json
+import os
 import re
 import shutil
+import tracemalloc
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -220,6 +222,25 @@ def test_nothing_but_a_report_is_written_over(folder, refused, tmp_path):
     assert "is a folder" in refused("report", folder, "--out", tmp_path)
     assert "there is no folder" in refused("report", folder, "--out", tmp_path / "no" / "x.html")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.html"]
+
+
+def test_a_link_is_refused_before_the_page_is_built(folder, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "render", None)
+    (tmp_path / "link.html").symlink_to("nowhere.html")
+    assert "is a symbolic link" in refused("report", folder, "--out", tmp_path / "link.html")
+    os.mkfifo(tmp_path / "pipe.html")
+    assert "is a named pipe" in refused("report", folder, "--out", tmp_path / "pipe.html")
+    assert "choose another place" in refused("report", folder, "--out", "/dev/null")
+
+
+def test_only_the_beginning_of_an_earlier_report_is_read(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(page.render("title", []))
+    os.truncate(path, 100 * MEGABYTE)
+    tracemalloc.start()
+    assert page.is_page(path)
+    assert tracemalloc.get_traced_memory()[1] < MEGABYTE
+    tracemalloc.stop()
 
 
 def test_before_the_first_checkpoint(folder, tmp_path):

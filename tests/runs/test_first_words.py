@@ -78,7 +78,7 @@ def test_embed_and_probe_leave_out_what_the_run_left_out(tmp_path, capsys):
     selfwise.pretrain("simclr", data=data, out=out, skip_broken=True, quiet=True, **SMALL)
     table = selfwise.embed(out, data)
     assert len(table.ids) == 12
-    assert "1 images cannot be read and are left out, such as broken.png" in capsys.readouterr().err
+    assert "1 image cannot be read and is left out, such as broken.png" in capsys.readouterr().err
     (data / "other.png").write_bytes(b"no picture either")
     with pytest.raises(ValueError, match=r"other.png.*broken.txt does not list it.*--skip-broken"):
         selfwise.embed(out, data)

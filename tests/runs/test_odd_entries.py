@@ -97,6 +97,24 @@ def test_nothing_is_written_through_a_link(run, tmp_path, name, command, capsys)
 
 
 @pytest.mark.run
+@pytest.mark.parametrize("stored", [True, False])
+def test_features_are_read_but_not_written_through_a_link(trained, tmp_path, stored, capsys):
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    shutil.copytree(trained, run)
+    shutil.move(run / "features", outside)
+    if not stored:
+        shutil.rmtree(outside)
+        outside.mkdir()
+    (run / "features").symlink_to(outside)
+    before = contents(outside)
+    assert bool(before) == stored
+    assert use("probe", run) is None
+    assert contents(outside) == before
+    assert (run / "features").is_symlink()
+    assert ("features cannot be written, so the next" in capsys.readouterr().err) != stored
+
+
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

@@ -11,7 +11,10 @@ from torch import nn
 
 from selfwise.core.files import read_json, write_file
 from selfwise.core.make_once import copy_finished
+from selfwise.evaluation.features.image import load_or_compute
+from selfwise.glue.submission import FILES, TaskAnswers, check_submission, write_submission
 from selfwise.interop.huggingface.folder import create_folder, write_json, write_weights
+from selfwise.interop.word2vec import write_word2vec
 from selfwise.methods import find_method
 from selfwise.runs.create import BEGUN, _make_folder, check_free
 from selfwise.runs.lengthen import Continuation, apply_continuation
@@ -167,6 +170,60 @@ def test_folders_are_whole_or_not_there(tmp_path, monkeypatch):
         assert targets.is_dir() or moment.acknowledged < 2, moment.event
         if targets.is_dir():
             assert (targets / "about.json").read_text() == "{}"
+
+
+def write_word_vectors(root, promise):
+    with create_folder(root / "exports" / "words") as partial:
+        write_word2vec(partial, ["sea", "calm"], np.ones((2, 3), np.float32))
+    promise()
+
+
+def test_exported_word_vectors_are_whole(tmp_path, monkeypatch):
+    for moment, root in watched(tmp_path, monkeypatch, write_word_vectors):
+        folder = root / "exports" / "words"
+        assert folder.is_dir() or not moment.acknowledged, moment.event
+        if folder.is_dir():
+            assert (folder / "vectors.vec").read_text() == "2 3\nsea 1 1 1\ncalm 1 1 1\n"
+            assert len((folder / "vectors.bin").read_bytes()) == 4 + 4 + 5 + 2 * (12 + 1)
+
+
+def file_features(root, promise):
+    for number in (1, 2):
+        features = np.full((50, 8), number, np.float32)
+        load_or_compute(root / "run" / "features", [number], lambda found=features: found)
+        promise()
+
+
+def test_features_in_the_cache_are_whole_or_not_there(tmp_path, monkeypatch):
+    for moment, root in watched(tmp_path, monkeypatch, file_features):
+        for number in (1, 2):
+            computed = []
+
+            def compute(number=number, computed=computed):
+                computed.append(number)
+                return np.full((50, 8), number, np.float32)
+
+            found = load_or_compute(root / "run" / "features", [number], compute)
+            assert (found == number).all(), moment.event
+            assert not computed or number > moment.acknowledged, moment.event
+
+
+def submit(root, promise):
+    answers = {
+        name: TaskAnswers(["0", "1"], np.zeros(2, int if file.task.labels else float))
+        for name, file in FILES.items()
+    }
+    write_submission(answers, root / "glue.zip")
+    promise()
+
+
+def test_a_submission_is_whole(tmp_path, monkeypatch):
+    ids = {name: ["0", "1"] for name in FILES}
+    for moment, root in watched(tmp_path, monkeypatch, submit):
+        path = root / "glue.zip"
+        assert path.is_file() or not moment.acknowledged, moment.event
+        if path.is_file():
+            check_submission(path, ids)
 
 
 def create_run(root, promise):

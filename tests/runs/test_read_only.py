@@ -53,13 +53,15 @@ def test_a_read_only_run_can_be_used(trained, tmp_path):  # noqa: F811
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = sorted((str(path), path.lstat().st_mtime_ns) for path in run.rglob("*"))
     pair = ["--train", "digits:train", "--test", "digits:test"]
-    vectors, exported = (str(tmp_path / name) for name in ("v.npz", "export"))
+    names = ("v.npz", "export", "elsewhere.html")
+    vectors, exported, page = (str(tmp_path / name) for name in names)
     commands = {
         "show": ["show", str(run)],
         "embed": ["embed", str(run), "--data", "digits:test", "--out", vectors],
         "export": ["export", str(run), "--to", "safetensors", "--out", exported],
         "probe": ["probe", str(run), *pair, "--kind", "retrieval"],
         "report": ["report", str(run)],
+        "report elsewhere": ["report", str(run), "--out", page],
         "resume": ["resume", str(run), "--quiet"],
     }
     try:
@@ -72,7 +74,7 @@ def test_a_read_only_run_can_be_used(trained, tmp_path):  # noqa: F811
     assert sorted((str(path), path.lstat().st_mtime_ns) for path in run.rglob("*")) == before
     codes = {name: code for name, (code, _) in results.items()}
     assert codes == dict.fromkeys(codes, 0) | {"report": 2, "resume": 2}, results
-    assert all(os.path.exists(path) for path in (vectors, exported))
+    assert all(os.path.exists(path) for path in (vectors, exported, page))
     assert "features cannot be written, so the next command" in results["embed"][1]
     assert "warning: the score is not stored" in results["probe"][1]
     assert "the scores are not saved" in results["probe"][1]

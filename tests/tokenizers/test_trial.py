@@ -79,9 +79,10 @@ def test_what_the_library_refuses_is_one_sentence(content, change_content, text,
     ("code", "text"),
     [
         ("import os; os.abort()", "its library stops while it loads it"),
-        ("while True: pass", "it was not loaded after 1 seconds"),
+        ("while True: pass", "did not load it within 1 seconds: the file is damaged, or"),
         ("x = bytearray(2**33)", "its library stops while it loads it"),
         ("import sys; print('a reason'); sys.exit(3)", "(a reason)"),
+        ("import sys; print('absent'); sys.exit(4)", "no trial of the tokenizer is possible"),
     ],
 )
 def test_a_library_that_stops_or_hangs_is_one_sentence(code, text, tmp_path, monkeypatch):
@@ -91,6 +92,25 @@ def test_a_library_that_stops_or_hangs_is_one_sentence(code, text, tmp_path, mon
     with limit_memory("64M"), pytest.raises(ValueError) as error:  # noqa: PT011 (compared below)
         try_tokenizer(f'"{code}"', tmp_path / "t.json")
     assert text in str(error.value)
+
+
+@pytest.mark.run
+def test_a_trial_without_a_result_is_repeated(content, tmp_path, monkeypatch):
+    text, path = json.dumps(content, indent=5), tmp_path / "t.json"
+    run, whole = subprocess.run, trial._TRIAL
+
+    def hang(*args, timeout, **options):
+        raise subprocess.TimeoutExpired(args, timeout)
+
+    monkeypatch.setattr(subprocess, "run", hang)
+    with pytest.raises(ValueError, match=r"t\.json: its library did not load it within 60 seconds"):
+        try_tokenizer(text, path)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(trial, "_TRIAL", whole.replace("import tokenizers", "import absent_one"))
+    with pytest.raises(ValueError, match=r"no trial .* is possible, .*No module named"):
+        try_tokenizer(text, path)
+    monkeypatch.setattr(trial, "_TRIAL", whole)
+    try_tokenizer(text, path)
 
 
 def test_a_text_is_tried_once(content, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.parallel import Progress
-from selfwise.core.progress import print_progress
+from selfwise.core.progress import format_none, print_progress
 from selfwise.core.types import RATE
 from selfwise.data.audio import decoded_cache, m4a
 from selfwise.data.audio import scan as scan
@@ -176,7 +176,7 @@ def _choose_usable(
     unusable = sorted([*scanned.broken, *scanned.unfit])
     if len(unusable) == n:
         raise ValueError(
-            f"{root}: none of the {n:,} recordings is usable: {_name_broken(listing, unusable)}"
+            f"{root}: {format_none(n, 'recording')} be used: {_name_broken(listing, unusable)}"
         )
     if scanned.broken and not skip_broken:
         advice = "remove the files, or leave them out with --skip-broken"

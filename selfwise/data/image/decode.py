@@ -1,14 +1,17 @@
 """One image file or Pillow image -> uint8 (c h w). Needs nothing but Pillow and numpy."""
 
 import struct
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from selfwise.core.memory_limit import describe_excess
+from selfwise.core.memory_limit import SMALL, describe_excess, find_limit
 from selfwise.data.unreadable import FILE_ERRNOS, UnreadableFile, check_not_special
 
 # Named, so that Pillow tries no other: an EPS in disguise would be handed to Ghostscript. JPEG
@@ -96,6 +99,23 @@ def _check_memory(image: Image.Image, decode: int) -> None:
     excess = describe_excess(each * -(-width // scale) * -(-height // scale))
     if excess:
         raise UnreadableFile(f"{width} x {height} pixels; {excess}")
+
+
+@contextmanager
+def limit_pixels() -> Iterator[None]:
+    """Let Pillow refuse files whose pixels exceed the memory limit, where other code opens them.
+
+    Pillow raises DecompressionBombError, as for files above its own limit.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    most = max(find_limit().bytes, SMALL) // (2 * PIXEL_BYTES["RGB"])  # Pillow allows twice that
+    Image.MAX_IMAGE_PIXELS = most if before is None else min(most, before)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def fit_size(width: int, height: int, decode: int) -> tuple[int, int]:

@@ -9,7 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.files import STALE_SECONDS, atomic_write, cache_dir, digest, remove_unfinished
+from selfwise.core.files import (
+    STALE_SECONDS,
+    atomic_write,
+    cache_dir,
+    digest,
+    remove_unfinished,
+    save_array,
+)
 from selfwise.core.parallel import map_in_chunks
 from selfwise.data.compact_paths import Paths
 from selfwise.data.image.dataset import MappedFile
@@ -125,7 +132,7 @@ def _decode_all(
         all_broken += chunk
     differ = bool((sizes[present] != (height, width)).any())
     if differ:
-        np.save(half / "extent.npy", sizes.astype(np.int64))
+        save_array(half / "extent.npy", sizes.astype(np.int64))
     meta = {"bytes": path.stat().st_size, "sizes_differ": differ, "broken": sorted(all_broken)}
     (half / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 

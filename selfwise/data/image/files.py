@@ -12,6 +12,7 @@ import torch
 from selfwise.core.files import digest
 from selfwise.core.own_files import open_own
 from selfwise.core.parallel import Progress, map_in_chunks
+from selfwise.core.progress import format_none
 from selfwise.core.types import ImageBatch
 from selfwise.data.compact_paths import Paths
 from selfwise.data.image.dataset import Images
@@ -174,7 +175,7 @@ class FileImages:
                     advice = "remove the file, or leave it out with --skip-broken"
                     raise ReadError(f"{path}: cannot be read: {error}; {advice}") from error
                 self.broken_files.report(name)
-        raise ReadError(f"{self.root}: none of the {len(self)} files can still be read")
+        raise ReadError(f"{self.root}: {format_none(len(self), 'file')} be read any more")
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def drop_unreadable(images: Images, *, workers: int | None = None) -> Images:
     chunks = map_in_chunks(FindBrokenImages(images), np.arange(len(images)), workers=workers)
     broken = [row for part in chunks for row in part]
     if len(broken) == len(images):
-        raise ValueError(f"{images.root}: none of the {len(images)} files can be read")
+        raise ValueError(f"{images.root}: {format_none(len(images), 'file')} be read")
     for row in broken:
         images.broken_files.report(images.ids[row])
     rows = np.setdiff1d(np.arange(len(images)), broken)

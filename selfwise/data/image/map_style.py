@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from selfwise.core.config_class import spell_option
 from selfwise.core.files import digest
+from selfwise.core.memory_limit import OPTION, find_limit, format_size
 from selfwise.core.types import ImageBatch
 from selfwise.data.compact_paths import RowNumbers, take_rows
 from selfwise.data.image.arrays import as_numpy, find_layout, hash_pixels, to_uint8
 from selfwise.data.image.dataset import ArrayImages, channels_first, with_channels
-from selfwise.data.image.decode import decode_image, fit_size
+from selfwise.data.image.decode import decode_image, fit_size, limit_pixels
 from selfwise.data.image.files import ReadOptions, stack_on_canvas
 from selfwise.data.indexable import Indexable
 from selfwise.data.labels import encode_labels
@@ -56,8 +58,22 @@ class ItemImages:
         )
 
     def _picture(self, row: int) -> np.ndarray:
-        item = self.items[row]  # its own errors keep their traceback
+        item = _read_item(self.items, row)
         return _decode_named(self.items, row, item, self.channels, self.decode)
+
+
+def _read_item(items: Indexable, row: int) -> object:
+    """Return an item; its own errors keep their traceback, but not a picture above the limit."""
+    try:
+        with limit_pixels():
+            return items[row]
+    except Image.DecompressionBombError as error:
+        limit = find_limit()
+        raise ReadError(
+            f"item {row} of {_type_name(items)}: its pixels exceed the limit of Pillow or of "
+            f"{format_size(limit.bytes)} ({limit.source}); give a smaller picture, or set a higher "
+            f"{spell_option(OPTION)}"
+        ) from error
 
 
 def _decode_named(
@@ -86,7 +102,7 @@ def from_items(
     if n == 0:
         raise ValueError(f"{_type_name(items)} is empty")
     probed_rows = np.unique(np.linspace(0, n - 1, min(n, PROBE_COUNT)).astype(np.int64))
-    probed = {int(row): items[int(row)] for row in probed_rows}
+    probed = {int(row): _read_item(items, int(row)) for row in probed_rows}
     channels = reading.channels or (
         1 if all(_is_grey(_item_image(i)) for i in probed.values()) else 3
     )
@@ -102,7 +118,7 @@ def from_items(
         return _load_all(items, channels, reading, paired)
     labels = _match_listed_labels(items, probed) if paired else None
     if paired and labels is None and labelled:
-        labels = [_item_label(items[row]) for row in range(n)]
+        labels = [_item_label(_read_item(items, row)) for row in range(n)]
     codes, classes = (None, None) if labels is None else encode_labels(labels, _type_name(items))
     return ItemImages(
         items=items,
@@ -143,7 +159,7 @@ def _load_all(items: Indexable, channels: int, reading: ReadOptions, paired: boo
     """Return every item read once, in order."""
     pictures, labels = [], []
     for row in range(len(items)):
-        item = items[row]
+        item = _read_item(items, row)
         pictures.append(_decode_named(items, row, item, channels, reading.decode))
         labels.append(_item_label(item))
     batch = stack_on_canvas(pictures, np.arange(len(items)))

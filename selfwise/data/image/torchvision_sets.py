@@ -1,5 +1,6 @@
 """Data sets by torchvision's readers: those that neither unpickle nor download."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import NamedTuple, cast
 import numpy as np
 from torch.utils.data import Dataset, Subset
 
+from selfwise.core.memory_limit import check_size
 from selfwise.data.image.arrays import from_array
 from selfwise.data.image.dataset import Images
 from selfwise.data.image.files import ReadOptions
@@ -23,6 +25,7 @@ class TorchvisionSet(NamedTuple):
     in_memory: bool = False  # its pixels are one array in `data`
 
 
+MATLAB_BYTES = {"uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "single": 4}
 TRAIN_TEST = ("train", "test")
 TRAIN_VAL_TEST = ("train", "val", "test")
 
@@ -62,6 +65,8 @@ def open_torchvision(
     import torchvision.datasets
 
     dataset = SETS[name]
+    if dataset.in_memory:
+        _check_arrays(name, root, split or "")
     read = partial(getattr(torchvision.datasets, dataset.cls), str(root), download=False)
     try:
         items = read(split=split) if dataset.splits else read()
@@ -81,6 +86,28 @@ def open_torchvision(
         items = _in_file_order(items, items._image_files)
     channels = 3 if reading.channels is None else reading.channels
     return from_items(items, reading._replace(channels=channels), labelled=labelled)
+
+
+def _check_arrays(name: str, root: Path, split: str) -> None:
+    """Raise ValueError if the arrays of a split exceed the memory limit. Missing files pass."""
+    if name == "svhn":
+        path = root / f"{split}_32x32.mat"
+        sizes = [(path, _measure_matlab(path))] if path.is_file() else []
+    else:
+        paths = [root / "stl10_binary" / f"{part}_X.bin" for part in split.split("+")]
+        sizes = [(path, path.stat().st_size) for path in paths if path.is_file()]
+    for path, size in sizes:
+        check_size(path, size)
+
+
+def _measure_matlab(path: Path) -> int:
+    """Return the bytes of the arrays in a file of MATLAB by its headers; 0 for a damaged file."""
+    from scipy.io import whosmat
+
+    try:
+        return sum(math.prod(shape) * MATLAB_BYTES.get(kind, 8) for _, shape, kind in whosmat(path))
+    except Exception:  # torchvision's reader reports the reason
+        return 0
 
 
 def _in_file_order(items: Indexable, files: Sequence[Path]) -> Indexable:

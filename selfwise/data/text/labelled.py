@@ -11,7 +11,7 @@ import numpy as np
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.memory_limit import MemoryBudget
-from selfwise.core.progress import print_progress
+from selfwise.core.progress import format_count, print_progress
 from selfwise.data.compact_paths import Paths, RowNumbers, take_rows
 from selfwise.data.labels import encode_labels
 from selfwise.data.regular_files import check_regular
@@ -147,7 +147,8 @@ def _from_folder(root: Path) -> Texts:
     )
     files = [path for path in paths if inner_suffix(path) in PLAIN_SUFFIXES]
     if files and (rest := len(paths) - len(files)):
-        print_progress(f"{root}: {rest:,} files are skipped, since they are not texts")
+        skipped = format_count(rest, "file", "are", "skipped: not text")
+        print_progress(f"{root}: {skipped}")
     if not files:
         raise ValueError(f"{root}: there is no txt file in this folder or below it")
     for path in files:

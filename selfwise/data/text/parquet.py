@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from selfwise.core.memory_limit import check_size, find_limit
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import check_column_names, explain_missing
+from selfwise.data.text.parquet_pages import measure_rows, read_groups
 from selfwise.data.text.structured_files import ARROW_ERRORS
 
 ROWS_PER_BATCH = 1024  # rows that are read at a time, at most
@@ -65,22 +66,15 @@ def _find_bad_row(batch: pa.RecordBatch) -> int:
 def _choose_batch_rows(path: Path, metadata: pq.FileMetaData, fields: Sequence[str] | None) -> int:
     """Return how many rows fit into memory at once, however long their values are.
 
-    A value is at most as long as the unpacked pages of its column, and a page may name one value
-    a million times. Raises ValueError if the pages alone exceed the limit.
+    Arrow unpacks one page of each column at a time. Raises ValueError if the largest pages alone
+    exceed the limit.
     """
-    largest = max(
-        (_measure_pages(metadata.row_group(i), fields) for i in range(metadata.num_row_groups)),
-        default=0,
-    )
-    check_size(path, largest)
-    return max(1, min(ROWS_PER_BATCH, find_limit().bytes // (COPIES * max(largest, 1))))
-
-
-def _measure_pages(group: pq.RowGroupMetaData, fields: Sequence[str] | None) -> int:
-    """Return the bytes of the unpacked pages of the columns that are read."""
-    columns = [group.column(i) for i in range(group.num_columns)]
-    return sum(
-        max(column.total_uncompressed_size, 0)
-        for column in columns
-        if fields is None or column.path_in_schema.partition(".")[0] in fields
-    )
+    rows, limit = ROWS_PER_BATCH, find_limit().bytes
+    with path.open("rb") as stream:
+        for columns in read_groups(stream, metadata, fields):
+            check_size(path, sum(column.largest for column in columns))
+            # one row may take a whole page, and more rows of two pages hardly take more than that
+            most = max(limit, 2 * COPIES * measure_rows(columns, 1))
+            while COPIES * measure_rows(columns, rows) > most:
+                rows //= 2
+    return rows

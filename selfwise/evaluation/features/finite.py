@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.sparse import issparse
 
+from selfwise.core.progress import format_all
 from selfwise.evaluation.probes.matrix import Matrix
 
 
@@ -23,7 +24,7 @@ def check_vectors(
     bad_rows = np.flatnonzero(~is_finite)
     if len(bad_rows):
         subject = (
-            f"all {len(is_finite):,} examples"
+            format_all(len(is_finite), "example")
             if len(bad_rows) == len(is_finite)
             else (f"{len(bad_rows):,} of {len(is_finite):,} examples")
         )

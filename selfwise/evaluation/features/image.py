@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from selfwise.core.files import atomic_write, digest
+from selfwise.core.files import atomic_write, digest, save_array
 from selfwise.core.memory import keep_freed_memory
 from selfwise.core.own_files import check_readable, make_folder
 from selfwise.core.process import check_temporary_folder, explain_loader_death, limit_workers
@@ -236,8 +236,8 @@ def _file_features(file: Path, features: np.ndarray) -> None:
     """Store features for the next command; where nothing may be written, print that."""
     try:
         make_folder(file.parent)
-        with atomic_write(file) as temporary, temporary.open("wb") as stream:
-            np.save(stream, features, allow_pickle=False)
+        with atomic_write(file) as temporary:
+            save_array(temporary, features)
     except (OSError, ValueError) as error:  # ValueError: a link has the name of the folder
         denied = (errno.EACCES, errno.EPERM, errno.EROFS)
         if isinstance(error, OSError) and error.errno not in denied:

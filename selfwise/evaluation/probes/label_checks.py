@@ -81,3 +81,8 @@ def write_warnings(train: LabelledExamples, test: LabelledExamples) -> list[str]
             "probe can predict them correctly."
         )
     return warnings
+
+
+def describe_equal_labels(number: int) -> str:
+    """Describe so many labels of one class, for an error."""
+    return "there is one label" if number == 1 else f"all {number:,} labels are equal"

@@ -12,7 +12,9 @@ from scipy.sparse import issparse
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from selfwise.core.progress import format_all
 from selfwise.core.rng import shuffle_indices
+from selfwise.evaluation.probes.label_checks import describe_equal_labels
 from selfwise.evaluation.probes.matrix import Matrix, list_blocks
 from selfwise.evaluation.probes.scalers import build_scaler
 
@@ -176,7 +178,8 @@ def split_group_folds(
     names, group_numbers, counts = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise ValueError(
-            f"folds by group need two groups, but all {len(groups)} examples are of one group"
+            f"folds by group need two groups, but {format_all(len(groups), 'example', 'are')} of "
+            "one group"
         )
     fold_of = np.arange(len(names))
     if len(names) > MAX_SINGLE_GROUPS:
@@ -192,7 +195,7 @@ def split_group_folds(
 def check_two_classes(labels: Int64[np.ndarray, "n"], *, what: str = "a linear probe") -> None:
     """Raise ValueError if all labels are equal, since every prediction is right then."""
     if len(np.unique(labels)) < 2:
-        raise ValueError(f"{what} needs two classes, but all {len(labels)} labels are equal")
+        raise ValueError(f"{what} needs two classes, but {describe_equal_labels(len(labels))}")
 
 
 def check_features(train: Matrix, labels: Int64[np.ndarray, "n"], test: Matrix) -> None:

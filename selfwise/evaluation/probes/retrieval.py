@@ -10,6 +10,7 @@ from torch import Tensor
 
 from selfwise.core.device import float64_device
 from selfwise.evaluation.probes.knn import iterate_cosines
+from selfwise.evaluation.probes.label_checks import describe_equal_labels
 from selfwise.evaluation.probes.linear import check_features_finite
 from selfwise.evaluation.probes.matrix import Matrix
 
@@ -80,11 +81,10 @@ def measure_retrieval(
         class_numbers, count, class_numbers.argsort(kind="stable"), count.cumsum() - count
     )
     if len(count) < 2 or count.max() < 2:
-        problem = "equal" if len(count) < 2 else "different"
-        raise ValueError(
-            f"retrieval needs two classes, one of them with two examples; all {len(labels)} labels "
-            f"are {problem}"
-        )
+        problem = f"all {len(labels):,} labels are different"
+        if len(count) < 2:
+            problem = describe_equal_labels(len(labels))
+        raise ValueError(f"retrieval needs two classes, one of them with two examples; {problem}")
     num_others = count[class_numbers] - 1
     rows = num_others.argsort(kind="stable")  # so that a part has classes of about one size
     rows = rows[num_others[rows] > 0]

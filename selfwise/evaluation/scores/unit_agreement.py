@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
+from selfwise.core.progress import format_all
+
 
 class UnitAgreement(NamedTuple):
     """Agreement of units with labels, frame by frame."""
@@ -34,7 +36,8 @@ def measure_agreement(
     if not n:
         raise ValueError("units and labels can only be compared on frames, and there are none")
     if counts.shape[1] < 2:
-        raise ValueError(f"all {n} frames have one label, so there is nothing to measure")
+        frames = format_all(n, "frame", "have", "one label")
+        raise ValueError(f"{frames}, so there is nothing to measure")
     whole = compute_entropy(counts.sum(axis=0))
     # H(label) - H(label | unit), as a difference of entropies
     shared = whole + compute_entropy(counts.sum(axis=1)) - compute_entropy(counts.ravel())

@@ -6,12 +6,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import shorten
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from selfwise.core.files import atomic_write
 from selfwise.core.plain_data import read_json_file, require_mapping
-from selfwise.core.tensor_files import load_plain_objects, load_safetensors
+from selfwise.core.tensor_files import load_plain_objects, load_safetensors, save_safetensors
 from selfwise.core.types import Vocabulary
 from selfwise.interop.huggingface.tokenizer_files import make_tokenizer_files
 from selfwise.interop.types import JsonObject, Weights
@@ -108,7 +107,8 @@ def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Return tensors for safetensors, each in separate memory, as the format requires."""
     path.touch()
     mode = path.stat().st_mode  # safetensors would keep others of the machine from reading it
-    save_file({n: w.contiguous().clone() for n, w in weights.items()}, path, {"format": "pt"})
+    own = {name: weight.contiguous().clone() for name, weight in weights.items()}
+    save_safetensors(path, own, {"format": "pt"})
     path.chmod(mode)
 
 

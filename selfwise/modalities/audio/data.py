@@ -12,7 +12,7 @@ from torch import nn
 from selfwise.core.config_class import spell_option
 from selfwise.core.data_info import AudioInfo
 from selfwise.core.files import write_file
-from selfwise.core.progress import format_count
+from selfwise.core.progress import format_all, format_count
 from selfwise.core.types import HOP, RATE, WINDOW
 from selfwise.data.audio.dataset import FileStore
 from selfwise.data.audio.open import AudioSource, Recordings
@@ -157,7 +157,7 @@ def drop_short(recordings: Recordings) -> Recordings:
         return recordings
     if short.all():
         raise ValueError(
-            f"all {len(short):,} recordings are shorter than two frames, which are "
+            f"{format_all(len(short), 'recording', 'are')} shorter than two frames, which are "
             f"{TWO_FRAMES / RATE:g} s: one frame is masked and one is seen"
         )
     lost = [

@@ -16,7 +16,7 @@ from selfwise.core.data_info import AudioInfo
 from selfwise.core.data_sources import refuse_sources
 from selfwise.core.device import choose_evaluation
 from selfwise.core.option_types import ENCODER_PREFIX
-from selfwise.core.progress import print_progress, report_tenths
+from selfwise.core.progress import format_count, print_progress, report_tenths
 from selfwise.core.types import RATE, SpeechEncoder
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.data.broken_list import check_listed, read_listed
@@ -266,7 +266,8 @@ class AudioModality:
     def describe_unread(self, run: TrainedRun, recordings: Recordings, window: str) -> list[str]:
         if not (lost := recordings.broken):
             return []
-        return [f"{len(lost):,} recordings are left out, such as {lost[0]}"]
+        left_out = format_count(len(lost), "recording", "are", "left out")
+        return [f"{left_out}, such as {lost[0]}"]
 
 
 def _check_reading(options: AudioReading) -> None:
@@ -287,9 +288,8 @@ def _check_reading(options: AudioReading) -> None:
 def _add_needs(run_audio: OpenAudio, opening: Opening, recordings: Recordings) -> None:
     """Compute the method's needs from its recordings. Raises ValueError for an unsupported need."""
     if recordings.broken and opening.folder is None:
-        print_progress(
-            f"{len(recordings.broken)} files are left out, such as {recordings.broken[0]}"
-        )
+        left_out = format_count(len(recordings.broken), "file", "are", "left out")
+        print_progress(f"{left_out}, such as {recordings.broken[0]}")
     for name, need in opening.method.needs.items():
         if not isinstance(need, FrameTargetNeed):
             raise ValueError(f"{opening.method.__name__} needs {name}, which speech does not have")

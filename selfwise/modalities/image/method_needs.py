@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from selfwise.core.files import atomic_write
-from selfwise.core.tensor_files import load_safetensors
+from selfwise.core.tensor_files import load_safetensors, save_safetensors
 from selfwise.methods import Method
 from selfwise.methods.needs import (
     Computed,
@@ -43,7 +42,7 @@ class ImageNeeds:
             self.targets.save(folder)
         if self.tensors:
             with atomic_write(folder / FILE) as temporary:
-                save_file(self.tensors, temporary)
+                save_safetensors(temporary, self.tensors)
 
 
 def add_needs(needs: ImageNeeds, images: Any, opening: Opening, *, decode: int) -> None:

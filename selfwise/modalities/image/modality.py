@@ -17,6 +17,7 @@ from selfwise.core.data_info import ImageInfo
 from selfwise.core.data_sources import refuse_sources
 from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.core.option_types import ENCODER_PREFIX
+from selfwise.core.progress import format_count
 from selfwise.core.types import Encoder
 from selfwise.data.broken_list import check_listed, read_listed
 from selfwise.data.image import Images, drop_unreadable, open_images
@@ -248,7 +249,8 @@ class ImageModality:
     def describe_unread(self, run: TrainedRun, images: Images, window: str) -> list[str]:
         if not (lost := images.broken):
             return []
-        return [f"{len(lost):,} images cannot be read and are left out, such as {lost[0]}"]
+        left_out = format_count(len(lost), "image", "cannot be read and", "are", "left out")
+        return [f"{left_out}, such as {lost[0]}"]
 
 
 def _check_pooling(pooling: str) -> None:

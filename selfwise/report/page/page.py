@@ -105,7 +105,7 @@ def make_content_policy(*, style: str, script: str) -> str:
 
 def is_page(path: Path) -> bool:
     """Return whether a file is a page of ours, by its first lines."""
-    return f'<meta name="generator" content="{GENERATOR}">'.encode() in read_own(path)[:4096]
+    return f'<meta name="generator" content="{GENERATOR}">'.encode() in read_own(path, 4096)
 
 
 def encode_data_uri(picture: Picture) -> str:

@@ -223,11 +223,11 @@ def test_errors_of_the_disk_are_no_broken_files(tmp_path, monkeypatch):
         (lambda root: (root / "a.txt").write_text("x"), "there is no recording in this folder"),
         (
             lambda root: (root / "a.wav").write_text("x"),
-            r"none of the 1 recordings is usable: a\.wav \(cannot be decoded",
+            r"the only recording cannot be used: a\.wav \(cannot be decoded",
         ),
         (
             lambda root: soundfile.write(root / "a.wav", np.zeros(9000), RATE),
-            r"none of the 1 recordings is usable: a\.wav \(silent\)",
+            r"the only recording cannot be used: a\.wav \(silent\)",
         ),
     ],
 )

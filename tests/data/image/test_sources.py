@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
+from selfwise.core.memory_limit import limit_memory
 from selfwise.data import listing
 from selfwise.data.compact_paths import Paths
 from selfwise.data.image import Images, ImageSource, drop_unreadable, load_into_memory, open_images
@@ -780,6 +781,42 @@ def test_stl10_without_labels(tmp_path):
         images = open_images(f"stl10:{tmp_path}:unlabeled")
     assert images.labels is None
     assert torch.equal(images.read(np.arange(2)).x, torch.tensor(records).transpose(2, 3))
+
+
+def test_arrays_of_torchvision_have_the_limit(tmp_path):
+    from scipy.io import savemat
+
+    (tmp_path / "stl10_binary").mkdir()
+    (tmp_path / "stl10_binary" / "unlabeled_X.bin").write_bytes(bytes(3 * 96 * 96))
+    pixels = np.zeros((32, 32, 3, 9), np.uint8)
+    savemat(tmp_path / "test_32x32.mat", {"X": pixels, "y": pixels[0]}, do_compression=True)
+    for name in ("stl10", "svhn"):
+        split = "train+unlabeled" if name == "stl10" else "test"
+        file = "unlabeled_X" if name == "stl10" else "test_32x32"
+        with (
+            limit_memory("26K"),
+            pytest.raises(ValueError, match=rf"{file}\.\w+: reading it takes"),
+        ):
+            open_images(f"{name}:{tmp_path}:{split}")
+        with limit_memory("1M"), pytest.raises(ValueError, match="corrupted"):
+            open_images(f"{name}:{tmp_path}:{split}")
+
+
+@pytest.mark.parametrize("side", [64, 3000])
+def test_pictures_that_torchvision_opens_have_the_limit(side, tmp_path):
+    from PIL import Image
+
+    for name in ("AnnualCrop", "River"):
+        save(tmp_path / "eurosat" / "2750" / name / "0.png", 10, (side, side))
+    before = Image.MAX_IMAGE_PIXELS
+    with limit_memory("20M"):
+        if side == 64:
+            assert len(open_images(f"eurosat:{tmp_path}")) == 2
+        else:
+            with pytest.raises(ValueError, match=r"^item 0 of EuroSAT: .* 20.0 MiB \(--max-memory"):
+                open_images(f"eurosat:{tmp_path}")
+    assert before == Image.MAX_IMAGE_PIXELS
+    assert len(open_images(f"eurosat:{tmp_path}")) == 2
 
 
 @pytest.mark.parametrize("name", ["mnist", "stl10"])
