@@ -169,8 +169,8 @@ def check_text(
     for role in roles:
         if getattr(vocab, role) is None:
             raise ValueError(
-                f"{name} needs a tokenizer with {_ROLES[role]}, and this one has none. Tokenizers "
-                "that selfwise trains have one: --tokenizer wordpiece"
+                f"{name} needs a tokenizer with {_ROLES[role]}, and this one has none: "
+                "--tokenizer wordpiece trains one that has"
             )
     if vocab.size > encoder.vocab:
         raise ValueError(

@@ -108,11 +108,25 @@ def pretrain(
     prepared = prepare_run(request, data, quiet=quiet)
     if vectors and request.config.tuning.tune:
         check_search_fits(prepared)
-    if vectors:
-        prepared = learn_vectors(prepared, out, data, quiet=quiet)
-    if request.config.tuning.tune:
-        prepared = tune_run(prepared, out, quiet=quiet)
-    return train_prepared(prepared, out, quiet=quiet, callbacks=callbacks)
+    with _explain_stop(out):
+        if vectors:
+            prepared = learn_vectors(prepared, out, data, quiet=quiet)
+        if request.config.tuning.tune:
+            prepared = tune_run(prepared, out, quiet=quiet)
+        return train_prepared(prepared, out, quiet=quiet, callbacks=callbacks)
+
+
+@contextmanager
+def _explain_stop(out: Path) -> Iterator[None]:
+    """Name the command that continues a run whose search or vectors are there, after Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if str(stop) or find_unfinished(out) is None:
+            raise
+        raise KeyboardInterrupt(
+            f"stopped before the first step; continue with: selfwise resume {out}"
+        ) from stop
 
 
 def request_run(

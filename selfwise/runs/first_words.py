@@ -15,6 +15,7 @@ from selfwise.runs.forecast.estimate import Forecast, forecast
 from selfwise.runs.forecast.outline import outline_run
 from selfwise.runs.prepare import PreparedRun
 from selfwise.runs.run_yaml import Choice, RunRecord
+from selfwise.runs.tune_config import TUNED
 from selfwise.training.config import ResolvedTraining
 
 WIDTH = 12  # of the first column
@@ -112,13 +113,15 @@ def _describe_defaults(prepared: PreparedRun) -> list[str]:
 
 
 def list_decided(prepared: PreparedRun) -> dict[str, Choice]:
-    """Return the values that the data, the budget or the machine decided instead of the paper."""
+    """Return the values that the data, the budget, the machine or a search decided instead of the
+    paper."""
     resolved = prepared.record.resolved
-    return {
+    by_rules = {
         rule.option: resolved[rule.option]
         for rule in list_rules(prepared.code.method)
         if rule.option in resolved and resolved[rule.option].source == rule.source
     }
+    return by_rules | {name: c for name, c in resolved.items() if c.source == TUNED}
 
 
 def _format_value(value: object) -> str:

@@ -23,6 +23,7 @@ from selfwise.training.config import ResolvedTraining
 C = TypeVar("C", bound=Config)
 
 FILE = "run.yaml"
+BEFORE_THE_RUN = ("tune.json", "init_tokens.json")  # there before run.yaml is
 FORMAT = 3  # raised when a reader of older folders would misunderstand newer ones
 _KEYS = ("format", "method", "modality", "config", "resolved", "data_info", "environment")
 
@@ -205,6 +206,11 @@ def read_record(folder: Path) -> RunRecord:
         raise ValueError(f"run {folder} does not exist")
     path = folder / FILE
     if not path.is_file():
+        if any((folder / name).is_file() for name in BEFORE_THE_RUN):
+            raise ValueError(
+                f"{folder} holds a run that has not taken its first step: continue it with "
+                f"`selfwise resume {folder}`"
+            )
         raise ValueError(f"{folder} is not a run folder: it has no {FILE}")
     content = read_yaml(path)
     if "format" not in content and "options" in content:

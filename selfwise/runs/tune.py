@@ -127,12 +127,13 @@ def _fit_rungs(prepared: PreparedRun, settings: int, steps: int, cost: int) -> R
     rungs = plan_rungs(settings, int(tuning.tune_fraction * steps), cost)
     if not rungs:
         least = find_least_budget(settings, cost)
-        length = f"{minutes:g} minutes, about {steps:,} steps," if minutes else f"{steps:,} steps"
+        whole = -(-least // tuning.tune_fraction)
+        has = f"{minutes:g} minutes are about {steps:,}" if minutes else f"the run has {steps:,}"
         raise ValueError(
-            f"{spell_option('tune')} {tuning.tune} does not fit into {tuning.tune_fraction:.0%} of "
-            f"{length}: with {MIN_STEPS} steps for each setting at first it needs "
-            f"{least:,} steps, which are {tuning.tune_fraction:.0%} of "
-            f"{-(-least // tuning.tune_fraction):,.0f}; try fewer settings, or give more time"
+            f"{spell_option('tune')} {tuning.tune} needs {whole:,.0f} steps, {least:,} of them "
+            f"({tuning.tune_fraction:.0%}) for the search, and {has}: give "
+            f"{'more minutes' if minutes else f'{whole:,.0f} steps'}, or a larger "
+            f"{spell_option('tune_fraction')}"
         )
     return rungs
 

@@ -245,6 +245,19 @@ def test_a_clearly_better_method_is_named():
     assert rules.use_better_method(facts(**photos, method="simclr")) is None
 
 
+def test_words_are_counted_in_passes_and_word2vec_is_named_once():
+    words = {"modality": "text", "kind": "", "amount": 60_100}
+    assert rules.give_more_time(facts(**words, method="word2vec", steps=121)) is None
+    assert rules.give_more_time(facts(**words, method="roberta", steps=121)) is not None
+    texts = [one.text for one in list_advice(facts(**words, method="roberta", steps=1_300))]
+    assert len([text for text in texts if "word2vec" in text]) == 1
+    assert any(text.startswith("60,100 characters are") for text in texts)
+    random = facts(**words, method="roberta", steps=1_300)
+    begun = rules.mention_random_tables(random._replace(init_tokens="word2vec"))
+    assert "random token tables" in begun.text
+    assert rules.mention_random_tables(random) is None
+
+
 def test_left_and_right_speakers_and_an_upright():
     assert "--flip-prob 0" in rules.keep_left_and_right(facts(flip_prob=0.5)).text
     assert rules.keep_left_and_right(facts()) is None

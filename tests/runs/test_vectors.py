@@ -13,6 +13,7 @@ import torch
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.methods.word2vec import Word2Vec
+from selfwise.runs import create
 from selfwise.runs.create import request_run
 from selfwise.runs.prepare import prepare_run
 from selfwise.runs.processes import reopen_run
@@ -53,14 +54,20 @@ def run(corpus, tmp_path_factory):
 
 
 @pytest.mark.run
-def test_the_table_is_that_of_the_vectors_centered_and_scaled(run, tmp_path):
+def test_the_table_is_that_of_the_vectors_centered_and_scaled(corpus, run, tmp_path):
     shutil.copytree(run, tmp_path / "begun")
     shutil.rmtree(tmp_path / "begun" / "checkpoints")
     table = reopen_run(tmp_path / "begun").method.encoder.token.weight.detach()
     vectors = selfwise.load(run / "word2vec").encoder.token.weight.detach()
     assert vectors.shape == table.shape
-    centered = vectors - vectors.mean(0)
-    torch.testing.assert_close(table, centered * (0.05 / centered.square().mean().sqrt()))
+    special = list(selfwise.load(run).tokenizer.vocabulary.special)
+    words = torch.ones(len(vectors), dtype=torch.bool)
+    words[special] = False
+    centered = vectors[words] - vectors[words].mean(0)
+    torch.testing.assert_close(table[words], centered * (0.05 / centered.square().mean().sqrt()))
+    own = prepare(corpus).method.encoder.token.weight.detach()  # before the vectors
+    assert torch.equal(table[special], own[special])
+    assert len(table[special].unique(dim=0)) == len(special)
 
 
 @pytest.mark.run
@@ -123,6 +130,25 @@ def test_the_minutes_of_the_vectors_are_taken_from_those_of_the_run(corpus, tmp_
 
 
 @pytest.mark.run
+def test_a_stop_between_vectors_and_first_step_says_how_to_continue(corpus, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+
+    def stop(*given, **told):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(create, "train_prepared", stop)
+        with pytest.raises(KeyboardInterrupt, match=f"continue with: selfwise resume {out}"):
+            pretrain(corpus, out)
+        with pytest.raises(KeyboardInterrupt) as plain:
+            pretrain(corpus, tmp_path / "plain", init_tokens="")
+    assert str(plain.value) == ""
+    with pytest.raises(ValueError, match="has not taken its first step: continue it with"):
+        selfwise.load(out)
+    assert selfwise.resume(out, quiet=True).record.steps == 40
+
+
+@pytest.mark.run
 def test_the_logged_time_of_killed_processes_counts(corpus, tmp_path):
     out = tmp_path / "run"
     learn_vectors(prepare(corpus, minutes=2), out, corpus, quiet=True)
@@ -141,7 +167,10 @@ def test_the_logged_time_of_killed_processes_counts(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"steps": 40, "tune": 3}, "tune 3 does not fit into 25% of 40 steps"),
+        (
+            {"steps": 40, "tune": 3},
+            r"tune 3 needs \d+ steps, \d+ of them \(25%\) for the search, and the run has 40",
+        ),
         ({"minutes": 0.05, "tune": 3, "lr": 0.0}, "give a rate above 0"),
     ],
 )

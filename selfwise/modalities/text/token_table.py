@@ -41,7 +41,8 @@ def copy_token_table(
     """Replace the rows of the encoder's token table by the rows of an earlier encoder.
 
     The rows are centered, and scaled to a common deviation of 0.05. Heads that share the table get
-    it too. Rows beyond the tokenizer's tokens stay.
+    it too. Rows beyond the tokenizer's tokens stay, and so do those of special tokens where the
+    earlier table is one of word vectors, which has learned nothing about them.
 
     Args:
         encoder: the new encoder.
@@ -61,7 +62,8 @@ def copy_token_table(
     if ours.fingerprint != theirs.fingerprint:
         raise ValueError(
             f"{option} has another tokenizer than this run, so its vectors belong to other tokens: "
-            f"leave out {spell_option('tokenizer')} to take the tokenizer of {where}"
+            f"leave out {spell_option('tokenizer')} to take the tokenizer of {where}, or give "
+            f"{spell_option('init_tokens')} {WORD2VEC}, which trains vectors of this run's tokens"
         )
     if (given := source.embedding_dim) != (width := target.embedding_dim):
         raise ValueError(
@@ -69,9 +71,12 @@ def copy_token_table(
             f"{width}: use vectors of {width}, or give {spell_option('encoder.embedding')} "
             f"{given}, which adds a linear layer after the table"
         )
-    rows = source.weight[: ours.vocabulary.size].float()
+    known = torch.ones(ours.vocabulary.size, dtype=torch.bool)
+    if isinstance(earlier, WordTable):
+        known[list(ours.vocabulary.special)] = False
+    rows = source.weight[: len(known)][known].float()
     rows = rows - rows.mean(dim=0)
     deviation = rows.square().mean().sqrt()
     if not deviation > 0:
         raise ValueError(f"{option} has equal vectors for all tokens, or broken ones")
-    target.weight[: len(rows)] = rows * (DEVIATION / deviation)
+    target.weight[: len(known)][known] = rows * (DEVIATION / deviation)
