@@ -11,6 +11,7 @@ from types import ModuleType
 from selfwise import commands
 from selfwise.cli import output
 from selfwise.core.errors import describe_system_error, did_you_mean
+from selfwise.core.little_memory import describe_memory_error, warn_of_limit
 from selfwise.core.progress import obey_quiet
 from selfwise.core.visible_text import escape_invisible, escape_line, print_visible
 
@@ -49,6 +50,8 @@ def _run_command_line(arguments: list[str]) -> int:
         return 0
     try:
         command = _find_command(arguments[0])
+        if warning := warn_of_limit():
+            print(warning, file=sys.stderr)
         _check_single_process(arguments[0])
         _call_command(command, arguments[0], arguments[1:])
         return 0
@@ -61,6 +64,12 @@ def _run_command_line(arguments: list[str]) -> int:
         if os.environ.get("SELFWISE_DEBUG"):
             raise
         print(f"selfwise: {_format_error(error)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError, ImportError) as error:
+        text = describe_memory_error(error)
+        if not text or os.environ.get("SELFWISE_DEBUG"):
+            raise
+        print(f"selfwise: {escape_line(text)}", file=sys.stderr)
         return 2
 
 

@@ -1,4 +1,5 @@
 """Names and texts from data reach the terminal as escapes where they would steer it."""
+# ruff: noqa: F401, F811 (a fixture of another file)
 
 import errno
 import io
@@ -8,12 +9,14 @@ import sys
 import pytest
 from PIL import Image
 
+from selfwise import commands
 from selfwise.cli import main as cli
 from selfwise.core.errors import describe_system_error
 from selfwise.core.progress import print_progress
 from selfwise.core.visible_text import escape_invisible, escape_line, print_visible
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
 from selfwise.training.progress import Progress
+from tests.cli.test_cli import refused, selfwise
 from tests.evaluation.test_retrieval_scores import found
 
 # colors, title of the window, 8-bit CSI, backspace, return, bell; controls of direction
@@ -110,3 +113,28 @@ def test_errors_of_the_system_come_with_a_place_and_advice(number):
     text = describe_system_error(OSError(code, "the reason", "/the/place"))
     assert text.startswith("/the/place: the reason; ")
     assert describe_system_error(OSError(errno.ENOENT, "the reason", b"x")) == "x: the reason"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+    ],
+)
+def test_a_lack_of_memory_is_a_sentence(selfwise, monkeypatch, error):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(commands.import_commands()["show"], "load_function", fail)
+    refused(selfwise("show", "run"), "not enough memory", str(error), "smaller batch")
+
+
+def test_another_error_of_the_program_is_not_hidden(selfwise, monkeypatch):
+    def fail():
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(commands.import_commands()["show"], "load_function", fail)
+    with pytest.raises(RuntimeError, match="a fault"):
+        selfwise("show", "run")

@@ -232,9 +232,7 @@ class OneView(Denoise):
 
 def test_refusals_leave_nothing_behind(tmp_path):
     out = tmp_path / "run"
-    with pytest.raises(
-        ValueError, match=r"needs 234 steps, 117 of them.* has 200: give 234"
-    ):
+    with pytest.raises(ValueError, match=r"needs 234 steps, 117 of them.* has 200: give 234"):
         pretrain(out, steps=200)
     with pytest.raises(ValueError, match="300 images in batches of 8 are too few"):
         pretrain(out, batch_size=8)
