@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # how torch, CUDA and the loader of libraries say that memory is missing
-NO_MEMORY = ("t allocate memory", "out of memory", "failed to map segment", "Cannot allocate")
+NO_MEMORY = (
     "t allocate memory",
     "out of memory",
     "failed to map segment",
