@@ -66,6 +66,7 @@ IMAGE_RULES = (
         "data",
         _choose_flip,
         "0 for drawings: a mirrored character is another one",
+        "drawings that are mirrored",
     ),
 )
 TEXT_RULES = (

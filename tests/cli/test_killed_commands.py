@@ -61,6 +61,7 @@ CASES = {
         ("new/timing.jsonl",),
     ),
 }
+SLOW = ("fine-tuning",)  # a minute for each of its runs
 KILLS = max(2, int(os.environ.get("KILLS", 0)) // len(CASES))
 
 
@@ -153,7 +154,10 @@ def choose_events(name: str, count: int) -> list[int]:
 
 
 @pytest.mark.run
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CASES],
+)
 def test_a_killed_command_loses_nothing_and_can_be_repeated(name, data, start, server, tmp_path):
     case, work = CASES[name], tmp_path / "work"
     args = case.line.format(data=data).split()
