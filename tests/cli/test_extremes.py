@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import selfwise
+from selfwise.report.write import write_page
 from tests.cli.test_cli import TINY
 
 pytestmark = pytest.mark.slow
@@ -114,3 +117,23 @@ def test_little_address_space(tmp_path, gib):
     if code == 2:
         assert f"selfwise: not enough memory (ulimit -v allows {gib:.3g} GiB)" in said
     assert code in (0, 2, -6), (code, said)
+
+
+def test_a_clock_that_is_set_back(tmp_path, monkeypatch):
+    """Files are then younger than the present."""
+    (tmp_path / "text.txt").write_text("The sea was calm and the boat went far. " * 200)
+    told = {"data": tmp_path / "text.txt", "encoder": "gpt-tiny", "max_length": 16, "steps": 6}
+    told |= {"save_every": 2, "cpu_threads": 1, "batch_size": 4, "quiet": True}
+    whole = selfwise.pretrain("gpt", out=tmp_path / "run", **told).folder
+    stopped = tmp_path / "stopped"
+    shutil.copytree(whole, stopped)
+    for step in (4, 6):
+        shutil.rmtree(stopped / f"checkpoints/step-{step:08}")
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 2 * 365 * 24 * 3600)
+    selfwise.resume(stopped, quiet=True)
+    for name in ("metrics.jsonl", "checkpoints/step-00000006/model.safetensors"):
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
+    vectors = selfwise.embed(stopped, told["data"]).vectors
+    assert np.array_equal(vectors, selfwise.embed(whole, told["data"]).vectors)
+    assert write_page([stopped]).is_file()
