@@ -112,7 +112,7 @@ def _describe_defaults(prepared: PreparedRun) -> list[str]:
 
 
 def list_decided(prepared: PreparedRun) -> dict[str, Choice]:
-    """Return the values that the data, the budget or the machine decided instead of the paper."""
+    """Return the values that data, budget, machine or method decided instead of the paper."""
     resolved = prepared.record.resolved
     return {
         rule.option: resolved[rule.option]
