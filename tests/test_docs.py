@@ -44,9 +44,6 @@ SPEAKERS, TAKES, RATE = {"ann": 1.0, "bob": 0.75, "eve": 1.25}, 4, 8_000
 
 SHORT = {  # in place of `--minutes N` in the README
     "simclr": "--steps 20 --batch-size 64",
-    "word2vec": "--steps 20",
-    "bert": "--steps 20 --batch-size 8 --max-length 64 --tokenizer wordpiece:1000 "
-    "--encoder bert-tiny",
     "hubert": "--steps 10 --encoder hubert-tiny --num-clusters 16 --batch-seconds 16 "
     "--max-clip-seconds 4",
 }
@@ -98,7 +95,7 @@ def home(tmp_path, monkeypatch):
         document = tmp_path / "documents" / f"{name}.txt"
         document.parent.mkdir(exist_ok=True)
         document.write_text(topics[name] * 3)
-    rows = [f"{('bad', 'good')[i % 2]} film number {i}\t{i % 2}" for i in range(60)]
+    rows = [f"{('bad', 'good')[i % 2]} film number {i}\t{i % 2}" for i in range(300)]
     (tmp_path / "reviews.tsv").write_text("sentence\tlabel\n" + "\n".join(rows) + "\n")
     write_glue(tmp_path / "glue_data", tasks=("rte", "wnli"))
     record(tmp_path)

@@ -16,10 +16,10 @@ INTRODUCTION = """\
 
 The papers train on a thousand times the data and the time that most people have. So `selfwise
 pretrain` replaces some of their values by others that suit the kind of data, the machine, or the
-number of steps. The last column names the experiment that compared a value with the paper's; "not
-measured alone" is a reason without such a comparison. Before the first step a run prints each
-value that a rule has chosen, and `run.yaml` records all values with their sources: paper, data,
-budget, machine or user.
+number of steps. A rule that the method alone decides has one value, whatever the data are. The last
+column names the experiment that compared a value with the paper's; "not measured alone" is a reason
+without such a comparison. Before the first step a run prints each value that a rule has chosen, and
+`run.yaml` records all values with [their sources](../guide/run-folders.md#sources-of-values).
 
 - An option that you set stays as you set it. An encoder that you name is not changed either.
 - `--defaults paper` switches all rules off.

@@ -45,9 +45,9 @@ class DefaultRule(NamedTuple):
 
     option: str
     """As users write it: lr, encoder.stem."""
-    source: Literal["data", "budget", "machine"]
-    """What decides. Rules about the budget run once the number of steps is known, and are about the
-    options in `BUDGET_OPTIONS`."""
+    source: Literal["data", "budget", "machine", "method"]
+    """What decides; "method" is for one value, whatever the data are. Rules about the budget run
+    once the number of steps is known, and are about the options in `BUDGET_OPTIONS`."""
     choose: Callable[[Conditions], object]
     """Returns the value, or None for the paper's."""
     about: str

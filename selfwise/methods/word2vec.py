@@ -36,8 +36,8 @@ EVIDENCE = "word2vec through the loop"
 # Rows have no positions to learn, so rules for transformers do not apply. Longer rows have fewer
 # ends, where windows are cut, and fill their blocks better; 8 of them are 2,048 words.
 RULES = (
-    DefaultRule("max_length", "data", lambda _: 256, "256 words: few windows are cut", EVIDENCE),
-    DefaultRule("batch_size", "data", lambda _: None, "8 rows, 2,048 words", EVIDENCE),
+    DefaultRule("max_length", "method", lambda _: 256, "256 words: few windows are cut", EVIDENCE),
+    DefaultRule("batch_size", "method", lambda _: None, "8 rows, 2,048 words", EVIDENCE),
 )
 
 
@@ -56,9 +56,10 @@ class Word2Vec(Method):
     """Skip-gram or CBOW with negative sampling, as sums over pairs of words.
 
     Frequent words are dropped at random before windows are measured; each center draws its window;
-    negatives are drawn by their counts to the power 3/4. Words of a block of 32 centers share 32
-    negatives, each of which counts for a part of `negatives` of a pair. A negative may be the true
-    context by chance, as in the paper; word2vec.c leaves such a negative out.
+    negatives are drawn by their counts to the power 3/4. The words of a block of 32 centers share
+    32 negatives, each with the weight `negatives` / 32, so that the weights of a pair add up to
+    `negatives`. A negative may be the true context by chance, as in the paper; word2vec.c leaves
+    such a negative out.
 
     The loss is a sum as in word2vec.c, where each pair is a step: a mean over a batch would move a
     word by a thousandth. So the learning rate belongs to a batch of 2,048 words, and a larger batch
@@ -72,8 +73,8 @@ class Word2Vec(Method):
             mean of its contexts, is faster, and has a rate of 0.05.
         window: the largest distance between a center and a context, in remaining words; each center
             draws its own from 1 to this.
-        negatives: negatives for each pair; 5 to 20 on small texts, 2 to 5 on large ones (section
-            2.2).
+        negatives: negatives for each pair; 5 to 20 on small texts, 2 to 5 on large ones
+            (arXiv:1310.4546, section 2.2).
         subsample: words that are a larger fraction of the text than this are dropped at random;
             0 keeps all.
     """

@@ -102,18 +102,25 @@ def pretrain(
             code=RunCode(request.kind, request.encoder.factory),
         )
         return load(out, method=request.kind, encoder=request.encoder.factory)
-    vectors = trains_vectors(request)
-    check_free(out, request.method, continues=vectors or bool(request.config.tuning.tune))
+    continues = trains_vectors(request) or bool(request.config.tuning.tune)
+    check_free(out, request.method, continues=continues)
     check_processes(request, data)
     prepared = prepare_run(request, data, quiet=quiet)
-    if vectors and request.config.tuning.tune:
-        check_search_fits(prepared)
     with _explain_stop(out):
-        if vectors:
-            prepared = learn_vectors(prepared, out, data, quiet=quiet)
-        if request.config.tuning.tune:
-            prepared = tune_run(prepared, out, quiet=quiet)
+        prepared = _prepare_start(prepared, request, out, data, quiet=quiet)
         return train_prepared(prepared, out, quiet=quiet, callbacks=callbacks)
+
+
+def _prepare_start(
+    prepared: PreparedRun, request: RunRequest, out: Path, data: object, *, quiet: bool
+) -> PreparedRun:
+    """Train word vectors and search for a setting, where the run asks for them."""
+    tunes = bool(request.config.tuning.tune)
+    if trains_vectors(request):
+        if tunes:
+            check_search_fits(prepared)
+        prepared = learn_vectors(prepared, out, data, quiet=quiet)
+    return tune_run(prepared, out, quiet=quiet) if tunes else prepared
 
 
 @contextmanager

@@ -113,8 +113,7 @@ def _describe_defaults(prepared: PreparedRun) -> list[str]:
 
 
 def list_decided(prepared: PreparedRun) -> dict[str, Choice]:
-    """Return the values that the data, the budget, the machine or a search decided instead of the
-    paper."""
+    """Return the values that data, budget, machine, method or a search decided, not the paper."""
     resolved = prepared.record.resolved
     by_rules = {
         rule.option: resolved[rule.option]

@@ -32,7 +32,7 @@ class Choice(NamedTuple):
     """The value of an option, and its source."""
 
     value: Any
-    source: str  # user, paper, data, budget, machine, start, method or default
+    source: str  # user, init_from, tune, data, budget, machine, method, paper or default
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ class TuningConfig(Config):
 
     tune: Annotated[int, Ge(0)] = 0
     """Number of settings that a short search tries before the run: learning rates around the
-    default, judged on held-out examples without labels. 0 for no search."""
+    default, judged on held-out examples without labels. In both measured cases the search cost a
+    quarter of the budget and gained nothing (docs/results.md). 0 for no search."""
     tune_fraction: Annotated[float, Gt(0), Le(0.5)] = 0.25
     """Fraction of the steps or minutes that the search may use; the run has the rest."""
     tune_options: Annotated[str | list[str], AfterValidator(join_options)] = ""

@@ -210,9 +210,13 @@ def test_curve_needs_seeds_and_budgets():
 
 def test_curve_tells_its_progress():
     told: list[str] = []
-    compute_label_curve(competitors(), LABELS, TRUTH, budgets=[2], seeds=[0], progress=told.append)
-    assert told[0] == "pretrained with 6 labels, 1 times"
-    assert len(told) == 3
+    for seeds in ([0], [0, 1]):
+        compute_label_curve(
+            competitors(), LABELS, TRUTH, budgets=[2], seeds=seeds, progress=told.append
+        )
+    assert told[0] == "pretrained with 6 labels, once"
+    assert told[3] == "pretrained with 6 labels, 2 times"
+    assert len(told) == 6
 
 
 def test_budgets():

@@ -219,7 +219,7 @@ def compute_label_curve(
             repeated = len(rows[0]) < len(labels) or not _is_fixed(predict)
             used_seeds = seeds if repeated else seeds[:1]
             if progress is not None:
-                progress(f"{name} with {len(rows[0])} labels, {len(used_seeds)} times")
+                progress(f"{name} with {len(rows[0])} labels, {_format_times(len(used_seeds))}")
             predictions, ks, choices = _predict_draws(predict, rows, used_seeds)
             correct[name] = np.stack(
                 [_score_examples(predicted, truth) for predicted in predictions]
@@ -241,6 +241,10 @@ def compute_label_curve(
         confusion=matrix,
         against_parts=tuple(against_parts),
     )
+
+
+def _format_times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
 
 
 def _is_fixed(predict: Competitor) -> bool:

@@ -86,8 +86,8 @@ class TextReading(Config):
     skip-gram on the same tokens first."""
     init_fraction: Annotated[float, Gt(0), Le(0.5)] = 0.125
     """With --init-tokens word2vec: the fraction of the minutes that skip-gram has, for at most five
-    passes over the text. A run of so many steps or epochs keeps them, and skip-gram has as many
-    passes as the run, at most one."""
+    passes over the text. With --steps or --epochs the run keeps its full length, and skip-gram
+    makes as many passes over the text as the run, at most one."""
     lowercase: bool = False
     """Train the tokenizer on lowercased text."""
     min_count: Annotated[int, Ge(1)] = MIN_WORD_COUNT
