@@ -167,5 +167,5 @@ def test_a_damaged_file_is_named(tmp_path):
     content = json.loads((tmp_path / "tune.json").read_text())
     del content["plan"]
     (tmp_path / "tune.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"tune\.json cannot be read: 'plan'"):
+    with pytest.raises(ValueError, match=r"tune\.json cannot be read: plan is wrong"):
         read_tune_record(tmp_path)
